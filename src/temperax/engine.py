@@ -1,0 +1,333 @@
+"""The engine: C chains × R replicas, replica r of every chain at inverse temperature β_r.
+
+One scan is explore → exchange → record.  A block of scans is one compiled call; between blocks, in Python, are the
+progress bar, the copy of the draws to the host, and Ctrl-C.  Random keys are folded from (scan, chain, replica), so that
+results depend neither on the length of the blocks nor on how replicas lie on devices.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import register_dataclass
+from jaxtyping import Array, Float, Int
+from numpyro.infer.util import ParamInfo
+from tqdm.auto import tqdm
+
+from temperax import adaptation, exchange, sharding
+from temperax.adaptation import Adaptation
+from temperax.energy import Energy
+from temperax.errors import InputError
+from temperax.exchange import Journeys
+from temperax.kernels import Info, Kernel, Tuning, reasonable_step_size
+from temperax.tempering import Point, evaluate, potential_at, temper
+
+#: A block's draws take at most this much device memory.
+BLOCK_BYTES = 64e6
+#: Draws of a block at most; and about how many seconds a block should last, so that progress is seen.
+BLOCK_DRAWS, BLOCK_SECONDS = 100, 0.5
+#: Odd integer nearest to 2^32 / golden ratio: its multiples modulo 2^32 fill the circle evenly.
+GOLDEN = np.uint32(2654435769)
+
+
+class State(NamedTuple):
+    """All that a scan hands to the next one."""
+
+    scan: Int[Array, ""]
+    points: Point  # leading axes (chain, temperature)
+    tuning: Tuning
+    adaptation: Adaptation
+    journeys: Journeys  # leading axis chain
+
+
+class Record(NamedTuple):
+    """What is kept of a draw; leading axes (draw, chain, temperature) unless said otherwise."""
+
+    position: Float[Array, "draw chain kept parameter"]
+    prior_energy: Float[Array, "draw chain temperature"]
+    data_energy: Float[Array, "draw chain temperature"]
+    path_energy: Float[Array, "draw chain temperature"]
+    base_energy: Float[Array, "draw chain temperature"]
+    virial: Float[Array, "draw chain temperature"]  # (θ - c)·∇(A + βV) / P, whose mean is 1
+    energy: Float[Array, "draw chain temperature"]  # Hamiltonian before the exchange
+    acceptance_rate: Float[Array, "draw chain temperature"]
+    n_steps: Int[Array, "draw chain temperature"]
+    diverging: Array
+    swap_acceptance: Float[Array, "draw chain pair"]
+    replica: Int[Array, "draw chain temperature"]
+    round_trips: Int[Array, "draw chain"]
+    restarts: Int[Array, "draw chain"]
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Program:
+    """What runs: the arrays are values that may change freely, the rest decides the compiled program."""
+
+    energy: Energy
+    kernel: Kernel
+    betas: Float[Array, " temperature"]
+    keep: Int[Array, " kept"]  # slots whose positions are recorded
+    thin: Int[Array, ""]  # scans a draw
+    path: str = field(metadata={"static": True})
+    scheme: str | None = field(metadata={"static": True})  # of exchange; None: no exchange
+    num_chains: int = field(metadata={"static": True})
+    batch_size: int = field(metadata={"static": True})
+    devices: int = field(metadata={"static": True})
+
+    @property
+    def block_draws(self) -> int:
+        """Draws that one compiled call can hold."""
+        kept = self.num_chains * len(self.keep) * self.energy.size * 4
+        return int(np.clip(BLOCK_BYTES // max(kept, 1), 1, BLOCK_DRAWS))
+
+    def over_replicas(self, function: Callable, *batch: Any) -> Any:
+        """``function(program, *item)`` for every (chain, replica)."""
+        num_temperatures = len(self.betas)
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
+        out = sharding.map_batch(
+            lambda program, item: function(program, *item),
+            self,
+            flat,
+            batch_size=self.batch_size,
+            devices=self.devices,
+        )
+        return jax.tree.map(lambda x: x.reshape(self.num_chains, num_temperatures, *x.shape[1:]), out)
+
+    def per_replica(self, values: Any) -> Any:
+        """Values per temperature, repeated for every chain."""
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (self.num_chains, *x.shape)), values)
+
+
+def _keys(program: Program, key: Array, scan: Array, purpose: int) -> Array:
+    """A key for every (chain, replica) of a scan."""
+    key = jax.random.fold_in(jax.random.fold_in(key, purpose), scan)
+    chains, slots = jnp.arange(program.num_chains), jnp.arange(len(program.betas))
+    by_chain = jax.vmap(jax.random.fold_in, (None, 0))(key, chains)
+    return jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))(by_chain, slots)
+
+
+EXPLORE, EXCHANGE, START = range(3)
+
+
+# -- one scan --------------------------------------------------------------------------------------------------------
+
+
+def _start_of(point: Point, beta: Array) -> ParamInfo:
+    """A point as NumPyro starts a trajectory from it, at this β."""
+    gradient = temper(point.base_gradient, point.path_gradient, beta)
+    return ParamInfo(point.position, temper(point.terms.base, point.terms.path, beta), gradient)
+
+
+def explore_replica(
+    program: Program, key: Array, point: Point, beta: Array, tuning: Tuning, jitter: Array
+) -> tuple[Point, Info]:
+    """Move one replica by the kernel, or by an exact draw where the path ends in the prior."""
+    energy = program.energy
+
+    def move() -> tuple[Array, Info]:
+        def potential(beta: Array) -> Callable:
+            return partial(potential_at, program.path, energy, beta)
+
+        return program.kernel.step(key, potential, beta, _start_of(point, beta), tuning, jitter)
+
+    def draw() -> tuple[Array, Info]:
+        position = energy.sample_prior(key)
+        like = jax.eval_shape(move)[1]
+        nothing: Info = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
+        return position, nothing._replace(acceptance_rate=jnp.ones_like(nothing.acceptance_rate))
+
+    position, info = jax.lax.cond(beta == 0, draw, move)
+    return evaluate(program.path, energy, position), info
+
+
+def scan_once(program: Program, key: Array, state: State, adapt: Array) -> tuple[State, Info, Array, Array]:
+    """One scan of all replicas: the new state, and what is recorded of it before the exchange."""
+    jitter = ((state.scan.astype(jnp.uint32) + 1) * GOLDEN).astype(jnp.float32) / 2.0**32
+    betas, tuning = program.per_replica((program.betas, state.tuning))
+    keys = _keys(program, key, state.scan, EXPLORE)
+    points, info = program.over_replicas(
+        explore_replica, keys, state.points, betas, tuning, jnp.broadcast_to(jitter, betas.shape)
+    )
+    new_tuning, new_adaptation = jax.lax.cond(
+        adapt,
+        lambda: adaptation.update(
+            program.kernel, state.tuning, state.adaptation, state.points.position, points.position, info
+        ),
+        lambda: (state.tuning, state.adaptation),
+    )
+    # Any fixed centre serves; the last warm-up window's mean makes the estimate precise.
+    centre = jnp.swapaxes(state.adaptation.moments[0], 0, 1)
+    gradient = temper(points.base_gradient, points.path_gradient, betas)
+    virial = jnp.mean((points.position - centre) * gradient, axis=-1)
+    swap_acceptance = jnp.zeros((program.num_chains, len(program.betas) - 1), points.position.dtype)
+    journeys = state.journeys
+    if program.scheme is not None:
+        swap_keys = _keys(program, key, state.scan, EXCHANGE)[:, 0]
+        decide = partial(exchange.swap, program.scheme)
+        order, swap_acceptance = jax.vmap(decide, (0, None, None, 0))(
+            swap_keys, state.scan, program.betas, points.terms.path
+        )
+        points = jax.tree.map(lambda x: jax.vmap(lambda row, o: row[o])(x, order), points)
+        journeys = jax.vmap(exchange.travel)(journeys, order)
+    state = State(state.scan + 1, points, new_tuning, new_adaptation, journeys)
+    return state, info, virial, swap_acceptance
+
+
+def _draw(program: Program, key: Array, adapt: Array, state: State) -> tuple[State, Record]:
+    """``thin`` scans, of which the last one's state and the totals are recorded."""
+
+    def body(i: Array, carry: tuple) -> tuple:
+        state, totals = carry
+        state, info, virial, swaps = scan_once(program, key, state, adapt)
+        acceptance, steps, diverging, _, _, swap_total = totals
+        totals = (
+            acceptance + info.acceptance_rate,
+            steps + info.n_steps.astype(jnp.int32),
+            diverging | info.diverging,
+            info.energy,
+            virial,
+            swap_total + swaps,
+        )
+        return state, totals
+
+    shape, dtype = (program.num_chains, len(program.betas)), state.points.position.dtype
+    zero, pairs = jnp.zeros(shape, dtype), jnp.zeros((shape[0], shape[1] - 1), dtype)
+    totals = (zero, jnp.zeros(shape, jnp.int32), jnp.zeros(shape, bool), zero, zero, pairs)
+    state, totals = jax.lax.fori_loop(0, program.thin, body, (state, totals))
+    acceptance, steps, diverging, hamiltonian, virial, swaps = totals
+    terms, journeys = state.points.terms, state.journeys
+    record = Record(
+        state.points.position[:, program.keep],
+        terms.prior,
+        terms.data,
+        terms.path,
+        terms.base,
+        virial,
+        hamiltonian,
+        acceptance / program.thin,
+        steps,
+        diverging,
+        swaps / program.thin,
+        journeys.replica,
+        journeys.round_trips,
+        journeys.restarts,
+    )
+    return state, record
+
+
+# -- compiled calls --------------------------------------------------------------------------------------------------
+
+
+@jax.jit
+def start_state(program: Program, key: Array, positions: Float[Array, "chain temperature parameter"]) -> State:
+    """The state before the first scan, with step sizes that a single leapfrog step suggests."""
+
+    def begin(program: Program, key: Array, position: Array, beta: Array) -> tuple[Point, Array]:
+        point = evaluate(program.path, program.energy, position)
+
+        def potential(beta: Array) -> Callable:
+            return partial(potential_at, program.path, program.energy, beta)
+
+        ones = jnp.ones_like(position)
+        return point, reasonable_step_size(key, potential, beta, _start_of(point, beta), ones)
+
+    keys = _keys(program, key, jnp.int32(0), START)
+    points, steps = program.over_replicas(begin, keys, positions, program.per_replica(program.betas))
+    # The smallest of the chains' guesses: one chain in a narrow place must be able to move.
+    tuning, adapt = adaptation.start(program.kernel, jnp.min(steps, axis=0), *positions.shape[::2])
+    journeys = program.per_replica(exchange.depart(len(program.betas)))
+    return State(jnp.int32(0), points, tuning, adapt, journeys)
+
+
+@partial(jax.jit, donate_argnames="state")
+def run_block(program: Program, key: Array, state: State, num_draws: Array, adapt: Array) -> tuple[State, Record]:
+    """Run ``num_draws`` draws, at most ``program.block_draws``; the record's rows beyond them are empty.
+
+    The number is a value and the block's size is fixed, so that blocks of any length share one compiled program.
+    """
+    draw = partial(_draw, program, key, adapt)
+    blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(draw, state)[1])
+
+    def step(state: State, i: Array) -> tuple[State, Record]:
+        return jax.lax.cond(i < num_draws, draw, lambda state: (state, blank), state)
+
+    return jax.lax.scan(step, state, jnp.arange(program.block_draws))
+
+
+@jax.jit
+def end_window(program: Program, state: State) -> State:
+    """Take the mass from the window that ends here."""
+    tuning, adapt = adaptation.end_window(program.kernel, state.tuning, state.adaptation)
+    return state._replace(tuning=tuning, adaptation=adapt)
+
+
+@jax.jit
+def freeze(program: Program, state: State) -> State:
+    """End the adaptation."""
+    return state._replace(tuning=adaptation.finish(program.kernel, state.tuning, state.adaptation))
+
+
+# -- between blocks --------------------------------------------------------------------------------------------------
+
+
+def start(program: Program, key: Array, positions: Float[Array, "chain temperature parameter"]) -> State:
+    """`start_state`, refusing starts that cannot move.
+
+    Raises
+    ------
+    InputError
+        If the energy or its gradient is not finite at a start.
+    """
+    state = start_state(program, key, positions)
+    betas = program.per_replica(program.betas)
+    potential, gradient = (
+        np.asarray(temper(a, v, betas))
+        for a, v in (
+            (state.points.terms.base, state.points.terms.path),
+            (state.points.base_gradient, state.points.path_gradient),
+        )
+    )
+    bad = ~np.isfinite(potential) | ~np.isfinite(gradient).all(axis=-1)
+    if bad.any():
+        chain, slot = np.argwhere(bad)[0].tolist()
+        raise InputError(
+            "start",
+            float(potential[chain, slot]),
+            f"is no finite energy with a finite gradient (chain {chain}, beta {float(program.betas[slot]):.3g})",
+            "start elsewhere, or look for overflow in the energy",
+        )
+    return state
+
+
+def run(
+    program: Program, key: Array, state: State, num_draws: int, *, adapt: bool, bar: tqdm
+) -> Iterator[tuple[State, Record]]:
+    """Run draws block by block; yields the state and the block's record, on the host."""
+    done, seconds_a_draw = 0, None
+    while done < num_draws:
+        wanted = 1 if seconds_a_draw is None else int(BLOCK_SECONDS / max(seconds_a_draw, 1e-9))
+        size = int(np.clip(wanted, 1, min(program.block_draws, num_draws - done)))
+        began = time.perf_counter()
+        state, record = run_block(program, key, state, np.int32(size), np.bool_(adapt))
+        record = jax.tree.map(lambda x: np.asarray(x)[:size], record)  # noqa: B023 - used at once
+        seconds_a_draw = (time.perf_counter() - began) / size
+        done += size
+        bar.update(size)
+        bar.set_postfix(acceptance=f"{record.acceptance_rate.mean():.2f}", divergences=int(record.diverging.sum()))
+        yield state, record
+
+
+def warm_up(program: Program, key: Array, state: State, num_scans: int, bar: tqdm) -> State:
+    """Adapt over ``num_scans`` scans (none: everything stays as it started) and freeze."""
+    program = replace(program, thin=jnp.int32(1))
+    for length, new_mass in adaptation.windows(num_scans) if num_scans > 0 else []:
+        for state, _ in run(program, key, state, length, adapt=True, bar=bar):
+            pass
+        state = end_window(program, state) if new_mass else state
+    return freeze(program, state) if num_scans > 0 else state

@@ -1,0 +1,216 @@
+"""Transition kernels: NumPyro's HMC and NUTS, one transition of one replica at one inverse temperature.
+
+A kernel is a pytree of its numbers (so that changing one compiles nothing) with a ``step``.  What adapts lives in
+`Tuning`, not in the kernel; what a step reports lives in `Info`.  This is the one room that imports NumPyro's
+transitions.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import register_dataclass
+from jaxtyping import Array, Bool, Float, Int
+from numpyro.infer.hmc import hmc, momentum_generator
+from numpyro.infer.hmc_util import euclidean_kinetic_energy, find_reasonable_step_size
+from numpyro.infer.util import ParamInfo
+
+from temperax.errors import InputError, check_choice, check_count, check_fraction, check_positive
+
+# The potential of a replica, given its β: what NumPyro calls a potential with model arguments.
+PotentialAt = Callable[[Array], Callable[[Array], Array]]
+
+
+class Tuning(NamedTuple):
+    """What is adapted for one temperature (with a leading axis: for all)."""
+
+    step_size: Float[Array, "*temperature"]
+    inverse_mass: Float[Array, "*temperature parameter"]
+    trajectory_length: Float[Array, "*temperature"]
+
+
+class Info(NamedTuple):
+    """What one transition reports."""
+
+    acceptance_rate: Float[Array, "*batch"]
+    n_steps: Int[Array, "*batch"]
+    diverging: Bool[Array, "*batch"]
+    energy: Float[Array, "*batch"]  # Hamiltonian, in nats
+    momentum: Float[Array, "*batch parameter"]  # at the end of the trajectory, for the trajectory criterion
+    trajectory: Float[Array, "*batch"]  # length of this trajectory, in units of time
+
+
+class Kernel(Protocol):
+    """What the engine asks of a kernel."""
+
+    step_size: float | None
+    trajectory_length: float | None
+    target_acceptance: float
+
+    def step(
+        self,
+        key: Array,
+        potential_at: PotentialAt,
+        beta: Array,
+        start: ParamInfo,
+        tuning: Tuning,
+        jitter: Array,
+    ) -> tuple[Array, Info]:
+        """One transition that leaves exp(-potential) invariant: the new position and what happened."""
+        ...
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class HMC:
+    """Hamiltonian Monte Carlo with jittered trajectory length.
+
+    A trajectory lasts ``u * trajectory_length`` with u from a low-discrepancy sequence in (0, 1] that all replicas of
+    a scan share, so that a batch does not wait for one long trajectory (Hoffman, Radul & Sountsov 2021).
+
+    Attributes
+    ----------
+    step_size, trajectory_length
+        Fixed values for every temperature; None adapts them per temperature during warm-up.
+    target_acceptance
+        Mean acceptance that step-size adaptation aims at.
+    max_steps
+        Most leapfrog steps of one trajectory.
+    """
+
+    step_size: float | None = None
+    trajectory_length: float | None = None
+    target_acceptance: float = 0.8
+    max_steps: int = 512
+
+    def __post_init__(self) -> None:
+        _check_kernel(self, ("step_size", "trajectory_length"), ("max_steps",))
+
+    def step(
+        self,
+        key: Array,
+        potential_at: PotentialAt,
+        beta: Array,
+        start: ParamInfo,
+        tuning: Tuning,
+        jitter: Array,
+    ) -> tuple[Array, Info]:
+        """One trajectory of NumPyro's HMC."""
+        longest = self.max_steps * tuning.step_size
+        length = jnp.clip(jitter * tuning.trajectory_length, tuning.step_size, longest)
+        init, transition = hmc(potential_fn_gen=potential_at, algo="HMC")
+        momentum_key, key = jax.random.split(key)
+        state = init(
+            start,
+            num_warmup=0,
+            step_size=tuning.step_size,
+            inverse_mass_matrix=tuning.inverse_mass,
+            adapt_step_size=False,
+            adapt_mass_matrix=False,
+            trajectory_length=length,
+            model_args=(beta,),
+            rng_key=key,
+        )
+        # Given a momentum, NumPyro returns the momentum at the trajectory's end, which the criterion needs.
+        momentum = momentum_generator(start.z, state.adapt_state.mass_matrix_sqrt, momentum_key)
+        state = transition(state._replace(r=momentum), model_args=(beta,))
+        return state.z, _info(state, state.r, length)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class NUTS:
+    """The No-U-Turn sampler: trajectories that end where they turn back (Hoffman & Gelman 2014).
+
+    Attributes
+    ----------
+    step_size
+        A fixed value for every temperature; None adapts it per temperature during warm-up.
+    target_acceptance
+        Mean acceptance that step-size adaptation aims at.
+    max_tree_depth
+        A trajectory has at most 2^max_tree_depth - 1 steps.
+    """
+
+    step_size: float | None = None
+    target_acceptance: float = 0.8
+    max_tree_depth: int = field(default=10, metadata={"static": True})
+    trajectory_length: ClassVar[float] = 0.0  # never adapted: a tree finds its own
+
+    def __post_init__(self) -> None:
+        _check_kernel(self, ("step_size",), ("max_tree_depth",))
+
+    def step(
+        self,
+        key: Array,
+        potential_at: PotentialAt,
+        beta: Array,
+        start: ParamInfo,
+        tuning: Tuning,
+        jitter: Array,
+    ) -> tuple[Array, Info]:
+        """One tree of NumPyro's NUTS."""
+        init, transition = hmc(potential_fn_gen=potential_at, algo="NUTS")
+        state = init(
+            start,
+            num_warmup=0,
+            step_size=tuning.step_size,
+            inverse_mass_matrix=tuning.inverse_mass,
+            adapt_step_size=False,
+            adapt_mass_matrix=False,
+            max_tree_depth=self.max_tree_depth,
+            model_args=(beta,),
+            rng_key=key,
+        )
+        state = transition(state, model_args=(beta,))
+        return state.z, _info(state, jnp.zeros_like(state.z), state.num_steps * tuning.step_size)
+
+
+KERNELS = {"hmc": HMC, "nuts": NUTS}
+
+
+def as_kernel(kernel: object) -> Kernel:
+    """A kernel from its name or itself."""
+    if isinstance(kernel, str):
+        return check_choice("kernel", kernel, KERNELS)()
+    if not callable(getattr(kernel, "step", None)):
+        raise InputError("kernel", kernel, "is not a kernel", "give 'hmc', 'nuts', HMC(...) or NUTS(...)")
+    return kernel  # type: ignore[return-value]
+
+
+def reasonable_step_size(
+    key: Array, potential_at: PotentialAt, beta: Array, start: ParamInfo, inverse_mass: Array
+) -> Array:
+    """A step size whose first step is accepted about as often as not: where adaptation starts."""
+
+    def draw_momentum(position: Array, inverse_mass: Array, key: Array) -> Array:
+        return momentum_generator(position, 1 / jnp.sqrt(inverse_mass), key)
+
+    one = jnp.ones((), start.z.dtype)
+    return find_reasonable_step_size(
+        potential_at(beta),
+        euclidean_kinetic_energy,
+        draw_momentum,
+        one,
+        inverse_mass,
+        (start.z, None, start.potential_energy, start.z_grad),
+        key,
+    )
+
+
+def _info(state: NamedTuple, momentum: Array, trajectory: Array) -> Info:
+    return Info(state.accept_prob, state.num_steps, state.diverging, state.energy, momentum, trajectory)  # type: ignore[attr-defined]
+
+
+def _check_kernel(kernel: HMC | NUTS, optional: tuple[str, ...], counts: tuple[str, ...]) -> None:
+    """Check the numbers a user gave; values that JAX puts in when it rebuilds the pytree pass."""
+    if not isinstance(kernel.target_acceptance, (int, float)):
+        return
+    check_fraction("target_acceptance", kernel.target_acceptance)
+    for name in counts:
+        check_count(name, getattr(kernel, name))
+    for name in optional:
+        if getattr(kernel, name) is not None:
+            check_positive(name, getattr(kernel, name))

@@ -1,0 +1,85 @@
+"""Multilayer perceptrons as pure functions of their parameters."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from temperax.errors import InputError, check_callable, check_choice, check_count
+
+ACTIVATIONS: Mapping[str, Callable] = {
+    "elu": jax.nn.elu,
+    "erf": jax.scipy.special.erf,
+    "gelu": jax.nn.gelu,
+    "identity": lambda x: x,
+    "leaky_relu": jax.nn.leaky_relu,
+    "relu": jax.nn.relu,
+    "sigmoid": jax.nn.sigmoid,
+    "silu": jax.nn.silu,
+    "sin": jnp.sin,
+    "softplus": jax.nn.softplus,
+    "tanh": jnp.tanh,
+}
+
+Layers = dict[str, dict[str, Array]]
+
+
+@dataclass(frozen=True)
+class MLP:
+    """A fully connected network; hashable, so that two equal ones share a compiled program.
+
+    Attributes
+    ----------
+    sizes
+        Units of every layer, ``(inputs, hidden …, outputs)``.
+    activation
+        A name of `ACTIVATIONS` or any elementwise function, applied to the hidden layers.
+    """
+
+    sizes: tuple[int, ...]
+    activation: str | Callable = "tanh"
+
+    @classmethod
+    def create(cls, inputs: int, hidden: Sequence[int], outputs: int, activation: str | Callable) -> "MLP":
+        """Check a user's description of a network and build it."""
+        if isinstance(hidden, (str, int)) or not isinstance(hidden, Sequence):
+            raise InputError("hidden", hidden, "is not a sequence of widths", "give a tuple such as (50,) or ()")
+        widths = tuple(check_count("hidden", width) for width in hidden)
+        if isinstance(activation, str):
+            check_choice("activation", activation, ACTIVATIONS)
+        else:
+            check_callable("activation", activation, "a name such as 'tanh' or a function")
+        return cls((inputs, *widths, outputs), activation)
+
+    def __call__(self, layers: Layers, x: Float[Array, "row input"]) -> Float[Array, "row output"]:
+        """Outputs of the network at the rows of ``x``."""
+        activate = ACTIVATIONS[self.activation] if isinstance(self.activation, str) else self.activation
+        last = len(self.sizes) - 2
+        for i in range(last + 1):
+            layer = layers[f"layer_{i}"]
+            x = x @ effective_weight(layer) + layer["bias"]
+            if i < last:
+                x = activate(x)
+        return x
+
+    @property
+    def dims(self) -> dict[str, list[str]]:
+        """Names of the dimensions of every variable, as ArviZ shows them."""
+        units = ["input", *(f"layer_{i}_unit" for i in range(len(self.sizes) - 2)), "output"]
+        dims: dict[str, list[str]] = {}
+        for i, (below, above) in enumerate(pairwise(units)):
+            dims |= {f"layer_{i}_weight": [below, above], f"layer_{i}_bias": [above], f"layer_{i}_input_scale": [below]}
+        return dims
+
+
+def effective_weight(layer: dict[str, Array]) -> Array:
+    """The weights (fan_in, fan_out) that multiply the inputs, after the ARD scale where the layer has one."""
+    return layer["input_scale"][:, None] * layer["weight"] if "input_scale" in layer else layer["weight"]
+
+
+def factor_weight(layer: dict[str, Array]) -> Array:
+    """The inverse of `effective_weight`: the factor that the ARD scale multiplies."""
+    return layer["weight"] / layer["input_scale"][:, None] if "input_scale" in layer else layer["weight"]

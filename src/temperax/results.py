@@ -1,0 +1,233 @@
+"""Results as ArviZ DataTrees: the one room that writes them.
+
+Groups: ``posterior`` and ``sample_stats`` of the target temperature in ArviZ's own names; ``tempered_posterior``,
+``tempered_stats`` and ``tempered_predictive`` with a ``temperature`` dimension (hottest first) and a ``beta``
+coordinate; ``exchange`` for parallel tempering; the data; and, in the attributes, how to run it again.
+"""
+
+import datetime
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from arviz_base import dict_to_dataset
+from jaxtyping import Array
+
+from temperax import predict
+from temperax.datasets import Dataset
+from temperax.energy import Energy
+from temperax.engine import Record
+
+DRAWS = ("chain", "draw")
+
+
+def build(
+    energy: Energy,
+    record: Record,
+    *,
+    betas: np.ndarray,
+    kept: np.ndarray,
+    target: int,
+    step_size: np.ndarray,
+    attributes: Mapping[str, Any],
+    exchange: bool,
+    predict_key: Array,
+) -> xr.DataTree:
+    """The DataTree of a run.
+
+    Parameters
+    ----------
+    energy
+        What was sampled.
+    record
+        Draws on the host, leading axis draw.
+    betas, kept, target
+        The ladder, the slots whose positions were kept, and the slot of the ``posterior``.
+    step_size
+        Per temperature.
+    attributes
+        What the root's attributes say of the run.
+    exchange
+        Whether replicas were swapped.
+    predict_key
+        Randomness of the posterior predictive draws.
+    """
+    draws = Record(*(np.swapaxes(field, 0, 1) for field in record))  # chain first
+    temperature = temperature_coords(betas)
+    tempered = _tempered_stats(draws, betas, step_size)
+    groups = {
+        "posterior": _variables(energy, draws.position[:, :, list(kept).index(target)]),
+        "sample_stats": _sample_stats(tempered, target),
+        "tempered_stats": _dataset(tempered, dict.fromkeys(tempered, ["temperature"]), temperature),
+    }
+    if len(kept) > 1:
+        coords = temperature_coords(betas[kept])
+        groups["tempered_posterior"] = _variables(energy, draws.position, coords)
+    if energy.dataset is not None:
+        groups |= data_groups(energy.dataset)
+        if len(energy.dataset.x_test):
+            groups |= _predictive_groups(energy, draws.position, betas[kept], list(kept).index(target), predict_key)
+    if exchange:
+        groups["exchange"] = _exchange(draws, betas)
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs = {k: v if isinstance(v, (int, float, str)) else json.dumps(v) for k, v in attributes.items()}
+    return tree
+
+
+def temperature_coords(betas: np.ndarray) -> dict[str, Any]:
+    """Coordinates of the ``temperature`` dimension."""
+    with np.errstate(divide="ignore"):
+        temperature = 1.0 / np.asarray(betas, dtype=float)
+    return {"temperature": temperature, "beta": ("temperature", np.asarray(betas, dtype=float))}
+
+
+def _dataset(data: Mapping[str, np.ndarray], dims: Mapping[str, list[str]], coords: Mapping[str, Any]) -> xr.Dataset:
+    """An ArviZ dataset; coordinates that are no dimension (``beta``) are attached after."""
+    index = {k: v for k, v in coords.items() if not isinstance(v, tuple)}
+    dataset = dict_to_dataset(dict(data), dims={k: list(v) for k, v in dims.items()}, coords=index, sample_dims=DRAWS)
+    return dataset.assign_coords({k: v for k, v in coords.items() if isinstance(v, tuple)})
+
+
+def _variables(energy: Energy, positions: np.ndarray, temperature: Mapping[str, Any] | None = None) -> xr.Dataset:
+    """Named parameters of positions (chain, draw[, temperature], parameter)."""
+    variables = predict.over_draws(_named, energy, None, positions)
+    lead = [] if temperature is None else ["temperature"]
+    own = energy.dims
+    dims = {}
+    for name, values in variables.items():
+        shape = values.shape[2 + len(lead) :]
+        dims[name] = lead + own.get(name, [f"{name}_dim_{i}" for i in range(len(shape))])
+    coords: dict[str, Any] = dict(temperature or {})
+    if energy.dataset is not None:
+        names = {"input": energy.dataset.inputs, "target": energy.dataset.targets}
+        used = {d for name in dims for d in dims[name]}
+        coords |= {d: list(v) for d, v in names.items() if d in used}
+    return _dataset(variables, dims, coords)
+
+
+def _named(energy: Energy, _: None, position: Array) -> dict[str, Array]:
+    return energy.variables(position)
+
+
+def _tempered_stats(draws: Record, betas: np.ndarray, step_size: np.ndarray) -> dict[str, np.ndarray]:
+    """Statistics (chain, draw, temperature) in ArviZ's names where it has them."""
+    beta = np.asarray(betas, dtype=draws.base_energy.dtype)
+    with np.errstate(invalid="ignore"):
+        potential = draws.base_energy + np.where(beta == 0, 0, beta * draws.path_energy)
+    return {
+        "lp": -potential,
+        "energy": draws.energy,
+        "prior_energy": draws.prior_energy,
+        "data_energy": draws.data_energy,
+        "path_energy": draws.path_energy,
+        "virial": draws.virial,
+        "acceptance_rate": draws.acceptance_rate,
+        "n_steps": draws.n_steps,
+        "diverging": draws.diverging,
+        "step_size": np.broadcast_to(step_size.astype(beta.dtype), draws.energy.shape),
+    }
+
+
+def _sample_stats(tempered: Mapping[str, np.ndarray], target: int) -> xr.Dataset:
+    return _dataset({name: values[:, :, target] for name, values in tempered.items()}, {}, {})
+
+
+def _exchange(draws: Record, betas: np.ndarray) -> xr.Dataset:
+    """The exchange's statistics; ``pair`` n is between slots n and n + 1."""
+    data = {
+        "swap_acceptance": draws.swap_acceptance,
+        "replica": draws.replica,
+        "round_trips": draws.round_trips,
+        "restarts": draws.restarts,
+    }
+    dims = {"swap_acceptance": ["pair"], "replica": ["temperature"]}
+    return _dataset(data, dims, temperature_coords(betas) | {"pair_beta": ("pair", (betas[1:] + betas[:-1]) / 2)})
+
+
+def data_groups(data: Dataset) -> dict[str, xr.Dataset]:
+    """``observed_data`` and ``constant_data``: all of the data set, in standardised units, with what undoes it."""
+    inputs, targets = list(data.inputs), list(data.targets)
+    constant = {
+        "x": (("row", "input"), data.x),
+        "x_test": (("test_row", "input"), data.x_test),
+        "y_test": (("test_row", "target"), data.y_test),
+        "x_mean": (("input",), data.x_mean),
+        "x_scale": (("input",), data.x_scale),
+        "y_mean": (("target",), data.y_mean),
+        "y_scale": (("target",), data.y_scale),
+    }
+    return {
+        "observed_data": xr.Dataset({"y": (("row", "target"), data.y)}, coords={"target": targets}),
+        "constant_data": xr.Dataset(constant, coords={"input": inputs, "target": targets}),
+    }
+
+
+def _predictive_groups(
+    energy: Energy, positions: np.ndarray, betas: np.ndarray, target: int, key: Array
+) -> dict[str, xr.Dataset]:
+    """Predictions of the held-out rows: f and log density at every kept temperature, targets at the posterior's."""
+    data = energy.dataset
+    assert data is not None
+    x, y = jnp.asarray(data.x_test), jnp.asarray(data.y_test)
+    f = predict.over_draws(predict.means, energy, x, positions)
+    log_density = predict.over_draws(predict.log_densities, energy, (x, y), positions)
+    value = "target" if f.shape[-1] == data.y.shape[1] else "class"
+    coords: dict[str, Any] = {"target": list(data.targets)} if value == "target" else {}
+    tempered = {"f": f, "log_density": log_density}
+    dims = {"f": ["temperature", "test_row", value], "log_density": ["temperature", "test_row"]}
+    if data.task == "regression":
+        tempered["variance"] = predict.over_draws(_noise_variance, energy, x, positions)
+        dims["variance"] = dims["f"]
+    chosen = positions[:, :, target]
+    keys = jax.random.split(key, chosen.shape[:2])
+    y_draws = predict.over_draws(predict.targets, energy, x, chosen, keys)
+    posterior = {"f": f[:, :, target], "y": y_draws}
+    posterior_dims = {"f": ["test_row", value], "y": ["test_row", "target"]}
+    return {
+        "posterior_predictive": _dataset(posterior, posterior_dims, coords | {"target": list(data.targets)}),
+        "tempered_predictive": _dataset(tempered, dims, coords | temperature_coords(betas)),
+    }
+
+
+def _noise_variance(energy: Energy, x: Array, position: Array) -> Array:
+    return energy.distribution(position, x).variance
+
+
+def add_log_likelihood(tree: xr.DataTree, energy: Energy) -> None:
+    """Give a result the ``log_likelihood`` group (chain, draw, row), in nats, that ``az.loo`` needs.
+
+    Parameters
+    ----------
+    tree
+        A result; changed in place.
+    energy
+        The energy that was sampled.
+
+    Raises
+    ------
+    InputError
+        If the energy is a user's function that returns a scalar.
+    """
+    values = predict.over_draws(predict.log_likelihoods, energy, energy.data, predict.positions(tree, energy))
+    tree["log_likelihood"] = xr.DataTree(_dataset({"y": values}, {"y": ["row"]}, {}))
+
+
+def record_of_run(key: Array, timings: Mapping[str, float]) -> dict[str, Any]:
+    """Attributes that every run has: version, seed, device, timings."""
+    import temperax
+
+    device = jax.local_devices()[0]
+    return {
+        "library": "temperax",
+        "library_version": temperax.__version__,
+        "jax_version": jax.__version__,
+        "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "key": np.asarray(jax.random.key_data(key)).tolist(),
+        "key_implementation": str(jax.random.key_impl(key)),
+        "device": f"{jax.local_device_count()} x {device.device_kind} ({device.platform})",
+        "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
+    }
