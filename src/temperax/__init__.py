@@ -1,3 +1,35 @@
 """temperax: tempered posteriors of Bayesian neural networks by HMC, NUTS and parallel tempering, on JAX."""
 
+from temperax import datasets, diagnostics, likelihoods, optimise, plots, predict, priors, tempering
+from temperax.datasets import Dataset
+from temperax.energy import Energy
+from temperax.errors import InputError
+from temperax.kernels import HMC, NUTS
+from temperax.optimise import deep_ensemble, map_estimate
+from temperax.results import add_log_likelihood
+from temperax.sampling import repeat, sample
+from temperax.sharding import use_cpu_devices
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "HMC",
+    "NUTS",
+    "Dataset",
+    "Energy",
+    "InputError",
+    "add_log_likelihood",
+    "datasets",
+    "deep_ensemble",
+    "diagnostics",
+    "likelihoods",
+    "map_estimate",
+    "optimise",
+    "plots",
+    "predict",
+    "priors",
+    "repeat",
+    "sample",
+    "tempering",
+    "use_cpu_devices",
+]

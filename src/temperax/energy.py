@@ -54,9 +54,14 @@ class NetworkModel:
         """The distribution of the targets at ``x``."""
         return self.likelihood.distribution(self.network(parameters["network"], x), parameters["noise"])
 
+    def log_prob(self, parameters: Any, x: Float[Array, "row input"], y: Array) -> Float[Array, " row"]:
+        """Log p(y | x, θ) of every row, in nats."""
+        y = y.astype(int) if self.likelihood.task == "classification" else y  # classes index their probabilities
+        return self.distribution(parameters, x).log_prob(y)
+
     def row_energies(self, parameters: Any, data: Any) -> Float[Array, " row"]:
         """-log p(y_i | x_i, θ) of every row, in nats."""
-        return -self.distribution(parameters, data["x"]).log_prob(data["y"])
+        return -self.log_prob(parameters, data["x"], data["y"])
 
 
 @register_pytree_node_class
@@ -287,24 +292,22 @@ class Energy:
         return names | {f"noise_{name}": ["target"] for name in self.prior["noise"]}
 
     def distribution(self, position: Position, x: Float[Array, "row input"]) -> Distribution:
-        """The predictive distribution (batch (row,), event (target,)) of the targets at inputs ``x``.
+        """The predictive distribution (batch (row,), event (target,)) of the targets at inputs ``x``."""
+        return self._network().distribution(self.unravel(position), x)
 
-        Raises
-        ------
-        InputError
-            If the energy is not a network's.
-        """
-        if not isinstance(self.model, NetworkModel):
-            raise InputError("energy", self.model, "has no predictions", "build it by Energy.mlp or Energy.network")
-        return self.model.distribution(self.unravel(position), x)
+    def log_prob(self, position: Position, x: Float[Array, "row input"], y: Array) -> Float[Array, " row"]:
+        """Log p(y | x, θ) of rows that need not be the energy's own, in nats."""
+        return self._network().log_prob(self.unravel(position), x, y)
 
     def mean(self, position: Position, x: Float[Array, "row input"]) -> Float[Array, "row value"]:
         """The expected targets at inputs ``x`` (class probabilities of a categorical): the function f of diagnostics."""
-        model = self.model
-        if not isinstance(model, NetworkModel):
-            raise InputError("energy", model, "has no predictions", "build it by Energy.mlp or Energy.network")
-        parameters = self.unravel(position)
+        model, parameters = self._network(), self.unravel(position)
         return model.likelihood.mean(model.network(parameters["network"], x), parameters["noise"])
+
+    def _network(self) -> NetworkModel:
+        if not isinstance(self.model, NetworkModel):
+            raise InputError("energy", self.model, "has no predictions", "build it by Energy.mlp or Energy.network")
+        return self.model
 
     # -- pytree ------------------------------------------------------------------------------------------------------
 
@@ -362,4 +365,4 @@ def _is_shape(leaf: object) -> bool:
 def _name(path: Sequence) -> str:
     """A leaf's path as a variable's name; the level that only says "network" is left out."""
     parts = [str(getattr(p, "key", getattr(p, "name", getattr(p, "idx", p)))) for p in path]
-    return "_".join(parts[1:] if len(parts) > 1 and parts[0] == "network" else parts) or "theta"
+    return "_".join(parts[1:] if parts[:1] == ["network"] else parts) or "theta"

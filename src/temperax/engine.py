@@ -319,7 +319,11 @@ def run(
         seconds_a_draw = (time.perf_counter() - began) / size
         done += size
         bar.update(size)
-        bar.set_postfix(acceptance=f"{record.acceptance_rate.mean():.2f}", divergences=int(record.diverging.sum()))
+        bar.set_postfix(
+            acceptance=f"{record.acceptance_rate.mean():.2f}",
+            divergences=int(record.diverging.sum()),
+            refresh=False,
+        )
         yield state, record
 
 

@@ -7,13 +7,13 @@ transitions.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Bool, Float, Int
-from numpyro.infer.hmc import hmc, momentum_generator
+from numpyro.infer.hmc import HMCState, hmc, momentum_generator
 from numpyro.infer.hmc_util import euclidean_kinetic_energy, find_reasonable_step_size
 from numpyro.infer.util import ParamInfo
 
@@ -42,6 +42,7 @@ class Info(NamedTuple):
     trajectory: Float[Array, "*batch"]  # length of this trajectory, in units of time
 
 
+@runtime_checkable
 class Kernel(Protocol):
     """What the engine asks of a kernel."""
 
@@ -175,9 +176,9 @@ def as_kernel(kernel: object) -> Kernel:
     """A kernel from its name or itself."""
     if isinstance(kernel, str):
         return check_choice("kernel", kernel, KERNELS)()
-    if not callable(getattr(kernel, "step", None)):
+    if not isinstance(kernel, Kernel):
         raise InputError("kernel", kernel, "is not a kernel", "give 'hmc', 'nuts', HMC(...) or NUTS(...)")
-    return kernel  # type: ignore[return-value]
+    return kernel
 
 
 def reasonable_step_size(
@@ -200,8 +201,8 @@ def reasonable_step_size(
     )
 
 
-def _info(state: NamedTuple, momentum: Array, trajectory: Array) -> Info:
-    return Info(state.accept_prob, state.num_steps, state.diverging, state.energy, momentum, trajectory)  # type: ignore[attr-defined]
+def _info(state: HMCState, momentum: Array, trajectory: Array) -> Info:
+    return Info(state.accept_prob, state.num_steps, state.diverging, state.energy, momentum, trajectory)
 
 
 def _check_kernel(kernel: HMC | NUTS, optional: tuple[str, ...], counts: tuple[str, ...]) -> None:

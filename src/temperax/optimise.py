@@ -5,15 +5,17 @@ As T → 0 the posterior path concentrates on the minima of U0 + E, which is wha
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import xarray as xr
 from jaxtyping import Array, Float, Int
 from tqdm.auto import tqdm
 
+from temperax import results
 from temperax.energy import Energy
 from temperax.errors import InputError, check_count, check_fraction
 
@@ -30,6 +32,8 @@ class Optima(NamedTuple):
         (start, parameter), unconstrained.
     prior_energy, data_energy
         U0 and E there, in nats.
+    score
+        What was minimised at the end: U0 + E, or the data energy of held-out rows, in nats.
     num_steps
         Steps each start took.
     stopped
@@ -39,12 +43,13 @@ class Optima(NamedTuple):
     position: Float[np.ndarray, "start parameter"]
     prior_energy: Float[np.ndarray, " start"]
     data_energy: Float[np.ndarray, " start"]
+    score: Float[np.ndarray, " start"]
     num_steps: Int[np.ndarray, " start"]
     stopped: list[str]
 
     def best(self) -> int:
-        """Index of the start with the lowest U0 + E: the MAP estimate."""
-        return int(np.argmin(self.prior_energy + self.data_energy))
+        """Index of the start with the lowest score."""
+        return int(np.nanargmin(self.score))
 
 
 class _Training(NamedTuple):
@@ -73,14 +78,15 @@ def minimise(
     max_steps: int = 5000,
     patience: int = 3,
     tolerance: float = 1e-3,
-    held_out: Energy | None = None,
+    holdout: float | None = None,
     progress: bool = False,
 ) -> Optima:
     """Minimise U0 + E from several draws of the prior, all at once.
 
-    A start stops when its loss has not fallen by ``tolerance`` nats a parameter over ``patience`` blocks of 100 steps.
-    The loss is U0 + E or, with ``held_out`` (the same model on other rows), the data energy of those rows: early
-    stopping.
+    A start stops when its score has not fallen by ``tolerance`` nats a parameter over ``patience`` blocks of 100
+    steps, and returns the best point it has seen.  The score is U0 + E or, with ``holdout``, the data energy of rows
+    that are held out of the training rows: early stopping, without which a learned noise scale collapses wherever the
+    network can fit every row.
 
     Parameters
     ----------
@@ -96,8 +102,8 @@ def minimise(
         Most steps of a start.
     patience, tolerance
         When a start has reached its plateau.
-    held_out
-        The energy whose data part decides when to stop.
+    holdout
+        Share of the training rows to decide stopping on; None trains on all rows until the loss is level.
     progress
         Show a progress bar.
 
@@ -108,7 +114,7 @@ def minimise(
     Raises
     ------
     InputError
-        For bad arguments, and if no start keeps a finite loss.
+        For bad arguments, if there are no rows to hold out, and if no start keeps a finite loss.
     """
     check_count("num_starts", num_starts)
     check_count("max_steps", max_steps)
@@ -116,6 +122,7 @@ def minimise(
     optimiser = _DEFAULT if optimiser is None else optimiser
     if not isinstance(optimiser, optax.GradientTransformation):
         raise InputError("optimiser", optimiser, "is not an optax optimiser", "give one such as optax.adam(0.01)")
+    train, held_out = (energy, None) if holdout is None else _hold_out(jax.random.fold_in(key, 1), energy, holdout)
     state = _begin(optimiser, energy, jax.random.split(key, num_starts))
     margin = tolerance * energy.size
     reference = np.full(num_starts, np.inf)
@@ -123,7 +130,7 @@ def minimise(
     with tqdm(total=max_steps, desc="optimise", unit="step", disable=not progress) as bar:
         while running.any() and steps.max() < max_steps:
             size = min(BLOCK_STEPS, max_steps - int(steps.max()))
-            state = _advance(optimiser, energy, held_out, state, np.int32(size), running)
+            state = _advance(optimiser, train, held_out, state, np.int32(size), running)
             loss = np.asarray(state.best_loss)
             steps += size * running
             improved = loss < reference - margin
@@ -131,32 +138,39 @@ def minimise(
             waited = np.where(improved, 0, waited + 1)
             running &= waited < patience
             bar.update(size)
-            bar.set_postfix(energy=f"{loss.min():.1f}")
+            bar.set_postfix(energy=f"{loss.min():.1f}", refresh=False)
     if not np.isfinite(state.best_loss).any():
         raise InputError("energy", energy.model, "is not finite on the way down from the prior", "lower the learning rate")
     prior_energy, data_energy = _energies(energy, state.best_position)
-    reason = "plateau" if held_out is None else "held-out"
+    reason = "plateau" if holdout is None else "held-out"
     stopped = ["max_steps" if still else reason for still in running]
-    return Optima(np.asarray(state.best_position), np.asarray(prior_energy), np.asarray(data_energy), steps, stopped)
+    found = (state.best_position, prior_energy, data_energy, state.best_loss)
+    return Optima(*(np.asarray(part) for part in found), steps, stopped)
 
 
-def map_estimate(key: Array, energy: Energy, num_starts: int = 8, **options: object) -> Optima:
-    """The maximum a posteriori position: the best of `minimise`'s starts, as `Optima` of length one.
+def map_estimate(key: Array, energy: Energy, num_starts: int = 8, **options: Any) -> xr.DataTree:
+    """The maximum a posteriori estimate: the best of several starts.
 
     Parameters
     ----------
     key, energy, num_starts, **options
         As in `minimise`.
+
+    Returns
+    -------
+    xarray.DataTree
+        One chain of one draw at temperature 0, so that predictions and scores read it like any other result.
     """
-    optima = minimise(key, energy, num_starts, **options)  # type: ignore[arg-type]
+    optima = minimise(key, energy, num_starts, **options)
     best = optima.best()
-    return Optima(*(part[best : best + 1] for part in optima))
+    optima = Optima(*(part[best : best + 1] for part in optima))
+    return _as_tree(key, energy, optima, "map_estimate", {"num_starts": num_starts} | options)
 
 
-def ensemble_positions(
-    key: Array, energy: Energy, num_members: int = 10, *, holdout: float = 0.1, **options: object
-) -> Optima:
-    """Members of a deep ensemble: independent starts, each stopped early on held-out training rows.
+def deep_ensemble(
+    key: Array, energy: Energy, num_members: int = 10, *, holdout: float = 0.1, **options: Any
+) -> xr.DataTree:
+    """A deep ensemble: independent starts, each stopped early on held-out training rows.
 
     Lakshminarayanan, Pritzel & Blundell 2017, *Simple and scalable predictive uncertainty estimation using deep
     ensembles*.
@@ -169,17 +183,47 @@ def ensemble_positions(
         Members of the ensemble.
     holdout
         Share of the training rows that stopping is decided on.
+
+    Returns
+    -------
+    xarray.DataTree
+        One chain a member, of one draw at temperature 0.
+
+    Raises
+    ------
+    InputError
+        As `minimise`.
     """
-    check_fraction("holdout", holdout)
+    optima = minimise(key, energy, num_members, holdout=holdout, **options)
+    arguments = {"num_members": num_members, "holdout": holdout} | options
+    return _as_tree(key, energy, optima, "deep_ensemble", arguments)
+
+
+def _as_tree(key: Array, energy: Energy, optima: Optima, function: str, arguments: dict[str, Any]) -> xr.DataTree:
+    """Optima as chains of one draw at T = 0."""
+    groups = results.position_groups(
+        energy, optima.position[:, None, None], np.array([np.inf]), 0, jax.random.fold_in(key, 2)
+    )
+    found = {"steps": optima.num_steps.tolist(), "stopped": optima.stopped}
+    energies = {"prior_energy": optima.prior_energy, "data_energy": optima.data_energy}
+    groups["sample_stats"] = xr.Dataset(
+        {name: (("chain", "draw"), values[:, None]) for name, values in energies.items()}
+        | {"lp": (("chain", "draw"), -(optima.prior_energy + optima.data_energy)[:, None])}
+    )
+    return results.assemble(groups, results.describe(energy, key, function, arguments, found, {}))
+
+
+def _hold_out(key: Array, energy: Energy, share: float) -> tuple[Energy, Energy]:
+    """The same model on most of the rows, and on the held-out rest."""
+    check_fraction("holdout", share)
     if energy.dataset is None:
-        raise InputError("energy", energy.model, "has no data set to hold rows out of", "use Energy.mlp or minimise")
+        raise InputError("holdout", share, "needs an energy with rows", "use Energy.mlp, or leave holdout out")
     rows = len(energy.dataset.x)
-    count = max(1, round(holdout * rows))
-    if rows - count < 1:
-        raise InputError("holdout", holdout, f"leaves no training rows of {rows}", "hold out fewer")
-    order = np.asarray(jax.random.permutation(jax.random.fold_in(key, 1), rows))
-    out, train = (_rows(energy, order[:count]), _rows(energy, order[count:]))
-    return minimise(key, train, num_members, held_out=out, **options)  # type: ignore[arg-type]
+    count = max(1, round(share * rows))
+    if rows == count:
+        raise InputError("holdout", share, f"leaves no training rows of {rows}", "hold out fewer")
+    order = np.asarray(jax.random.permutation(key, rows))
+    return _rows(energy, order[count:]), _rows(energy, order[:count])
 
 
 def _rows(energy: Energy, rows: np.ndarray) -> Energy:

@@ -27,7 +27,9 @@ def _chunked(function: Callable, energy: Energy, x: Any, items: Any, batch_size:
     return jax.lax.map(lambda item: function(energy, x, *item), items, batch_size=batch_size)
 
 
-def over_draws(function: Callable, energy: Energy, x: Any, positions: Array, *others: Array) -> Any:
+def over_draws(
+    function: Callable, energy: Energy, x: Any, positions: Array | np.ndarray, *others: Array | np.ndarray
+) -> Any:
     """``function(energy, x, position, …)`` of every draw, in chunks that bound the memory.
 
     Parameters
@@ -56,7 +58,7 @@ def means(energy: Energy, x: Any, position: Array) -> Float[Array, "row value"]:
 def log_densities(energy: Energy, xy: Any, position: Array) -> Float[Array, " row"]:
     """Log p(y | x, θ) of one draw at other rows, in nats."""
     x, y = xy
-    return energy.distribution(position, x).log_prob(y)
+    return energy.log_prob(position, x, y)
 
 
 def targets(energy: Energy, x: Any, position: Array, key: Array) -> Array:

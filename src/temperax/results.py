@@ -8,6 +8,7 @@ coordinate; ``exchange`` for parallel tempering; the data; and, in the attribute
 import datetime
 import json
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ import xarray as xr
 from arviz_base import dict_to_dataset
 from jaxtyping import Array
 
-from temperax import predict
+from temperax import predict, recipes
 from temperax.datasets import Dataset
 from temperax.energy import Energy
 from temperax.engine import Record
@@ -59,20 +60,30 @@ def build(
     draws = Record(*(np.swapaxes(field, 0, 1) for field in record))  # chain first
     temperature = temperature_coords(betas)
     tempered = _tempered_stats(draws, betas, step_size)
-    groups = {
-        "posterior": _variables(energy, draws.position[:, :, list(kept).index(target)]),
-        "sample_stats": _sample_stats(tempered, target),
-        "tempered_stats": _dataset(tempered, dict.fromkeys(tempered, ["temperature"]), temperature),
-    }
-    if len(kept) > 1:
-        coords = temperature_coords(betas[kept])
-        groups["tempered_posterior"] = _variables(energy, draws.position, coords)
+    groups = position_groups(energy, draws.position, betas[kept], list(kept).index(target), predict_key)
+    groups["sample_stats"] = _sample_stats(tempered, target)
+    groups["tempered_stats"] = _dataset(tempered, dict.fromkeys(tempered, ["temperature"]), temperature)
+    if exchange:
+        groups["exchange"] = _exchange(draws, betas)
+    return assemble(groups, attributes)
+
+
+def position_groups(
+    energy: Energy, positions: np.ndarray, betas: np.ndarray, target: int, key: Array
+) -> dict[str, xr.Dataset]:
+    """The groups that positions (chain, draw, temperature, parameter) alone determine."""
+    groups = {"posterior": _variables(energy, positions[:, :, target])}
+    if len(betas) > 1:
+        groups["tempered_posterior"] = _variables(energy, positions, temperature_coords(betas))
     if energy.dataset is not None:
         groups |= data_groups(energy.dataset)
         if len(energy.dataset.x_test):
-            groups |= _predictive_groups(energy, draws.position, betas[kept], list(kept).index(target), predict_key)
-    if exchange:
-        groups["exchange"] = _exchange(draws, betas)
+            groups |= _predictive_groups(energy, positions, betas, target, key)
+    return groups
+
+
+def assemble(groups: Mapping[str, xr.Dataset], attributes: Mapping[str, Any]) -> xr.DataTree:
+    """Groups and attributes as a tree; attributes that files cannot hold become JSON."""
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = {k: v if isinstance(v, (int, float, str)) else json.dumps(v) for k, v in attributes.items()}
     return tree
@@ -88,7 +99,7 @@ def temperature_coords(betas: np.ndarray) -> dict[str, Any]:
 def _dataset(data: Mapping[str, np.ndarray], dims: Mapping[str, list[str]], coords: Mapping[str, Any]) -> xr.Dataset:
     """An ArviZ dataset; coordinates that are no dimension (``beta``) are attached after."""
     index = {k: v for k, v in coords.items() if not isinstance(v, tuple)}
-    dataset = dict_to_dataset(dict(data), dims={k: list(v) for k, v in dims.items()}, coords=index, sample_dims=DRAWS)
+    dataset = dict_to_dataset(dict(data), dims={k: list(v) for k, v in dims.items()}, coords=index, sample_dims=DRAWS, check_conventions=False)
     return dataset.assign_coords({k: v for k, v in coords.items() if isinstance(v, tuple)})
 
 
@@ -216,18 +227,30 @@ def add_log_likelihood(tree: xr.DataTree, energy: Energy) -> None:
     tree["log_likelihood"] = xr.DataTree(_dataset({"y": values}, {"y": ["row"]}, {}))
 
 
-def record_of_run(key: Array, timings: Mapping[str, float]) -> dict[str, Any]:
-    """Attributes that every run has: version, seed, device, timings."""
-    import temperax
-
-    device = jax.local_devices()[0]
+def describe(
+    energy: Energy,
+    key: Array,
+    function: str,
+    arguments: Mapping[str, Any],
+    started: Mapping[str, Any],
+    timings: Mapping[str, float],
+) -> dict[str, Any]:
+    """Attributes that say what was run and how: version, energy, arguments, seed, device, timings."""
+    data, device = energy.dataset, jax.local_devices()[0]
     return {
-        "library": "temperax",
-        "library_version": temperax.__version__,
+        "inference_library": "temperax",
+        "inference_library_version": version("temperax"),
         "jax_version": jax.__version__,
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "key": np.asarray(jax.random.key_data(key)).tolist(),
         "key_implementation": str(jax.random.key_impl(key)),
         "device": f"{jax.local_device_count()} x {device.device_kind} ({device.platform})",
+        "function": function,
+        "arguments": recipes.encode(arguments),
+        "energy": recipes.encode(energy.arguments),
+        "data": data.name if data is not None else "",
+        "task": data.task if data is not None else "",
+        "num_parameters": energy.size,
+        "started": started,
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
     }

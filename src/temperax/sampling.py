@@ -22,6 +22,8 @@ from temperax.kernels import Kernel, as_kernel
 
 # Purposes of the keys that are split off a run's key.
 _STARTS, _RUN, _PREDICT = range(3)
+#: From fewer rows than this, none are held out of finding a start.
+_ROWS_TO_HOLD_OUT = 20
 
 
 def sample(
@@ -37,7 +39,7 @@ def sample(
     num_draws: int = 1000,
     thin: int = 1,
     keep: str | Sequence[float] = "all",
-    start: str | np.ndarray = "map",
+    start: str | np.ndarray = "optimum",
     log_likelihood: bool = False,
     batch_size: int | None = None,
     progress: bool = True,
@@ -66,7 +68,8 @@ def sample(
     keep
         Temperatures whose positions are kept: ``"all"``, ``"target"`` (the one of the ``posterior`` group) or a list.
     start
-        ``"map"`` (an optimum for every chain), ``"prior"`` (dispersed draws), or positions (chain, parameter).
+        ``"optimum"``: every chain from an optimum of its own, stopped early on held-out training rows where the energy
+        has rows; ``"prior"``: dispersed draws; or positions (chain, parameter).
     log_likelihood
         Also keep the log likelihood of every row, for ``az.loo``.
     batch_size
@@ -124,8 +127,7 @@ def sample(
         kept=np.asarray(program.keep),
         target=target,
         step_size=np.asarray(state.tuning.step_size),
-        attributes=results.record_of_run(key, clock.laps)
-        | describe(energy, "sample", arguments, started)
+        attributes=results.describe(energy, key, "sample", arguments, started, clock.laps)
         | {"interrupted": int(interrupted), "path": program.path, "num_warmup": num_warmup},
         exchange=False,
         predict_key=jax.random.fold_in(key, _PREDICT),
@@ -253,12 +255,12 @@ def _kept_slots(keep: object, betas: np.ndarray, target: int) -> np.ndarray:
 def check_start(start: object, energy: Energy, num_chains: int) -> None:
     """Say what is wrong with a start, before work is done."""
     if isinstance(start, str):
-        check_choice("start", start, {"map": 0, "prior": 0})
+        check_choice("start", start, {"optimum": 0, "prior": 0})
         return
     shape = np.shape(start)  # type: ignore[arg-type]
     if shape != (num_chains, energy.size):
         raise InputError(
-            "start", shape, f"is not of shape ({num_chains}, {energy.size})", "give 'map', 'prior' or one row a chain"
+            "start", shape, f"is not of shape ({num_chains}, {energy.size})", "give 'optimum', 'prior' or one row a chain"
         )
     if not np.isfinite(np.asarray(start, dtype=float)).all():
         raise InputError("start", start, "has NaN or infinite values", "give finite positions")
@@ -273,12 +275,15 @@ def make_starts(
         keys = jax.random.split(key, shape[:2])
         return jax.jit(jax.vmap(jax.vmap(energy.sample_prior)))(keys), {"start": "prior"}
     if isinstance(start, str):
-        optima = optimise.minimise(key, energy, program.num_chains, progress=progress)
+        rows = 0 if energy.dataset is None else len(energy.dataset.x)
+        optima = optimise.minimise(
+            key, energy, program.num_chains, holdout=0.1 if rows >= _ROWS_TO_HOLD_OUT else None, progress=progress
+        )
         report = {
-            "start": "map",
-            "map_energy": (optima.prior_energy + optima.data_energy).round(3).tolist(),
-            "map_steps": optima.num_steps.tolist(),
-            "map_stopped": optima.stopped,
+            "start": "optimum",
+            "energy": (optima.prior_energy + optima.data_energy).round(3).tolist(),
+            "steps": optima.num_steps.tolist(),
+            "stopped": optima.stopped,
         }
         positions = jnp.asarray(optima.position)
     else:
@@ -301,18 +306,3 @@ def collect(
             raise
         interrupted = True
     return state, Record(*(np.concatenate(parts) for parts in zip(*records, strict=True))), interrupted
-
-
-def describe(energy: Energy, function: str, arguments: dict[str, Any], started: dict[str, Any]) -> dict[str, Any]:
-    """Attributes that say what was sampled and how, so that `repeat` can do it again."""
-    data = energy.dataset
-    return {
-        "inference_library": "temperax",
-        "function": function,
-        "arguments": recipes.encode(arguments),
-        "energy": recipes.encode(energy.arguments),
-        "data": data.name if data is not None else "",
-        "task": data.task if data is not None else "",
-        "num_parameters": energy.size,
-        "started": started,
-    }

@@ -6,7 +6,7 @@ path is always chosen by name).
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,7 @@ class Point(NamedTuple):
     path_gradient: Float[Array, " parameter"]
 
 
+@runtime_checkable
 class Boltzmann(Protocol):
     """The part of `temperax.Energy` that a path needs."""
 

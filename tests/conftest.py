@@ -1,0 +1,36 @@
+"""Shapes written in the annotations are enforced while the tests run."""
+
+import json
+from pathlib import Path
+
+import jaxtyping
+
+# Modules of functions; those whose dataclasses are pytrees are left out, since JAX rebuilds them with placeholders.
+CHECKED = ("adaptation", "exchange", "ladder", "networks", "optimise", "predict", "sharding", "tempering")
+jaxtyping.install_import_hook([f"temperax.{name}" for name in CHECKED], "beartype.beartype")
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def exact_cases() -> dict:
+    """Closed-form values that a correct sampler, ladder or evidence estimate must reproduce."""
+    return json.loads((Path(__file__).parent / "reference" / "exact_cases.json").read_text())
+
+
+@pytest.fixture
+def key() -> jax.Array:
+    return jax.random.key(20261123)
+
+
+@pytest.fixture(scope="session")
+def small_data():
+    """A made regression with a known shape: 60 rows to train on and 20 held out."""
+    from temperax import Dataset
+
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(80, 3))
+    y = np.sin(x[:, 0]) + 0.5 * x[:, 1] + 0.2 * rng.normal(size=80)
+    return Dataset.from_arrays(x[:60], y[:60], x[60:], y[60:], name="small")

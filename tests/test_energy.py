@@ -1,0 +1,165 @@
+"""Every likelihood and prior is normalised, gradients are right, and positions and parameters are two views of one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+from scipy import integrate
+
+import temperax as tx
+from temperax import tempering
+
+LIKELIHOODS = {
+    "gaussian_fixed": tx.likelihoods.Gaussian(0.5),
+    "gaussian_learned": tx.likelihoods.Gaussian(),
+    "heteroscedastic": tx.likelihoods.HeteroscedasticGaussian(),
+    "student_t": tx.likelihoods.StudentT(dist.Gamma(2.0, 0.5)),
+    "bernoulli": tx.likelihoods.Bernoulli(),
+    "categorical": tx.likelihoods.Categorical(3),
+    "poisson": tx.likelihoods.Poisson(),
+}
+PRIORS = {
+    "normal": tx.priors.Normal(0.7),
+    "fan_in": tx.priors.FanInNormal(),
+    "laplace": tx.priors.Laplace(0.5),
+    "student_t": tx.priors.StudentT(),
+    "ard": tx.priors.ARD(),
+    "elementwise": tx.priors.Elementwise(dist.Logistic(0.0, 0.5)),
+    "by_layer": {"layer_0": tx.priors.Laplace(0.5), "default": dist.Normal(0.0, 2.0)},
+}
+
+
+def make(likelihood="gaussian_learned", prior="normal", targets=1, rows=6, **options):
+    chosen = LIKELIHOODS[likelihood]
+    rng = np.random.default_rng(5)
+    y = rng.integers(0, 2, size=(rows, targets)) if chosen.task != "regression" else rng.normal(size=(rows, targets))
+    data = tx.Dataset.from_arrays(rng.normal(size=(rows, 2)), y, task=chosen.task)
+    return tx.Energy.mlp(data, options.pop("hidden", (3,)), likelihood=chosen, prior=PRIORS[prior], **options)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_likelihoods_integrate_to_one(name, key):
+    energy = make(name)
+    position = 0.5 * energy.sample_prior(key)
+    x = jnp.ones((1, 2))
+
+    def density(y):
+        return float(jnp.exp(energy.log_prob(position, x, jnp.full((1, 1), y))[0]))
+
+    if LIKELIHOODS[name].task == "regression":
+        # Heavy tails need a finite window and its known remainder; the quadrature is told where the mass is.
+        centre = float(energy.distribution(position, x).mean.squeeze())
+        centre = centre if np.isfinite(centre) else 0.0
+        total = integrate.quad(density, centre - 60, centre + 60, points=[centre], limit=200)[0]
+        assert total == pytest.approx(1.0, abs=2e-3)
+    else:
+        support = range({"bernoulli": 2, "categorical": 3, "poisson": 200}[name])
+        assert sum(density(float(y)) for y in support) == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_prior_energy_is_normalised_with_its_jacobian(name, key):
+    """∫ exp(-U0) = 1 over unconstrained positions, by importance sampling from a wide Student-t."""
+    energy = make(prior=name, hidden=())
+    proposal = dist.StudentT(3.0, 0.0, 1.5).expand([energy.size]).to_event(1)
+    draws = proposal.sample(key, (200_000,))
+    log_ratio = -jax.vmap(energy.prior_energy)(draws) - proposal.log_prob(draws)
+    ratio = np.exp(np.asarray(log_ratio, float))
+    assert abs(ratio.mean() - 1) < 5 * ratio.std() / np.sqrt(len(ratio))
+    assert ratio.std() / np.sqrt(len(ratio)) < 0.05, "the estimate must be sharp enough to fail"
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_prior_draws_have_the_prior_energy_as_density(name, key):
+    """E[∇U0] = 0 and E[θ·∇U0] = P under exact draws: draws and density agree."""
+    energy = make(prior=name)
+    draws = jax.vmap(energy.sample_prior)(jax.random.split(key, 20_000))
+    gradients = np.asarray(jax.vmap(jax.grad(energy.prior_energy))(draws), float)
+    virial = (np.asarray(draws) * gradients).sum(-1)
+    for values, expected in ((gradients, 0.0), (virial[:, None], energy.size)):
+        error = values.std(0) / np.sqrt(len(values))
+        assert np.max(np.abs(values.mean(0) - expected) / error) < 5
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("prior", ["normal", "ard"])
+def test_gradients_are_finite_differences_in_float64(likelihood, prior, key):
+    with jax.enable_x64(True):
+        energy = make(likelihood, prior)
+        position = energy.sample_prior(key)
+        for path in tempering.PATHS:
+            point = tempering.evaluate(path, energy, position)
+            for part, gradient in (("base", point.base_gradient), ("path", point.path_gradient)):
+                for i in range(energy.size):
+                    step = jnp.zeros(energy.size).at[i].set(1e-6)
+                    up, down = (
+                        getattr(tempering.terms(path, energy, position + s), part) for s in (step, -step)
+                    )
+                    assert float((up - down) / 2e-6) == pytest.approx(float(gradient[i]), rel=2e-5, abs=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "prior"), [*((name, "normal") for name in LIKELIHOODS), *(("gaussian_learned", p) for p in PRIORS)]
+)
+def test_positions_and_variables_are_two_views(likelihood, prior, key):
+    energy = make(likelihood, prior, hidden=(3, 2))
+    position = energy.sample_prior(key)
+    again = energy.position(energy.variables(position))
+    np.testing.assert_allclose(again, position, rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(energy.ravel(energy.unravel(position)), position, rtol=2e-4, atol=2e-5)
+    assert -float(energy.log_likelihood(position).sum()) == pytest.approx(float(energy.data_energy(position)), rel=1e-5)
+
+
+def test_several_outputs(key):
+    energy = make(targets=3)
+    assert energy.variables(energy.sample_prior(key))["noise_scale"].shape == (3,)
+    assert energy.mean(energy.sample_prior(key), jnp.ones((4, 2))).shape == (4, 3)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu", jnp.cos])
+def test_activations(activation, key):
+    energy = make(activation=activation)
+    assert np.isfinite(energy.data_energy(energy.sample_prior(key)))
+
+
+def test_a_change_is_seen(key):
+    energy = make()
+    wider = energy.replace(hidden=(7,), activation="relu", prior=tx.priors.Laplace())
+    assert wider.size > energy.size
+    assert energy.replace(prior=tx.priors.Normal(0.7)).size == energy.size
+    position = energy.sample_prior(key)
+    other = energy.replace(prior=tx.priors.Normal(1.4))
+    p = energy.size - 1  # all but the noise scale
+    weights = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(energy.unravel(position)["network"])])
+    expected = p * jnp.log(2.0) + jnp.sum(weights**2) * (1 / (2 * 1.4**2) - 1 / (2 * 0.7**2))
+    assert float(other.prior_energy(position) - energy.prior_energy(position)) == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_users_function_of_a_pytree(key):
+    prior = {"a": dist.Normal(0.0, 1.0).expand([2]).to_event(1), "rate": dist.Gamma(2.0, 1.0)}
+    energy = tx.Energy(lambda p, d: -dist.Poisson(p["rate"]).log_prob(d), prior, data=jnp.array([1.0, 3.0, 2.0]))
+    position = energy.sample_prior(key)
+    assert energy.size == 3
+    assert energy.log_likelihood(position).shape == (3,)
+    assert float(energy.unravel(position)["rate"]) > 0
+
+
+def test_equinox_module(key):
+    import equinox as eqx
+
+    module = eqx.nn.MLP(2, 1, 4, 1, key=key)
+    arrays, static = eqx.partition(module, eqx.is_array)
+
+    def apply(parameters, x):
+        return jax.vmap(eqx.combine(parameters, static))(x)
+
+    rng = np.random.default_rng(0)
+    data = tx.Dataset.from_arrays(rng.normal(size=(9, 2)), rng.normal(size=9))
+    energy = tx.Energy.network(data, apply, arrays)
+    assert energy.size == 2 * 4 + 4 + 4 + 1 + 1
+    assert np.isfinite(energy.data_energy(energy.sample_prior(key)))
+
+
+def test_infinite_energy_at_beta_zero_is_no_nan():
+    assert float(tempering.temper(jnp.float32(2.0), jnp.float32(jnp.inf), jnp.float32(0.0))) == 2.0
