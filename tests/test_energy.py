@@ -93,14 +93,13 @@ def test_gradients_are_finite_differences_in_float64(likelihood, prior, key):
             for part, gradient in (("base", point.base_gradient), ("path", point.path_gradient)):
                 for i in range(energy.size):
                     step = jnp.zeros(energy.size).at[i].set(1e-6)
-                    up, down = (
-                        getattr(tempering.terms(path, energy, position + s), part) for s in (step, -step)
-                    )
+                    up, down = (getattr(tempering.terms(path, energy, position + s), part) for s in (step, -step))
                     assert float((up - down) / 2e-6) == pytest.approx(float(gradient[i]), rel=2e-5, abs=2e-6)
 
 
 @pytest.mark.parametrize(
-    ("likelihood", "prior"), [*((name, "normal") for name in LIKELIHOODS), *(("gaussian_learned", p) for p in PRIORS)]
+    ("likelihood", "prior"),
+    [*((name, "normal") for name in LIKELIHOODS), *(("gaussian_learned", p) for p in PRIORS)],
 )
 def test_positions_and_variables_are_two_views(likelihood, prior, key):
     energy = make(likelihood, prior, hidden=(3, 2))
@@ -133,7 +132,9 @@ def test_a_change_is_seen(key):
     p = energy.size - 1  # all but the noise scale
     weights = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(energy.unravel(position)["network"])])
     expected = p * jnp.log(2.0) + jnp.sum(weights**2) * (1 / (2 * 1.4**2) - 1 / (2 * 0.7**2))
-    assert float(other.prior_energy(position) - energy.prior_energy(position)) == pytest.approx(float(expected), rel=1e-3)
+    assert float(other.prior_energy(position) - energy.prior_energy(position)) == pytest.approx(
+        float(expected), rel=1e-3
+    )
 
 
 def test_users_function_of_a_pytree(key):

@@ -24,7 +24,11 @@ def exact(case, path, beta):
     """Mean, covariance and mean data energy: of the reference file, or by conjugacy where it has no entry."""
     if path == "likelihood":
         entry = case["temperatures"][str(beta)]
-        return np.array(entry["posterior_mean"]), np.array(entry["posterior_covariance"]), entry["mean_energy"]
+        return (
+            np.array(entry["posterior_mean"]),
+            np.array(entry["posterior_covariance"]),
+            entry["mean_energy"],
+        )
     one = case["temperatures"]["1.0"]
     mean, covariance = np.array(one["posterior_mean"]), np.array(one["posterior_covariance"]) / beta
     x, y, scale = np.array(case["X"]), np.array(case["y"]), case["noise_scale"]
@@ -55,7 +59,14 @@ def test_moments_at_every_temperature(key, exact_cases, kernel, path):
     case = exact_cases["linear_regression"]
     beta = [float(b) for b in case["temperatures"] if path == "likelihood" or float(b) > 0]
     tree = tx.sample(
-        key, make_energy(case), beta=beta, path=path, kernel=kernel, num_warmup=500, num_draws=2000, progress=False
+        key,
+        make_energy(case),
+        beta=beta,
+        path=path,
+        kernel=kernel,
+        num_warmup=500,
+        num_draws=2000,
+        progress=False,
     )
     assert largest_z(tree, case, path) < SIGMAS
     # The same draws held against the other path's moments: the yardstick can fail.

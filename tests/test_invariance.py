@@ -1,6 +1,6 @@
 """Getting it right (Geweke 2004): a kernel step on exact draws of (θ, y) must leave their law as it is."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -10,7 +10,6 @@ import numpyro.distributions as dist
 import pytest
 from forward import joint
 from jax.tree_util import register_dataclass
-from dataclasses import dataclass
 
 import temperax as tx
 from temperax import kernels, tempering
@@ -62,10 +61,7 @@ def statistics(program, beta, key, size, broken=None):
     tuning = Tuning(step_size, jnp.var(positions, axis=0), 3 * step_size)
 
     def with_targets(y):
-        leaves, structure = jax.tree.flatten(energy)
-        mine = structure.unflatten(leaves)
-        mine.data = energy.data | {"y": y}
-        return replace(program, energy=mine)
+        return replace(program, energy=energy.with_data(energy.data | {"y": y}))
 
     def evaluate(position, y):
         return tempering.evaluate("likelihood", with_targets(y).energy, position)

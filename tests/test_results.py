@@ -32,7 +32,13 @@ def tree(energy):
 
 
 def test_groups_and_names(tree):
-    assert {"posterior", "sample_stats", "tempered_posterior", "tempered_stats", "tempered_predictive"} <= set(tree.children)
+    assert {
+        "posterior",
+        "sample_stats",
+        "tempered_posterior",
+        "tempered_stats",
+        "tempered_predictive",
+    } <= set(tree.children)
     assert {"posterior_predictive", "log_likelihood", "observed_data", "constant_data"} <= set(tree.children)
     assert tree["posterior"]["layer_0_weight"].dims == ("chain", "draw", "input", "layer_0_unit")
     assert tree["posterior"]["layer_1_weight"].dims == ("chain", "draw", "layer_0_unit", "layer_1_unit")
@@ -121,7 +127,12 @@ def test_classification_end_to_end():
     y = (x[:, 0] > 0).astype(int) + (x[:, 1] > 1)
     data = tx.Dataset.from_arrays(x[:100], y[:100], x[100:], y[100:], task="classification")
     tree = tx.sample(
-        jax.random.key(0), tx.Energy.mlp(data, (5,)), num_warmup=200, num_draws=100, progress=False, log_likelihood=True
+        jax.random.key(0),
+        tx.Energy.mlp(data, (5,)),
+        num_warmup=200,
+        num_draws=100,
+        progress=False,
+        log_likelihood=True,
     )
     scores = tx.predict.scores(tree)
     assert scores["accuracy"][1.0] > 0.7 and 0 <= scores["ece"][1.0] < 0.3

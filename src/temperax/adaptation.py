@@ -34,7 +34,7 @@ class Adaptation(NamedTuple):
     ascent: optax.OptState
     log_length: Float[Array, " temperature"]
     mean_log_length: Float[Array, " temperature"]
-    count: Int[Array, " temperature"]
+    num_scans: Int[Array, " temperature"]
 
 
 def start(
@@ -64,7 +64,7 @@ def _fresh(kernel: Kernel, tuning: Tuning, num_chains: int) -> Adaptation:
         ascent=jax.vmap(_ascent.init)(log_length),
         log_length=log_length,
         mean_log_length=log_length,
-        count=jnp.zeros(num_temperatures, jnp.int32),
+        num_scans=jnp.zeros(num_temperatures, jnp.int32),
     )
 
 
@@ -103,11 +103,11 @@ def _update_one(
     log_length = jnp.maximum(adaptation.log_length + step, jnp.log(tuning.step_size))
     if hasattr(kernel, "max_steps"):
         log_length = jnp.minimum(log_length, jnp.log(kernel.max_steps * tuning.step_size))
-    count = adaptation.count + 1
-    weight = 1.0 / jnp.sqrt(count)
+    num_scans = adaptation.num_scans + 1
+    weight = 1.0 / jnp.sqrt(num_scans)
     mean_log_length = (1 - weight) * adaptation.mean_log_length + weight * log_length
 
-    adaptation = Adaptation(adaptation.target, averaging, moments, ascent, log_length, mean_log_length, count)
+    adaptation = Adaptation(adaptation.target, averaging, moments, ascent, log_length, mean_log_length, num_scans)
     tuning = tuning._replace(
         step_size=jnp.exp(averaging[0]) if kernel.step_size is None else tuning.step_size,
         trajectory_length=jnp.exp(log_length) if kernel.trajectory_length is None else tuning.trajectory_length,

@@ -3,9 +3,16 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from jax import Array
+
+    from temperax import Dataset, Energy
 
 app = typer.Typer(
     help="Tempered posteriors of Bayesian neural networks, by HMC and NUTS on JAX.",
@@ -20,7 +27,9 @@ def main() -> None:
     """Tempered posteriors of Bayesian neural networks, by HMC and NUTS on JAX."""
 
 
-Data = Annotated[str, typer.Argument(help="Name of a data set (diabetes, yacht, …) or path of a CSV file.")]
+Data = Annotated[
+    str, typer.Argument(metavar="DATA", help="Name of a data set (diabetes, yacht, …) or path of a CSV file.")
+]
 Target = Annotated[list[str] | None, typer.Option(help="Target column of a CSV file; repeat for several.")]
 Task = Annotated[str, typer.Option(help="Kind of target of a CSV file: regression, classification or counts.")]
 Split = Annotated[int, typer.Option(help="Which train/test split.", min=0)]
@@ -28,13 +37,17 @@ Hidden = Annotated[list[int] | None, typer.Option(help="Width of a hidden layer;
 Activation = Annotated[str, typer.Option(help="Activation of the hidden layers.")]
 PriorScale = Annotated[float, typer.Option(help="Standard deviation of the N(0, s²) prior on every weight.")]
 Temperature = Annotated[list[float] | None, typer.Option(help="Temperature T; repeat for several. [default: 1]")]
-PathName = Annotated[str | None, typer.Option("--path", help="What T tempers: likelihood or posterior; needed unless T = 1.")]
+PathName = Annotated[
+    str | None, typer.Option("--path", help="What T tempers: likelihood or posterior; needed unless T = 1.")
+]
 KernelName = Annotated[str, typer.Option("--kernel", help="hmc or nuts.")]
 Chains = Annotated[int, typer.Option(help="Independent chains at every temperature.")]
 Warmup = Annotated[int, typer.Option(help="Scans of adaptation.")]
 Draws = Annotated[int, typer.Option(help="Draws kept of every chain.")]
 Seed = Annotated[int, typer.Option(help="Seed of all randomness.")]
-Devices = Annotated[int | None, typer.Option(help="Processor devices to spread replicas over. [default: all cores]", min=1)]
+Devices = Annotated[
+    int | None, typer.Option(help="Processor devices to spread replicas over. [default: all cores]", min=1)
+]
 Out = Annotated[Path, typer.Option(help="Folder for the result and the picture.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a result that is there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
@@ -106,7 +119,7 @@ def _prepare(out: Path, overwrite: bool, error: type) -> Path:
     return out
 
 
-def _load(data: str, target: list[str] | None, task: str, split: int):  # noqa: ANN202 - a Dataset, imported late
+def _load(data: str, target: list[str] | None, task: str, split: int) -> "Dataset":
     """A published data set by its name, or the user's CSV."""
     from temperax import datasets
     from temperax.errors import InputError
@@ -121,7 +134,7 @@ def _load(data: str, target: list[str] | None, task: str, split: int):  # noqa: 
     return datasets.Dataset.from_csv(data, target, task=task, split=split)  # type: ignore[arg-type]
 
 
-def _baselines(key, energy):  # noqa: ANN001, ANN202 - JAX and pandas are imported late
+def _baselines(key: "Array", energy: "Energy") -> "dict[str, pd.Series]":
     """Scores of the MAP of the same network and of the linear model."""
     import temperax as tx
 
@@ -132,7 +145,7 @@ def _baselines(key, energy):  # noqa: ANN001, ANN202 - JAX and pandas are import
     return found
 
 
-def _finish(tree, baselines, folder: Path) -> None:  # noqa: ANN001
+def _finish(tree: "xr.DataTree", baselines: "dict[str, pd.Series]", folder: Path) -> None:
     """Print the tables, and write the result, its scores and its picture."""
     import pandas as pd
 

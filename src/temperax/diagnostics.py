@@ -99,7 +99,12 @@ def configurational_temperature(tree: xr.DataTree) -> pd.DataFrame:
     estimate = virial["virial"].mean(("chain", "draw")).values * expected
     error = arviz_stats.mcse(virial)["virial"].values * expected
     return pd.DataFrame(
-        {"expected": expected, "estimate": estimate, "standard_error": error, "z": (estimate - expected) / error},
+        {
+            "expected": expected,
+            "estimate": estimate,
+            "standard_error": error,
+            "z": (estimate - expected) / error,
+        },
         index=pd.Index(temperature, name="temperature"),
     )
 
@@ -241,7 +246,15 @@ def verdicts(tree: xr.DataTree) -> pd.DataFrame:
             continue
         values = table[check.column].dropna()
         if values.empty:
-            lines.append((check.title, np.nan, np.nan, "unknown", "cannot be told: use at least 4 chains and 100 draws"))
+            lines.append(
+                (
+                    check.title,
+                    np.nan,
+                    np.nan,
+                    "unknown",
+                    "cannot be told: use at least 4 chains and 100 draws",
+                )
+            )
             continue
         temperature = check.worst(values)
         value = float(values[temperature])
@@ -261,5 +274,7 @@ def report(tree: xr.DataTree) -> pd.DataFrame:
     lines = verdicts(tree)
     print(f"{'check':<34}{'worst value':>12}  {'at T':>8}  verdict  what to do")
     for line in lines.itertuples():
-        print(f"{line.check:<34}{line.value:>12.4g}  {line.temperature:>8.3g}  {line.verdict:<7}  {line.advice}".rstrip())
+        print(
+            f"{line.check:<34}{line.value:>12.4g}  {line.temperature:>8.3g}  {line.verdict:<7}  {line.advice}".rstrip()
+        )
     return lines

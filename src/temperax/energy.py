@@ -20,9 +20,9 @@ from jax.tree_util import register_dataclass, register_pytree_node_class
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution, biject_to
 
+from temperax import likelihoods
 from temperax.datasets import Dataset
 from temperax.errors import InputError, check_callable
-from temperax import likelihoods
 from temperax.likelihoods import Likelihood
 from temperax.networks import MLP, effective_weight, factor_weight
 from temperax.priors import Elementwise, Normal, Prior, PriorLike, network_prior
@@ -118,9 +118,15 @@ class Energy:
         for leaf in jax.tree.leaves(data):
             if jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.inexact) and not np.isfinite(leaf).all():
                 raise InputError("data", leaf, "has NaN or infinite values", "remove or impute those rows")
-        self.model, self.prior, self.data = model, jax.tree.map(_as_float, prior), jax.tree.map(_as_float, data)
+        self.model, self.prior, self.data = (
+            model,
+            jax.tree.map(_as_float, prior),
+            jax.tree.map(_as_float, data),
+        )
         position = jax.ShapeDtypeStruct((self.size,), jnp.result_type(float))
-        out = jax.eval_shape(lambda energy, q: energy.model.row_energies(energy.unravel(q), energy.data), self, position)
+        out = jax.eval_shape(
+            lambda energy, q: energy.model.row_energies(energy.unravel(q), energy.data), self, position
+        )
         if not hasattr(out, "dtype") or not jnp.issubdtype(out.dtype, jnp.floating) or out.ndim > 1:
             raise InputError("data_energy", out, "is not a real scalar or one real number a row", "return -log p(D|θ)")
 
@@ -152,7 +158,12 @@ class Energy:
         likelihood, prior = _defaults(data, likelihood, prior)
         network = MLP.create(data.x.shape[1], hidden, likelihood.num_outputs(data.y), activation)
         energy = cls._of_network(data, network, likelihood, network_prior(prior, network.sizes))
-        energy.arguments = {"hidden": hidden, "activation": activation, "likelihood": likelihood, "prior": prior}
+        energy.arguments = {
+            "hidden": hidden,
+            "activation": activation,
+            "likelihood": likelihood,
+            "prior": prior,
+        }
         return energy
 
     @classmethod
@@ -229,7 +240,7 @@ class Energy:
             jacobian = transform.log_abs_det_jacobian(free, value)
             return jnp.sum(prior.log_prob(value)) + jnp.sum(jacobian)
 
-        return -sum(jax.tree.leaves(self._map(log_prob, self._unravel_free(position))))
+        return -jnp.sum(jnp.stack(jax.tree.leaves(self._map(log_prob, self._unravel_free(position)))))
 
     def data_energy(self, position: Position) -> Float[Array, ""]:
         """E = -log p(D|θ), in nats."""
@@ -251,7 +262,7 @@ class Energy:
     def sample_prior(self, key: Array) -> Position:
         """An exact draw of the position from the prior."""
         priors, structure = jax.tree.flatten(self.prior, is_leaf=_is_distribution)
-        keys = structure.unflatten(jax.random.split(key, len(priors)))
+        keys = jax.tree.unflatten(structure, jax.random.split(key, len(priors)))
         return ravel_pytree(self._map(lambda p, k: biject_to(p.support).inv(p.sample(k)), keys))[0]
 
     # -- parameters --------------------------------------------------------------------------------------------------
@@ -276,7 +287,7 @@ class Energy:
     def position(self, variables: Mapping[str, Array]) -> Position:
         """The position of named arrays: the inverse of `variables`."""
         named, structure = jax.tree_util.tree_flatten_with_path(self.prior, is_leaf=_is_distribution)
-        parameters = structure.unflatten([variables[_name(path)] for path, _ in named])
+        parameters = jax.tree.unflatten(structure, [variables[_name(path)] for path, _ in named])
         if isinstance(self.model, NetworkModel) and isinstance(self.model.network, MLP):
             layers = parameters["network"]
             layers = {k: layer | {"weight": factor_weight(layer)} for k, layer in layers.items()}
@@ -300,7 +311,7 @@ class Energy:
         return self._network().log_prob(self.unravel(position), x, y)
 
     def mean(self, position: Position, x: Float[Array, "row input"]) -> Float[Array, "row value"]:
-        """The expected targets at inputs ``x`` (class probabilities of a categorical): the function f of diagnostics."""
+        """The expected targets at inputs ``x``, or class probabilities: the function f of diagnostics."""
         model, parameters = self._network(), self.unravel(position)
         return model.likelihood.mean(model.network(parameters["network"], x), parameters["noise"])
 
@@ -308,6 +319,10 @@ class Energy:
         if not isinstance(self.model, NetworkModel):
             raise InputError("energy", self.model, "has no predictions", "build it by Energy.mlp or Energy.network")
         return self.model
+
+    def with_data(self, data: Any) -> "Energy":
+        """The same model on other data of the same structure, unchecked: for use inside the library."""
+        return Energy.tree_unflatten(None, (self.model, self.prior, data))
 
     # -- pytree ------------------------------------------------------------------------------------------------------
 
@@ -342,7 +357,10 @@ def _defaults(data: object, likelihood: object, prior: Any) -> tuple[Likelihood,
         raise InputError("likelihood", likelihood, "is not a likelihood", "give one of temperax.likelihoods")
     if likelihood.task != data.task:
         raise InputError(
-            "likelihood", likelihood, f"does not fit a data set for {data.task}", "change it or the data set's task"
+            "likelihood",
+            likelihood,
+            f"does not fit a data set for {data.task}",
+            "change it or the data set's task",
         )
     likelihood.check_targets(data.y)
     return likelihood, Normal(1.0) if prior is None else prior

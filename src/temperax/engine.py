@@ -1,8 +1,8 @@
 """The engine: C chains × R replicas, replica r of every chain at inverse temperature β_r.
 
 One scan is explore → exchange → record.  A block of scans is one compiled call; between blocks, in Python, are the
-progress bar, the copy of the draws to the host, and Ctrl-C.  Random keys are folded from (scan, chain, replica), so that
-results depend neither on the length of the blocks nor on how replicas lie on devices.
+progress bar, the copy of the draws to the host, and Ctrl-C.  Random keys are folded from (scan, chain, replica), so
+that results depend neither on the length of the blocks nor on how replicas lie on devices.
 """
 
 import time
@@ -331,7 +331,7 @@ def warm_up(program: Program, key: Array, state: State, num_scans: int, bar: tqd
     """Adapt over ``num_scans`` scans (none: everything stays as it started) and freeze."""
     program = replace(program, thin=jnp.int32(1))
     for length, new_mass in adaptation.windows(num_scans) if num_scans > 0 else []:
-        for state, _ in run(program, key, state, length, adapt=True, bar=bar):
-            pass
+        for after, _ in run(program, key, state, length, adapt=True, bar=bar):
+            state = after
         state = end_window(program, state) if new_mass else state
     return freeze(program, state) if num_scans > 0 else state

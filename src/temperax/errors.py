@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 
+import jax
 import numpy as np
 
 
@@ -16,9 +17,9 @@ class InputError(ValueError):
 
 def _short(value: object) -> str:
     """A value in at most one line."""
-    if isinstance(value, np.ndarray) or (hasattr(value, "shape") and hasattr(value, "dtype")):
-        if value.size > 8:  # type: ignore[union-attr]
-            return f"array of shape {tuple(value.shape)}"  # type: ignore[union-attr]
+    if isinstance(value, (np.ndarray, jax.Array)) and not jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+        if value.size > 8:
+            return f"array of shape {tuple(value.shape)}"
         value = np.asarray(value).tolist()
     text = " ".join(repr(value).split())
     return text if len(text) <= 80 else text[:77] + "..."

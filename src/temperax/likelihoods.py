@@ -19,7 +19,7 @@ from numpyro.distributions import Distribution
 from temperax.errors import InputError, check_count, check_positive
 from temperax.priors import check_scale_prior
 
-Parameter = float | Distribution
+type Parameter = float | Distribution
 
 
 class Likelihood:

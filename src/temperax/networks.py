@@ -43,16 +43,15 @@ class MLP:
     activation: str | Callable = "tanh"
 
     @classmethod
-    def create(cls, inputs: int, hidden: Sequence[int], outputs: int, activation: str | Callable) -> "MLP":
+    def create(cls, inputs: int, hidden: object, outputs: int, activation: object) -> "MLP":
         """Check a user's description of a network and build it."""
         if isinstance(hidden, (str, int)) or not isinstance(hidden, Sequence):
             raise InputError("hidden", hidden, "is not a sequence of widths", "give a tuple such as (50,) or ()")
         widths = tuple(check_count("hidden", width) for width in hidden)
         if isinstance(activation, str):
             check_choice("activation", activation, ACTIVATIONS)
-        else:
-            check_callable("activation", activation, "a name such as 'tanh' or a function")
-        return cls((inputs, *widths, outputs), activation)
+            return cls((inputs, *widths, outputs), activation)
+        return cls((inputs, *widths, outputs), check_callable("activation", activation, "a name or a function"))
 
     def __call__(self, layers: Layers, x: Float[Array, "row input"]) -> Float[Array, "row output"]:
         """Outputs of the network at the rows of ``x``."""
@@ -71,7 +70,11 @@ class MLP:
         units = ["input", *(f"layer_{i}_unit" for i in range(len(self.sizes) - 2)), "output"]
         dims: dict[str, list[str]] = {}
         for i, (below, above) in enumerate(pairwise(units)):
-            dims |= {f"layer_{i}_weight": [below, above], f"layer_{i}_bias": [above], f"layer_{i}_input_scale": [below]}
+            dims |= {
+                f"layer_{i}_weight": [below, above],
+                f"layer_{i}_bias": [above],
+                f"layer_{i}_input_scale": [below],
+            }
         return dims
 
 

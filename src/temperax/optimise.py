@@ -140,12 +140,14 @@ def minimise(
             bar.update(size)
             bar.set_postfix(energy=f"{loss.min():.1f}", refresh=False)
     if not np.isfinite(state.best_loss).any():
-        raise InputError("energy", energy.model, "is not finite on the way down from the prior", "lower the learning rate")
+        raise InputError(
+            "energy", energy.model, "is not finite on the way down from the prior", "lower the learning rate"
+        )
     prior_energy, data_energy = _energies(energy, state.best_position)
     reason = "plateau" if holdout is None else "held-out"
     stopped = ["max_steps" if still else reason for still in running]
-    found = (state.best_position, prior_energy, data_energy, state.best_loss)
-    return Optima(*(np.asarray(part) for part in found), steps, stopped)
+    found = [np.asarray(part) for part in (state.best_position, prior_energy, data_energy, state.best_loss)]
+    return Optima(found[0], found[1], found[2], found[3], steps, stopped)
 
 
 def map_estimate(key: Array, energy: Energy, num_starts: int = 8, **options: Any) -> xr.DataTree:
@@ -163,7 +165,7 @@ def map_estimate(key: Array, energy: Energy, num_starts: int = 8, **options: Any
     """
     optima = minimise(key, energy, num_starts, **options)
     best = optima.best()
-    optima = Optima(*(part[best : best + 1] for part in optima))
+    optima = Optima._make(part[best : best + 1] for part in optima)
     return _as_tree(key, energy, optima, "map_estimate", {"num_starts": num_starts} | options)
 
 
@@ -228,10 +230,7 @@ def _hold_out(key: Array, energy: Energy, share: float) -> tuple[Energy, Energy]
 
 def _rows(energy: Energy, rows: np.ndarray) -> Energy:
     """The same model on some of the rows."""
-    leaves, structure = jax.tree.flatten(energy)
-    part: Energy = structure.unflatten(leaves)
-    part.data = jax.tree.map(lambda a: a[rows], energy.data)
-    return part
+    return energy.with_data(jax.tree.map(lambda a: a[rows], energy.data))
 
 
 @partial(jax.jit, static_argnames="optimiser")

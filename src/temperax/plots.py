@@ -64,7 +64,7 @@ def mixing(tree: xr.DataTree, axes: "Axes") -> None:
 
 def energies(tree: xr.DataTree, axes: "Axes") -> None:
     """Distribution of the data energy at every temperature."""
-    stats = tree["tempered_stats"]
+    stats = tree["tempered_stats"].to_dataset()
     for i, temperature in enumerate(stats["temperature"].values):
         values = stats["data_energy"].isel(temperature=i).values.ravel()
         axes.hist(values, bins=60, histtype="stepfilled", alpha=0.5, density=True, label=f"T = {temperature:.3g}")
@@ -74,8 +74,8 @@ def energies(tree: xr.DataTree, axes: "Axes") -> None:
 
 def predictions(tree: xr.DataTree, axes: "Axes") -> None:
     """Held-out targets against the posterior's predictions, with 90 % intervals; or calibration of a classifier."""
-    y = tree["constant_data"]["y_test"].values
-    predictive = tree["posterior_predictive"]
+    constant, predictive = (tree[group].to_dataset() for group in ("constant_data", "posterior_predictive"))
+    y = constant["y_test"].values
     f = predictive["f"].mean(("chain", "draw")).values
     if tree.attrs["task"] == "classification":
         confidence = f.max(axis=1) if f.shape[1] > 1 else np.maximum(f[:, 0], 1 - f[:, 0])
@@ -87,7 +87,6 @@ def predictions(tree: xr.DataTree, axes: "Axes") -> None:
         axes.plot([0, 1], [0, 1], color="black", linewidth=0.8)
         axes.set(xlabel="confidence", ylabel="accuracy", title="Calibration", xlim=(0.3, 1.02), ylim=(0, 1.05))
         return
-    constant = tree["constant_data"]
     scale, mean = constant["y_scale"].values, constant["y_mean"].values
     draws = predictive["y"].stack(sample=("chain", "draw")).transpose("sample", "test_row", "target").values
     low, high = np.quantile(draws, (0.05, 0.95), axis=0)
@@ -95,7 +94,11 @@ def predictions(tree: xr.DataTree, axes: "Axes") -> None:
     error = np.abs(np.stack([f - low, high - f])[..., 0])
     axes.errorbar(y[:, 0], f[:, 0], yerr=error, fmt="o", markersize=3, linewidth=0.7)
     axes.axline((float(y.mean()), float(y.mean())), slope=1, color="black", linewidth=0.8)
-    axes.set(xlabel="held-out target", ylabel="prediction, 90 % interval", title="Predictions at the target temperature")
+    axes.set(
+        xlabel="held-out target",
+        ylabel="prediction, 90 % interval",
+        title="Predictions at the target temperature",
+    )
 
 
 def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple["Figure", np.ndarray]:

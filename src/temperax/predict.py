@@ -141,8 +141,13 @@ def scores(tree: xr.DataTree) -> pd.DataFrame:
         If the result has no held-out rows.
     """
     if "tempered_predictive" not in tree.children:
-        raise InputError("tree", list(tree.children), "has no held-out predictions", "sample with a data set that holds rows out")
-    predictive, data = tree["tempered_predictive"], tree["constant_data"]
+        raise InputError(
+            "tree",
+            list(tree.children),
+            "has no held-out predictions",
+            "sample with a data set that holds rows out",
+        )
+    predictive, data = tree["tempered_predictive"].to_dataset(), tree["constant_data"].to_dataset()
     y, y_scale = data["y_test"].values, data["y_scale"].values
     table = []
     for temperature in predictive["temperature"].values:
@@ -150,7 +155,11 @@ def scores(tree: xr.DataTree) -> pd.DataFrame:
         f = here["f"].stack(sample=("chain", "draw")).transpose("sample", "test_row", ...).values
         log_density = here["log_density"].stack(sample=("chain", "draw")).transpose("sample", "test_row").values
         lppd = float(log_predictive_density(log_density).mean())
-        row = {"temperature": float(temperature), "lppd": lppd, "lppd_original": lppd - float(np.log(y_scale).sum())}
+        row = {
+            "temperature": float(temperature),
+            "lppd": lppd,
+            "lppd_original": lppd - float(np.log(y_scale).sum()),
+        }
         if tree.attrs["task"] == "classification":
             row |= _classification_scores(f.mean(axis=0), y[:, 0])
         else:

@@ -143,7 +143,7 @@ class ARD(Prior):
         return super().layer(fan_in, fan_out) | {"input_scale": self.input_scale.expand([fan_in]).to_event(1)}
 
 
-PriorLike = Prior | Distribution | Mapping[str, "Prior | Distribution"]
+type PriorLike = Prior | Distribution | Mapping[str, "Prior | Distribution"]
 
 
 def check_scale_prior(argument: str, prior: object) -> Distribution:
@@ -151,7 +151,10 @@ def check_scale_prior(argument: str, prior: object) -> Distribution:
     positive = (dist.constraints.positive, dist.constraints.softplus_positive)
     if not isinstance(prior, Distribution) or prior.batch_shape or prior.event_shape or prior.support not in positive:
         raise InputError(
-            argument, prior, "is not a scalar NumPyro distribution over positive numbers", "give one such as HalfNormal(1)"
+            argument,
+            prior,
+            "is not a scalar NumPyro distribution over positive numbers",
+            "give one such as HalfNormal(1)",
         )
     return prior
 

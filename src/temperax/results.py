@@ -57,10 +57,10 @@ def build(
     predict_key
         Randomness of the posterior predictive draws.
     """
-    draws = Record(*(np.swapaxes(field, 0, 1) for field in record))  # chain first
+    draws: Record = jax.tree.map(lambda field: np.swapaxes(field, 0, 1), record)  # chain first
     temperature = temperature_coords(betas)
     tempered = _tempered_stats(draws, betas, step_size)
-    groups = position_groups(energy, draws.position, betas[kept], list(kept).index(target), predict_key)
+    groups = position_groups(energy, np.asarray(draws.position), betas[kept], list(kept).index(target), predict_key)
     groups["sample_stats"] = _sample_stats(tempered, target)
     groups["tempered_stats"] = _dataset(tempered, dict.fromkeys(tempered, ["temperature"]), temperature)
     if exchange:
@@ -96,10 +96,16 @@ def temperature_coords(betas: np.ndarray) -> dict[str, Any]:
     return {"temperature": temperature, "beta": ("temperature", np.asarray(betas, dtype=float))}
 
 
-def _dataset(data: Mapping[str, np.ndarray], dims: Mapping[str, list[str]], coords: Mapping[str, Any]) -> xr.Dataset:
+def _dataset(data: Mapping[str, Any], dims: Mapping[str, list[str]], coords: Mapping[str, Any]) -> xr.Dataset:
     """An ArviZ dataset; coordinates that are no dimension (``beta``) are attached after."""
     index = {k: v for k, v in coords.items() if not isinstance(v, tuple)}
-    dataset = dict_to_dataset(dict(data), dims={k: list(v) for k, v in dims.items()}, coords=index, sample_dims=DRAWS, check_conventions=False)
+    dataset = dict_to_dataset(
+        dict(data),
+        dims={k: list(v) for k, v in dims.items()},
+        coords=index,
+        sample_dims=DRAWS,
+        check_conventions=False,
+    )
     return dataset.assign_coords({k: v for k, v in coords.items() if isinstance(v, tuple)})
 
 
@@ -124,7 +130,7 @@ def _named(energy: Energy, _: None, position: Array) -> dict[str, Array]:
     return energy.variables(position)
 
 
-def _tempered_stats(draws: Record, betas: np.ndarray, step_size: np.ndarray) -> dict[str, np.ndarray]:
+def _tempered_stats(draws: Record, betas: np.ndarray, step_size: np.ndarray) -> dict[str, Any]:
     """Statistics (chain, draw, temperature) in ArviZ's names where it has them."""
     beta = np.asarray(betas, dtype=draws.base_energy.dtype)
     with np.errstate(invalid="ignore"):

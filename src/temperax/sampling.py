@@ -157,18 +157,21 @@ def repeat(tree: xr.DataTree, **changes: Any) -> xr.DataTree:
     """
     attributes = tree.attrs
     if "energy" not in attributes or attributes["energy"] == "null":
-        raise InputError("tree", attributes.get("energy"), "carries no recipe of its energy", "call sample with the energy")
+        raise InputError(
+            "tree", attributes.get("energy"), "carries no recipe of its energy", "call sample with the energy"
+        )
     energy = Energy.mlp(_dataset_of(tree), **recipes.decode(json.loads(attributes["energy"])))
     data = np.asarray(json.loads(attributes["key"]), dtype=np.uint32)
-    key = jax.random.wrap_key_data(data, impl=attributes["key_implementation"])
+    key = jax.random.wrap_key_data(jnp.asarray(data), impl=attributes["key_implementation"])
     arguments = recipes.decode(json.loads(attributes["arguments"])) | changes
     return sample(key, energy, **arguments)
 
 
 def _dataset_of(tree: xr.DataTree) -> Dataset:
-    constant, names = tree["constant_data"], ("x", "x_test", "y_test", "x_mean", "x_scale", "y_mean", "y_scale")
+    constant = tree["constant_data"].to_dataset()
+    names = ("x", "x_test", "y_test", "x_mean", "x_scale", "y_mean", "y_scale")
     return Dataset(
-        y=tree["observed_data"]["y"].values,
+        y=tree["observed_data"].to_dataset()["y"].values,
         task=tree.attrs["task"],
         name=tree.attrs["data"],
         inputs=tuple(constant["input"].values.tolist()),
@@ -257,10 +260,13 @@ def check_start(start: object, energy: Energy, num_chains: int) -> None:
     if isinstance(start, str):
         check_choice("start", start, {"optimum": 0, "prior": 0})
         return
-    shape = np.shape(start)  # type: ignore[arg-type]
+    shape = np.shape(np.asarray(start))
     if shape != (num_chains, energy.size):
         raise InputError(
-            "start", shape, f"is not of shape ({num_chains}, {energy.size})", "give 'optimum', 'prior' or one row a chain"
+            "start",
+            shape,
+            f"is not of shape ({num_chains}, {energy.size})",
+            "give 'optimum', 'prior' or one row a chain",
         )
     if not np.isfinite(np.asarray(start, dtype=float)).all():
         raise InputError("start", start, "has NaN or infinite values", "give finite positions")
@@ -277,7 +283,11 @@ def make_starts(
     if isinstance(start, str):
         rows = 0 if energy.dataset is None else len(energy.dataset.x)
         optima = optimise.minimise(
-            key, energy, program.num_chains, holdout=0.1 if rows >= _ROWS_TO_HOLD_OUT else None, progress=progress
+            key,
+            energy,
+            program.num_chains,
+            holdout=0.1 if rows >= _ROWS_TO_HOLD_OUT else None,
+            progress=progress,
         )
         report = {
             "start": "optimum",
@@ -291,18 +301,17 @@ def make_starts(
     return jnp.broadcast_to(positions[:, None], shape), report
 
 
-def collect(
-    program: Program, key: Array, state: State, num_draws: int, bar: tqdm
-) -> tuple[State, Record, bool]:
+def collect(program: Program, key: Array, state: State, num_draws: int, bar: tqdm) -> tuple[State, Record, bool]:
     """Run the draws and gather their records; Ctrl-C ends the run with those that are there."""
     records: list[Record] = []
     interrupted = False
     blocks = engine.run(program, key, state, num_draws, adapt=False, bar=bar)
     try:
-        for state, record in blocks:
+        for after, record in blocks:
+            state = after
             records.append(record)
     except KeyboardInterrupt:
         if not records:
             raise
         interrupted = True
-    return state, Record(*(np.concatenate(parts) for parts in zip(*records, strict=True))), interrupted
+    return state, jax.tree.map(lambda *parts: np.concatenate(parts), *records), interrupted

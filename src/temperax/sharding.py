@@ -34,8 +34,9 @@ def num_devices(batch: int) -> int:
 
 
 def default_batch_size() -> int:
-    """How many replicas a device advances at once: one on a processor, where batches fall out of the cache and wait
-    for their longest trajectory; all on an accelerator (0).
+    """How many replicas a device advances at once: one on a processor, all (0) on an accelerator.
+
+    On a processor a batch falls out of the cache, and waits for its longest trajectory.
     """
     return 1 if jax.default_backend() == "cpu" else 0
 
@@ -73,4 +74,6 @@ def map_batch(
         return local(shared, batch)
     mesh = Mesh(np.array(jax.local_devices()[:devices]), ("replica",))
     everywhere, split = PartitionSpec(), PartitionSpec("replica")
-    return jax.shard_map(local, mesh=mesh, in_specs=(everywhere, split), out_specs=split, check_vma=False)(shared, batch)
+    return jax.shard_map(local, mesh=mesh, in_specs=(everywhere, split), out_specs=split, check_vma=False)(
+        shared, batch
+    )

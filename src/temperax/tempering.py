@@ -137,7 +137,10 @@ def inverse_temperatures(temperature: object = None, beta: object = None, path: 
     if path is None:
         if (values != 1).any():
             raise InputError(
-                "path", path, "leaves open what is tempered", "say path='likelihood' (power) or 'posterior' (cold)"
+                "path",
+                path,
+                "leaves open what is tempered",
+                "say path='likelihood' (power) or 'posterior' (cold)",
             )
         return values
     check_choice("path", path, PATHS)

@@ -1,0 +1,56 @@
+"""The command line, as a user types it: exit codes, one-sentence errors, and the files it leaves."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TEMPERAX = Path(sys.executable).parent / "temperax"
+
+
+def temperax(*arguments, cwd=None):
+    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
+    return subprocess.run([TEMPERAX, *arguments], capture_output=True, text=True, cwd=cwd, env=environment, timeout=300)
+
+
+QUICK = ("--hidden", "2", "--warmup", "20", "--draws", "20", "--chains", "2", "--quiet")
+
+
+def test_a_csv_from_table_to_picture(tmp_path):
+    rows = "\n".join(f"{i % 7},{(i * i) % 11},{3 * (i % 7) - (i * i) % 11}" for i in range(60))
+    (tmp_path / "table.csv").write_text("a,b,price\n" + rows)
+    arguments = ("sample", "table.csv", "--target", "price", "--temperature", "1", "--temperature", "0.3")
+    done = temperax(*arguments, "--path", "posterior", "--out", "out", *QUICK, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for words in ("R-hat of f", "T = 1", "T = 0.3", "MAP, early stopping", "linear model", "rmse", "lppd"):
+        assert words in done.stdout
+    assert {"result.nc", "summary.png", "scores.csv"} <= {p.name for p in (tmp_path / "out").iterdir()}
+    again = temperax(*arguments, "--path", "posterior", "--out", "out", *QUICK, cwd=tmp_path)
+    assert again.returncode == 2 and "has a result" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("sample", "diabetis"), "neither a data set nor a file"),
+        (("sample", "table.csv"), "--target"),
+        (("sample", "table.csv", "--target", "y"), "cannot be read as CSV"),
+        (("sample", "diabetes", "--temperature", "0.3"), "path"),
+        (("sample", "diabetes", "--temperature", "-1", "--path", "posterior"), "not positive"),
+        (("sample", "diabetes", "--kernel", "gibbs"), "kernel"),
+        (("sample", "diabetes", "--out", "/proc/nowhere"), "cannot be written"),
+        (("sample", "diabetes", "--chains", "two"), "--chains"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_status_2(tmp_path, arguments, words):
+    done = temperax(*arguments, *(() if "--out" in arguments else ("--out", str(tmp_path / "o"))))
+    assert done.returncode == 2
+    assert words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_help_reads_well():
+    done = temperax("sample", "--help")
+    assert done.returncode == 0
+    assert "Sample a network's posterior" in done.stdout and "--temperature" in done.stdout

@@ -1,0 +1,82 @@
+"""The house: imports run one way, importing changes nothing, and every public name is explained."""
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import temperax as tx
+
+SOURCE = Path(tx.__file__).parent
+
+#: Rooms from left to right; each may import from those before it.
+ROOMS = [
+    "errors",
+    "priors",
+    "likelihoods",
+    "networks",
+    "datasets",
+    "energy",
+    "tempering",
+    "kernels",
+    "adaptation",
+    "ladder",
+    "exchange",
+    "sharding",
+    "engine",
+    "recipes",
+    "predict",
+    "results",
+    "optimise",
+    "sampling",
+    "diagnostics",
+    "plots",
+    "cli",
+]
+
+
+def imported_rooms(file):
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "temperax":
+            parts = node.module.split(".")
+            yield from parts[1:2] or [alias.name for alias in node.names]
+
+
+def test_imports_run_one_way():
+    files = sorted(SOURCE.glob("*.py"))
+    assert {f.stem for f in files} - {"__init__"} <= set(ROOMS)
+    for file in files:
+        if file.stem in ("__init__", "cli"):
+            continue
+        for room in imported_rooms(file):
+            assert ROOMS.index(room) < ROOMS.index(file.stem), f"{file.stem} imports {room}"
+
+
+def test_one_room_each_for_numpyros_transition_matplotlib_and_arvizs_writers():
+    owners = {"numpyro.infer.hmc": "kernels", "matplotlib": "plots", "arviz_base": "results", "tqdm": None}
+    for module, owner in owners.items():
+        users = {
+            f.stem
+            for f in SOURCE.glob("*.py")
+            if f"from {module} import" in f.read_text() or f"{module}." in f.read_text()
+        }
+        if owner is not None:
+            assert users == {owner}, module
+
+
+def test_import_changes_nothing_and_prints_nothing():
+    code = (
+        "import jax; before = (jax.config.jax_enable_x64, jax.config.jax_platforms, jax.config.jax_num_cpu_devices);"
+        "import temperax, sys;"
+        "assert before == (jax.config.jax_enable_x64, jax.config.jax_platforms, jax.config.jax_num_cpu_devices);"
+        "assert 'matplotlib.pyplot' not in sys.modules;"
+        "import jax._src.xla_bridge as bridge; assert not bridge.backends_are_initialized()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_public_names_are_documented():
+    for name in tx.__all__:
+        assert inspect.getdoc(getattr(tx, name)), name
