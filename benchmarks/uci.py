@@ -11,9 +11,9 @@ import time
 
 import jax
 import numpy as np
-from benchmarks import harness
 
 import temperax as tx
+from benchmarks import harness
 
 #: RMSE and log likelihood of MC dropout.
 PUBLISHED = {

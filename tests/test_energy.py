@@ -88,7 +88,7 @@ def test_gradients_are_finite_differences_in_float64(likelihood, prior, key):
     with jax.enable_x64(True):
         energy = make(likelihood, prior)
         position = energy.sample_prior(key)
-        for path in tempering.PATHS:
+        for path in tempering.PATHS.values():
             point = tempering.evaluate(path, energy, position)
             for part, gradient in (("base", point.base_gradient), ("path", point.path_gradient)):
                 for i in range(energy.size):

@@ -30,6 +30,8 @@ ROOMS = [
     "results",
     "optimise",
     "sampling",
+    "rounds",
+    "thermodynamics",
     "diagnostics",
     "plots",
     "cli",

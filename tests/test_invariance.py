@@ -36,6 +36,7 @@ PRIORS = {
 }
 KERNELS = {"hmc": tx.HMC(), "nuts": tx.NUTS(max_tree_depth=4)}
 BETAS = (0.0, 0.3, 1.0, 3.0)
+LIKELIHOOD = tempering.PATHS["likelihood"]
 REPLICATES = 10_000
 STEP_SIZE = 0.7
 THRESHOLD = 4.5  # about 1e-5 for one statistic
@@ -64,10 +65,10 @@ def statistics(program, beta, key, size, broken=None):
         return replace(program, energy=energy.with_data(energy.data | {"y": y}))
 
     def evaluate(position, y):
-        return tempering.evaluate("likelihood", with_targets(y).energy, position)
+        return tempering.evaluate(LIKELIHOOD, with_targets(y).energy, position)
 
     def step(point, y, key, jitter):
-        return explore_replica(with_targets(y), key, point, beta, tuning, jitter)
+        return explore_replica(with_targets(y), key, point, beta, tuning, jitter, jnp.int32(1))[:2]
 
     points = jax.vmap(evaluate)(positions, y)
     jitter = jax.random.uniform(keys[2], (size,), minval=0.3)
@@ -78,7 +79,7 @@ def statistics(program, beta, key, size, broken=None):
 
     def describe(position, y):
         f = energy.mean(position, energy.data["x"])
-        t = tempering.terms("likelihood", with_targets(y).energy, position)
+        t = tempering.terms(LIKELIHOOD, with_targets(y).energy, position)
         return jnp.concatenate([position, position**2, jnp.stack([t.prior, t.data]), (f[:, :1] * y).ravel()])
 
     return jax.vmap(describe)(positions, y), jax.vmap(describe)(after.position, y), log_weight, info
@@ -106,7 +107,7 @@ def make(kernel, likelihood, prior):
     return make_program(
         make_energy(likelihood, prior),
         np.array([1.0]),
-        path="likelihood",
+        path=LIKELIHOOD,
         kernel=kernel,
         num_chains=1,
         kept=np.array([0]),
@@ -168,7 +169,9 @@ class NoAcceptStep:
 
         z, r = jax.lax.fori_loop(0, 3, leapfrog, (start.z, momentum))
         zero = jnp.zeros(())
-        return z, Info(zero + 1, jnp.int32(3), jnp.bool_(False), zero, r, zero)
+        return kernels.ParamInfo(z, potential_at(beta)(z), gradient(z)), Info(
+            zero + 1, jnp.int32(3), jnp.bool_(False), zero, r, zero
+        )
 
 
 class UntemperedGradient(tx.HMC):

@@ -1,12 +1,24 @@
 """temperax: tempered posteriors of Bayesian neural networks by HMC, NUTS and parallel tempering, on JAX."""
 
-from temperax import datasets, diagnostics, likelihoods, optimise, plots, predict, priors, tempering
+from temperax import (
+    datasets,
+    diagnostics,
+    ladder,
+    likelihoods,
+    optimise,
+    plots,
+    predict,
+    priors,
+    tempering,
+    thermodynamics,
+)
 from temperax.datasets import Dataset
 from temperax.energy import Energy
 from temperax.errors import InputError
 from temperax.kernels import HMC, NUTS
 from temperax.optimise import deep_ensemble, map_estimate
 from temperax.results import add_log_likelihood
+from temperax.rounds import parallel_tempering
 from temperax.sampling import repeat, sample
 from temperax.sharding import use_cpu_devices
 
@@ -22,14 +34,17 @@ __all__ = [
     "datasets",
     "deep_ensemble",
     "diagnostics",
+    "ladder",
     "likelihoods",
     "map_estimate",
     "optimise",
+    "parallel_tempering",
     "plots",
     "predict",
     "priors",
     "repeat",
     "sample",
     "tempering",
+    "thermodynamics",
     "use_cpu_devices",
 ]

@@ -46,10 +46,11 @@ def start(
     if kernel.trajectory_length is not None:
         length = jnp.full_like(step_size, kernel.trajectory_length)
     tuning = Tuning(step_size, jnp.ones((len(step_size), num_parameters), step_size.dtype), length)
-    return tuning, _fresh(kernel, tuning, num_chains)
+    return tuning, fresh(kernel, tuning, num_chains)
 
 
-def _fresh(kernel: Kernel, tuning: Tuning, num_chains: int) -> Adaptation:
+def fresh(kernel: Kernel, tuning: Tuning, num_chains: int) -> Adaptation:
+    """Adaptation that knows nothing yet, around a tuning."""
     num_temperatures, num_parameters = tuning.inverse_mass.shape
     log_length = jnp.log(tuning.trajectory_length)
     one = jnp.ones(num_temperatures, tuning.step_size.dtype)
@@ -107,12 +108,14 @@ def _update_one(
     weight = 1.0 / jnp.sqrt(num_scans)
     mean_log_length = (1 - weight) * adaptation.mean_log_length + weight * log_length
 
-    adaptation = Adaptation(adaptation.target, averaging, moments, ascent, log_length, mean_log_length, num_scans)
-    tuning = tuning._replace(
+    learned = Adaptation(adaptation.target, averaging, moments, ascent, log_length, mean_log_length, num_scans)
+    tuned = tuning._replace(
         step_size=jnp.exp(averaging[0]) if kernel.step_size is None else tuning.step_size,
         trajectory_length=jnp.exp(log_length) if kernel.trajectory_length is None else tuning.trajectory_length,
     )
-    return tuning, adaptation
+    # Exact draws take no steps and teach nothing about them.
+    moved = jnp.any(info.n_steps > 0)
+    return jax.tree.map(lambda new, old: jnp.where(moved, new, old), (tuned, learned), (tuning, adaptation))
 
 
 def _trajectory_gradient(
@@ -137,7 +140,8 @@ def end_window(kernel: Kernel, tuning: Tuning, adaptation: Adaptation) -> tuple[
     """Set the mass from the window's draws, and start the next window from the averaged step size and length."""
     tuning = finish(kernel, tuning, adaptation)
     variance = jax.vmap(jax.vmap(lambda moments: _variance(moments, regularize=True)[0]))(adaptation.moments)
-    inverse_mass = jnp.mean(variance, axis=1)
+    seen = (adaptation.num_scans > 1)[:, None]
+    inverse_mass = jnp.where(seen, jnp.mean(variance, axis=1), tuning.inverse_mass)
     num_chains = variance.shape[1]
     # Time is measured in the new mass: rescale it so that steps stay, in the typical direction, as long as they were.
     scale = jnp.exp(0.5 * jnp.mean(jnp.log(tuning.inverse_mass) - jnp.log(inverse_mass), axis=-1))
@@ -146,7 +150,7 @@ def end_window(kernel: Kernel, tuning: Tuning, adaptation: Adaptation) -> tuple[
         tuning = tuning._replace(step_size=tuning.step_size * scale)
     if kernel.trajectory_length is None:
         tuning = tuning._replace(trajectory_length=tuning.trajectory_length * scale)
-    return tuning, _fresh(kernel, tuning, num_chains)
+    return tuning, fresh(kernel, tuning, num_chains)
 
 
 def finish(kernel: Kernel, tuning: Tuning, adaptation: Adaptation) -> Tuning:

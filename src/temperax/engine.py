@@ -25,7 +25,7 @@ from temperax.energy import Energy
 from temperax.errors import InputError
 from temperax.exchange import Journeys
 from temperax.kernels import Info, Kernel, Tuning, reasonable_step_size
-from temperax.tempering import Point, evaluate, potential_at, temper
+from temperax.tempering import Path, Point, evaluate, potential_at, temper
 
 #: A block's draws take at most this much device memory.
 BLOCK_BYTES = 64e6
@@ -33,6 +33,7 @@ BLOCK_BYTES = 64e6
 BLOCK_DRAWS, BLOCK_SECONDS = 100, 0.5
 #: Odd integer nearest to 2^32 / golden ratio: its multiples modulo 2^32 fill the circle evenly.
 GOLDEN = np.uint32(2654435769)
+GOLDEN_FRACTION = np.float32(0.6180339887498949)
 
 
 class State(NamedTuple):
@@ -42,6 +43,7 @@ class State(NamedTuple):
     points: Point  # leading axes (chain, temperature)
     tuning: Tuning
     adaptation: Adaptation
+    transitions: Int[Array, " temperature"]  # of the kernel in a scan
     journeys: Journeys  # leading axis chain
 
 
@@ -70,11 +72,11 @@ class Program:
     """What runs: the arrays are values that may change freely, the rest decides the compiled program."""
 
     energy: Energy
+    path: Path
     kernel: Kernel
     betas: Float[Array, " temperature"]
     keep: Int[Array, " kept"]  # slots whose positions are recorded
     thin: Int[Array, ""]  # scans a draw
-    path: str = field(metadata={"static": True})
     scheme: str | None = field(metadata={"static": True})  # of exchange; None: no exchange
     num_chains: int = field(metadata={"static": True})
     batch_size: int = field(metadata={"static": True})
@@ -125,25 +127,44 @@ def _start_of(point: Point, beta: Array) -> ParamInfo:
 
 
 def explore_replica(
-    program: Program, key: Array, point: Point, beta: Array, tuning: Tuning, jitter: Array
-) -> tuple[Point, Info]:
-    """Move one replica by the kernel, or by an exact draw where the path ends in the prior."""
+    program: Program, key: Array, point: Point, beta: Array, tuning: Tuning, jitter: Array, transitions: Array
+) -> tuple[Point, Info, Array]:
+    """Move one replica by transitions of the kernel, or by an exact draw where the path ends in a known distribution.
+
+    Returns the new point, what happened (the last transition's statistics, and all its steps and divergences), and
+    where the last transition began.
+    """
     energy = program.energy
 
-    def move() -> tuple[Array, Info]:
-        def potential(beta: Array) -> Callable:
-            return partial(potential_at, program.path, energy, beta)
+    def potential(beta: Array) -> Callable:
+        return partial(potential_at, program.path, energy, beta)
 
-        return program.kernel.step(key, potential, beta, _start_of(point, beta), tuning, jitter)
+    def transition(i: Array, start: ParamInfo) -> tuple[ParamInfo, Info]:
+        # Transitions of one scan step through the jitter's range, so that short and long ones alternate.
+        u = jnp.mod(jitter + i.astype(jitter.dtype) * GOLDEN_FRACTION, 1.0)
+        return program.kernel.step(jax.random.fold_in(key, i), potential, beta, start, tuning, u)
 
-    def draw() -> tuple[Array, Info]:
-        position = energy.sample_prior(key)
-        like = jax.eval_shape(move)[1]
-        nothing: Info = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
-        return position, nothing._replace(acceptance_rate=jnp.ones_like(nothing.acceptance_rate))
+    start = _start_of(point, beta)
+    blank: Info = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(transition, jnp.int32(0), start)[1]
+    )
 
-    position, info = jax.lax.cond(beta == 0, draw, move)
-    return evaluate(program.path, energy, position), info
+    def move() -> tuple[Array, Info, Array]:
+        def one(i: Array, carry: tuple) -> tuple:
+            start, info, _ = carry
+            end, new = transition(i, start)
+            new = new._replace(n_steps=info.n_steps + new.n_steps, diverging=info.diverging | new.diverging)
+            return end, new, start.z
+
+        end, info, before = jax.lax.fori_loop(0, transitions, one, (start, blank, start.z))
+        return end.z, info, before
+
+    def draw() -> tuple[Array, Info, Array]:
+        exact = blank._replace(acceptance_rate=jnp.ones_like(blank.acceptance_rate))
+        return program.path.draw(key, energy), exact, point.position
+
+    position, info, before = jax.lax.cond(beta == 0, draw, move)
+    return evaluate(program.path, energy, position), info, before
 
 
 def scan_once(program: Program, key: Array, state: State, adapt: Array) -> tuple[State, Info, Array, Array]:
@@ -151,14 +172,13 @@ def scan_once(program: Program, key: Array, state: State, adapt: Array) -> tuple
     jitter = ((state.scan.astype(jnp.uint32) + 1) * GOLDEN).astype(jnp.float32) / 2.0**32
     betas, tuning = program.per_replica((program.betas, state.tuning))
     keys = _keys(program, key, state.scan, EXPLORE)
-    points, info = program.over_replicas(
-        explore_replica, keys, state.points, betas, tuning, jnp.broadcast_to(jitter, betas.shape)
+    transitions = program.per_replica(state.transitions)
+    points, info, before = program.over_replicas(
+        explore_replica, keys, state.points, betas, tuning, jnp.broadcast_to(jitter, betas.shape), transitions
     )
     new_tuning, new_adaptation = jax.lax.cond(
         adapt,
-        lambda: adaptation.update(
-            program.kernel, state.tuning, state.adaptation, state.points.position, points.position, info
-        ),
+        lambda: adaptation.update(program.kernel, state.tuning, state.adaptation, before, points.position, info),
         lambda: (state.tuning, state.adaptation),
     )
     # Any fixed centre serves; the last warm-up window's mean makes the estimate precise.
@@ -175,7 +195,7 @@ def scan_once(program: Program, key: Array, state: State, adapt: Array) -> tuple
         )
         points = jax.tree.map(lambda x: jax.vmap(lambda row, o: row[o])(x, order), points)
         journeys = jax.vmap(exchange.travel)(journeys, order)
-    state = State(state.scan + 1, points, new_tuning, new_adaptation, journeys)
+    state = State(state.scan + 1, points, new_tuning, new_adaptation, state.transitions, journeys)
     return state, info, virial, swap_acceptance
 
 
@@ -242,7 +262,8 @@ def start_state(program: Program, key: Array, positions: Float[Array, "chain tem
     # The smallest of the chains' guesses: one chain in a narrow place must be able to move.
     tuning, adapt = adaptation.start(program.kernel, jnp.min(steps, axis=0), *positions.shape[::2])
     journeys = program.per_replica(exchange.depart(len(program.betas)))
-    return State(jnp.int32(0), points, tuning, adapt, journeys)
+    transitions = jnp.ones(len(program.betas), jnp.int32)
+    return State(jnp.int32(0), points, tuning, adapt, transitions, journeys)
 
 
 @partial(jax.jit, donate_argnames="state")
@@ -258,6 +279,16 @@ def run_block(program: Program, key: Array, state: State, num_draws: Array, adap
         return jax.lax.cond(i < num_draws, draw, lambda state: (state, blank), state)
 
     return jax.lax.scan(step, state, jnp.arange(program.block_draws))
+
+
+@jax.jit
+def reevaluate(program: Program, state: State) -> State:
+    """The same positions on another path."""
+
+    def evaluate_one(program: Program, position: Array) -> Point:
+        return evaluate(program.path, program.energy, position)
+
+    return state._replace(points=program.over_replicas(evaluate_one, state.points.position))
 
 
 @jax.jit

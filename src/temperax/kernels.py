@@ -58,8 +58,8 @@ class Kernel(Protocol):
         start: ParamInfo,
         tuning: Tuning,
         jitter: Array,
-    ) -> tuple[Array, Info]:
-        """One transition that leaves exp(-potential) invariant: the new position and what happened."""
+    ) -> tuple[ParamInfo, Info]:
+        """One transition that leaves exp(-potential) invariant: where it ends, and what happened."""
         ...
 
 
@@ -97,7 +97,7 @@ class HMC:
         start: ParamInfo,
         tuning: Tuning,
         jitter: Array,
-    ) -> tuple[Array, Info]:
+    ) -> tuple[ParamInfo, Info]:
         """One trajectory of NumPyro's HMC."""
         longest = self.max_steps * tuning.step_size
         length = jnp.clip(jitter * tuning.trajectory_length, tuning.step_size, longest)
@@ -117,7 +117,7 @@ class HMC:
         # Given a momentum, NumPyro returns the momentum at the trajectory's end, which the criterion needs.
         momentum = momentum_generator(start.z, state.adapt_state.mass_matrix_sqrt, momentum_key)
         state = transition(state._replace(r=momentum), model_args=(beta,))
-        return state.z, _info(state, state.r, length)
+        return _end(state), _info(state, state.r, length)
 
 
 @register_dataclass
@@ -151,7 +151,7 @@ class NUTS:
         start: ParamInfo,
         tuning: Tuning,
         jitter: Array,
-    ) -> tuple[Array, Info]:
+    ) -> tuple[ParamInfo, Info]:
         """One tree of NumPyro's NUTS."""
         init, transition = hmc(potential_fn_gen=potential_at, algo="NUTS")
         state = init(
@@ -166,7 +166,7 @@ class NUTS:
             rng_key=key,
         )
         state = transition(state, model_args=(beta,))
-        return state.z, _info(state, jnp.zeros_like(state.z), state.num_steps * tuning.step_size)
+        return _end(state), _info(state, jnp.zeros_like(state.z), state.num_steps * tuning.step_size)
 
 
 KERNELS = {"hmc": HMC, "nuts": NUTS}
@@ -199,6 +199,10 @@ def reasonable_step_size(
         (start.z, None, start.potential_energy, start.z_grad),
         key,
     )
+
+
+def _end(state: HMCState) -> ParamInfo:
+    return ParamInfo(state.z, state.potential_energy, state.z_grad)
 
 
 def _info(state: HMCState, momentum: Array, trajectory: Array) -> Info:

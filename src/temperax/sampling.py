@@ -95,7 +95,7 @@ def sample(
     program = make_program(
         energy,
         betas,
-        path="likelihood" if path is None else path,
+        path=tempering.PATHS[path or "likelihood"],
         kernel=as_kernel(kernel),
         num_chains=num_chains,
         kept=_kept_slots(keep, betas, target),
@@ -128,7 +128,7 @@ def sample(
         target=target,
         step_size=np.asarray(state.tuning.step_size),
         attributes=results.describe(energy, key, "sample", arguments, started, clock.laps)
-        | {"interrupted": int(interrupted), "path": program.path, "num_warmup": num_warmup},
+        | {"interrupted": int(interrupted), "path": program.path.name, "num_warmup": num_warmup},
         exchange=False,
         predict_key=jax.random.fold_in(key, _PREDICT),
     )
@@ -212,7 +212,7 @@ def make_program(
     energy: Energy,
     betas: np.ndarray,
     *,
-    path: str,
+    path: tempering.Path,
     kernel: Kernel,
     num_chains: int,
     kept: np.ndarray,

@@ -6,11 +6,13 @@ path is always chosen by name).
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float
 
 from temperax.errors import InputError, check_choice
@@ -49,25 +51,94 @@ class Boltzmann(Protocol):
         """E = -log p(D | θ)."""
         ...
 
+    def sample_prior(self, key: Array) -> Array:
+        """An exact draw from p(θ)."""
+        ...
 
-def likelihood(prior: Array, data: Array) -> tuple[Array, Array]:
+
+@runtime_checkable
+class Path(Protocol):
+    """What every path answers; paths are pytrees, so that a fitted reference can change without compiling."""
+
+    name: ClassVar[str]
+    exact_at_zero: ClassVar[bool]
+
+    def split(self, position: Array, prior: Array, data: Array) -> tuple[Array, Array]:
+        """Base energy A and path energy V of a position, from its prior and data energies."""
+        ...
+
+    def draw(self, key: Array, energy: Boltzmann) -> Array:
+        """An exact draw at β = 0."""
+        ...
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Likelihood:
     """Power posterior exp(-U0 - βE): β = 0 is the prior, Z(1)/Z(0) the evidence (Friel & Pettitt 2008)."""
-    return prior, data
+
+    name: ClassVar[str] = "likelihood"
+    exact_at_zero: ClassVar[bool] = True
+
+    def split(self, position: Array, prior: Array, data: Array) -> tuple[Array, Array]:
+        """A = U0, V = E."""
+        return prior, data
+
+    def draw(self, key: Array, energy: Boltzmann) -> Array:
+        """A draw from the prior."""
+        return energy.sample_prior(key)
 
 
-def posterior(prior: Array, data: Array) -> tuple[Array, Array]:
+@register_dataclass
+@dataclass(frozen=True)
+class Posterior:
     """Cold posterior exp(-β(U0 + E)): training as T → 0 (Wenzel et al. 2020); improper at β = 0."""
-    return jnp.zeros_like(prior), prior + data
+
+    name: ClassVar[str] = "posterior"
+    exact_at_zero: ClassVar[bool] = False
+
+    def split(self, position: Array, prior: Array, data: Array) -> tuple[Array, Array]:
+        """A = 0, V = U0 + E."""
+        return jnp.zeros_like(prior), prior + data
+
+    def draw(self, key: Array, energy: Boltzmann) -> Array:
+        """Never asked for: β = 0 is refused on this path."""
+        return energy.sample_prior(key)
 
 
-PATHS: Mapping = {"likelihood": likelihood, "posterior": posterior}
+@register_dataclass
+@dataclass(frozen=True)
+class Reference:
+    """From a fitted Gaussian q to the posterior: exp((1-β) log q - β(U0 + E)).
+
+    Shorter than the path from the prior where q is near the posterior; Z(1)/Z(0) is the evidence here too (variational
+    parallel tempering, Surjanovic, Syed, Bouchard-Côté & Campbell 2022).
+    """
+
+    mean: Float[Array, " parameter"]
+    scale: Float[Array, " parameter"]
+    name: ClassVar[str] = "reference"
+    exact_at_zero: ClassVar[bool] = True
+
+    def split(self, position: Array, prior: Array, data: Array) -> tuple[Array, Array]:
+        """A = -log q, V = U0 + E + log q."""
+        z = (position - self.mean) / self.scale
+        base = 0.5 * jnp.sum(z**2) + jnp.sum(jnp.log(self.scale)) + 0.5 * z.size * jnp.log(2 * jnp.pi)
+        return base, prior + data - base
+
+    def draw(self, key: Array, energy: Boltzmann) -> Array:
+        """A draw from q."""
+        return self.mean + self.scale * jax.random.normal(key, self.mean.shape, self.mean.dtype)
 
 
-def terms(path: str, energy: Boltzmann, position: Float[Array, " parameter"]) -> Terms:
-    """All energies of a position on the named path."""
+#: Paths that need nothing fitted, by name.
+PATHS: Mapping = {"likelihood": Likelihood(), "posterior": Posterior()}
+
+
+def terms(path: Path, energy: Boltzmann, position: Float[Array, " parameter"]) -> Terms:
+    """All energies of a position on a path."""
     prior, data = energy.prior_energy(position), energy.data_energy(position)
-    base, v = PATHS[path](prior, data)
-    return Terms(base, v, prior, data)
+    return Terms(*path.split(position, prior, data), prior, data)
 
 
 def temper(base: Array, path: Array, beta: Array) -> Array:
@@ -76,13 +147,13 @@ def temper(base: Array, path: Array, beta: Array) -> Array:
     return base + jnp.where(scale == 0, 0.0, scale * path)
 
 
-def potential_at(path: str, energy: Boltzmann, beta: Float[Array, ""], position: Float[Array, " parameter"]) -> Array:
+def potential_at(path: Path, energy: Boltzmann, beta: Float[Array, ""], position: Float[Array, " parameter"]) -> Array:
     """The potential -log π_β of a position, up to log Z: what a kernel moves in."""
     t = terms(path, energy, position)
     return temper(t.base, t.path, beta)
 
 
-def evaluate(path: str, energy: Boltzmann, position: Float[Array, " parameter"]) -> Point:
+def evaluate(path: Path, energy: Boltzmann, position: Float[Array, " parameter"]) -> Point:
     """A position with its energies and gradients, by one pass through the data."""
 
     def base_and_path(position: Array) -> tuple[tuple[Array, Array], Terms]:
@@ -143,7 +214,6 @@ def inverse_temperatures(temperature: object = None, beta: object = None, path: 
                 "say path='likelihood' (power) or 'posterior' (cold)",
             )
         return values
-    check_choice("path", path, PATHS)
-    if path == "posterior" and values[0] == 0:
-        raise InputError(name, given, "is improper on the posterior path at T = inf", "use path='likelihood' there")
+    if not check_choice("path", path, PATHS).exact_at_zero and values[0] == 0:
+        raise InputError(name, given, f"is improper on the {path} path at T = inf", "use path='likelihood' there")
     return values

@@ -1,0 +1,114 @@
+"""Temperature ladders: arrays of β in ascending order (hottest first), and where to put their rungs.
+
+The best ladder for non-reversible exchange has equal rejection between neighbours, so its rungs stand at equal steps of
+the cumulative communication barrier (Syed, Bouchard-Côté, Deligiannidis & Doucet, JRSS-B 2022, sections 3-5).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.interpolate import PchipInterpolator
+
+from temperax.errors import InputError, check_count, check_positive
+
+
+class Barrier(NamedTuple):
+    """The communication barrier of a path, estimated from the rejections of a ladder.
+
+    Attributes
+    ----------
+    betas
+        The ladder.
+    rejection
+        Rejection rate of each pair of neighbours.
+    cumulative
+        Barrier from the hottest rung to each rung: the running sum of the rejections.
+    """
+
+    betas: Float[np.ndarray, " temperature"]
+    rejection: Float[np.ndarray, " pair"]
+    cumulative: Float[np.ndarray, " temperature"]
+
+    @property
+    def total(self) -> float:
+        """Λ: the global communication barrier."""
+        return float(self.cumulative[-1])
+
+    def at(self, beta: Float[np.ndarray, "*points"]) -> Float[np.ndarray, "*points"]:
+        """Cumulative barrier at any β of the ladder, by monotone interpolation."""
+        return PchipInterpolator(self.betas, self.cumulative)(beta)
+
+    def local(self, beta: Float[np.ndarray, "*points"]) -> Float[np.ndarray, "*points"]:
+        """λ(β): the local barrier, the derivative of the cumulative one."""
+        return PchipInterpolator(self.betas, self.cumulative).derivative()(beta)
+
+    def round_trip_rate(self) -> float:
+        """Round trips a scan, over all replicas, that the deterministic scheme has if exploration is perfect."""
+        return 1.0 / (2.0 + 2.0 * float(np.sum(self.rejection / np.maximum(1.0 - self.rejection, 1e-12))))
+
+
+def linear(num_replicas: int, *, hottest: float = 0.0, coldest: float = 1.0) -> Float[np.ndarray, " temperature"]:
+    """β at equal distances from ``hottest`` to ``coldest``."""
+    check_count("num_replicas", num_replicas, 2)
+    return check_ladder(np.linspace(hottest, coldest, num_replicas))
+
+
+def geometric(
+    num_replicas: int, *, hottest: float = 1e-3, coldest: float = 1.0, prior: bool = False
+) -> Float[np.ndarray, " temperature"]:
+    """β at equal ratios from ``hottest`` > 0 to ``coldest``; with ``prior``, below them a rung at β = 0."""
+    check_count("num_replicas", num_replicas, 3 if prior else 2)
+    check_positive("hottest", hottest)
+    rungs = np.geomspace(hottest, coldest, num_replicas - prior)
+    return check_ladder(np.concatenate([[0.0], rungs]) if prior else rungs)
+
+
+def barrier(betas: Float[np.ndarray, " temperature"], rejection: Float[np.ndarray, " pair"]) -> Barrier:
+    """The barrier that rejection rates of a ladder's neighbours show."""
+    betas, rejection = np.asarray(betas, float), np.asarray(rejection, float)
+    if len(rejection) != len(betas) - 1 or not ((rejection >= 0) & (rejection <= 1)).all():
+        raise InputError("rejection", rejection, "is not one rate in [0, 1] a pair", "give len(betas) - 1 of them")
+    return Barrier(betas, rejection, np.concatenate([[0.0], np.cumsum(rejection)]))
+
+
+def adaptive(found: Barrier, num_replicas: int) -> Float[np.ndarray, " temperature"]:
+    """A ladder with the same ends and equal steps of the barrier that an earlier round found.
+
+    Parameters
+    ----------
+    found
+        From `barrier`.
+    num_replicas
+        Rungs of the new ladder.
+    """
+    check_count("num_replicas", num_replicas, 2)
+    # A pair that never rejects has no width on this axis; a sliver keeps the map invertible.
+    cumulative = np.concatenate([[0.0], np.cumsum(np.maximum(found.rejection, 1e-6))])
+    betas = PchipInterpolator(cumulative, found.betas)(np.linspace(0.0, cumulative[-1], num_replicas))
+    betas[[0, -1]] = found.betas[[0, -1]]
+    return betas
+
+
+def pin(betas: Float[np.ndarray, " temperature"], beta: float) -> Float[np.ndarray, " temperature"]:
+    """The ladder with its nearest inner rung moved to ``beta``."""
+    betas = np.array(betas, float)
+    betas[1 + int(np.argmin(np.abs(np.log(betas[1:-1] / beta))))] = beta
+    return betas
+
+
+def check_ladder(betas: object) -> Float[np.ndarray, " temperature"]:
+    """Return a user's ladder as an array, or say what is wrong with it."""
+    try:
+        ladder = np.asarray(betas, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            "ladder", betas, "is not made of numbers", "give inverse temperatures, hottest first"
+        ) from error
+    if ladder.ndim != 1 or len(ladder) < 2:
+        raise InputError("ladder", betas, "has fewer than two rungs", "give at least two inverse temperatures")
+    if not np.isfinite(ladder).all() or ladder[0] < 0:
+        raise InputError("ladder", betas, "has a β that is negative or not finite", "give 0 ≤ β < inf")
+    if not (np.diff(ladder) > 0).all():
+        raise InputError("ladder", betas, "does not ascend", "sort β from the hottest to the coldest, each once")
+    return ladder
