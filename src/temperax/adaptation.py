@@ -3,15 +3,14 @@
 Step sizes follow dual averaging on the harmonic mean of the chains' acceptances (a chain that is stuck must count);
 masses are the variances of the chains, each about its own mean, since unmixed chains sit in modes whose distance says
 nothing of their width; trajectory lengths climb the ChEES criterion (Hoffman, Radul & Sountsov 2021, *An adaptive MCMC
-scheme for setting trajectory lengths in Hamiltonian Monte Carlo*), measured in units of the mass.  All of it stops
-before the first kept draw.
+scheme for setting trajectory lengths in Hamiltonian Monte Carlo*) per unit of time, in units of the mass.  All of it
+stops before the first kept draw.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Int
 from numpyro.infer.hmc_util import build_adaptation_schedule, dual_averaging, welford_covariance
 
@@ -19,10 +18,11 @@ from temperax.kernels import Info, Kernel, Tuning
 
 _start_averaging, _average = dual_averaging()
 _start_moments, _add_to_moments, _variance = welford_covariance(diagonal=True)
-_ascent = optax.adam(learning_rate=0.05, b1=0.0, b2=0.95)
 
 #: First trajectories have this many steps; the criterion grows them.
 FIRST_STEPS = 8
+#: Most that the log of a trajectory length changes in a scan, and the memory of the criterion's averages in scans.
+LENGTH_RATE, LENGTH_MEMORY = 0.1, 10.0
 
 
 class Adaptation(NamedTuple):
@@ -31,7 +31,8 @@ class Adaptation(NamedTuple):
     target: Float[Array, " temperature"]
     averaging: tuple
     moments: tuple  # with a second axis ``chain``
-    ascent: optax.OptState
+    jump: Float[Array, " temperature"]  # running mean of the criterion
+    slope: Float[Array, " temperature"]  # and of its derivative by the log of the length
     log_length: Float[Array, " temperature"]
     mean_log_length: Float[Array, " temperature"]
     num_scans: Int[Array, " temperature"]
@@ -62,7 +63,8 @@ def fresh(kernel: Kernel, tuning: Tuning, num_chains: int) -> Adaptation:
         target=kernel.target_acceptance * one,
         averaging=jax.vmap(_start_averaging)(jnp.log(10 * tuning.step_size)),
         moments=jax.vmap(moments)(one),
-        ascent=jax.vmap(_ascent.init)(log_length),
+        jump=0 * one,
+        slope=0 * one,
         log_length=log_length,
         mean_log_length=log_length,
         num_scans=jnp.zeros(num_temperatures, jnp.int32),
@@ -96,11 +98,13 @@ def _update_one(
     averaging = _average(adaptation.target - acceptance, adaptation.averaging)
     moments = jax.vmap(_add_to_moments)(after, adaptation.moments)
 
-    gradient = _trajectory_gradient(before, after, moments[0], tuning.inverse_mass, info)
-    # Adam's second moment sets the scale, so that the length grows at the rate of the learning rate however
-    # small the criterion is.
-    step, ascent = _ascent.update(-gradient, adaptation.ascent)
-    # Never shorter than one step, and at most twice what the cap on steps lets a trajectory use.
+    new_jump, new_slope = _trajectory_criterion(before, after, moments[0], tuning.inverse_mass, info)
+    jump = adaptation.jump + (new_jump - adaptation.jump) / LENGTH_MEMORY
+    slope = adaptation.slope + (new_slope - adaptation.slope) / LENGTH_MEMORY
+    # d log(criterion / length) / d log(length): longer trajectories must earn their gradients.  Without the cost, the
+    # criterion is level beyond its optimum and the length walks off at random.
+    gain = jnp.where(jump > 0, slope / jnp.where(jump > 0, jump, 1.0), 0.0) - 1.0
+    step = LENGTH_RATE * jnp.clip(gain, -1.0, 1.0)
     log_length = jnp.maximum(adaptation.log_length + step, jnp.log(tuning.step_size))
     if hasattr(kernel, "max_steps"):
         log_length = jnp.minimum(log_length, jnp.log(kernel.max_steps * tuning.step_size))
@@ -108,7 +112,7 @@ def _update_one(
     weight = 1.0 / jnp.sqrt(num_scans)
     mean_log_length = (1 - weight) * adaptation.mean_log_length + weight * log_length
 
-    learned = Adaptation(adaptation.target, averaging, moments, ascent, log_length, mean_log_length, num_scans)
+    learned = Adaptation(adaptation.target, averaging, moments, jump, slope, log_length, mean_log_length, num_scans)
     tuned = tuning._replace(
         step_size=jnp.exp(averaging[0]) if kernel.step_size is None else tuning.step_size,
         trajectory_length=jnp.exp(log_length) if kernel.trajectory_length is None else tuning.trajectory_length,
@@ -118,22 +122,22 @@ def _update_one(
     return jax.tree.map(lambda new, old: jnp.where(moved, new, old), (tuned, learned), (tuning, adaptation))
 
 
-def _trajectory_gradient(
+def _trajectory_criterion(
     before: Float[Array, "chain parameter"],
     after: Float[Array, "chain parameter"],
     mean: Float[Array, "chain parameter"],
     inverse_mass: Float[Array, " parameter"],
     info: Info,
-) -> Float[Array, ""]:
-    """Derivative of the ChEES criterion by the log of the trajectory length.
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """The ChEES criterion ¼⟨(|θ'-c|² - |θ-c|²)²⟩ and its derivative by the log of the trajectory length.
 
     A rejected trajectory ends where it began and adds nothing, which weights the proposals by their acceptance.
     """
     a, b = before - mean, after - mean
     change = jnp.sum(b**2 / inverse_mass, axis=-1) - jnp.sum(a**2 / inverse_mass, axis=-1)
-    slope = jnp.sum(b * info.momentum, axis=-1)
-    terms = jnp.where(jnp.isfinite(change * slope), change * slope, 0.0)
-    return jnp.mean(info.trajectory * terms)
+    slope = change * info.trajectory * jnp.sum(b * info.momentum, axis=-1)
+    finite = jnp.isfinite(change) & jnp.isfinite(slope)
+    return jnp.mean(jnp.where(finite, change**2 / 4, 0.0)), jnp.mean(jnp.where(finite, slope, 0.0))
 
 
 def end_window(kernel: Kernel, tuning: Tuning, adaptation: Adaptation) -> tuple[Tuning, Adaptation]:

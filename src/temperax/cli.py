@@ -1,21 +1,23 @@
 """The command line: ``temperax sample DATA …``."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 
 if TYPE_CHECKING:
-    import pandas as pd
     import xarray as xr
     from jax import Array
+    from matplotlib.figure import Figure
 
     from temperax import Dataset, Energy
 
 app = typer.Typer(
-    help="Tempered posteriors of Bayesian neural networks, by HMC and NUTS on JAX.",
+    help="Tempered posteriors of Bayesian neural networks: HMC, NUTS and parallel tempering on JAX.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -24,7 +26,7 @@ app = typer.Typer(
 
 @app.callback()
 def main() -> None:
-    """Tempered posteriors of Bayesian neural networks, by HMC and NUTS on JAX."""
+    """Tempered posteriors of Bayesian neural networks: HMC, NUTS and parallel tempering on JAX."""
 
 
 Data = Annotated[
@@ -53,6 +55,15 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a result t
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 
 
+Replicas = Annotated[str, typer.Option(help="Rungs of the ladder, or auto.")]
+Transitions = Annotated[int, typer.Option(help="Least number of the kernel's transitions between exchanges.")]
+Hottest = Annotated[
+    float | None, typer.Option(help="Hottest temperature; needed on the posterior path. [default: inf]")
+]
+Coldest = Annotated[float, typer.Option(help="Coldest temperature.")]
+Ladders = Annotated[int, typer.Option("--chains", help="Independent ladders.")]
+
+
 @app.command()
 def sample(
     data: Data,
@@ -78,19 +89,11 @@ def sample(
 
     Example: temperax sample diabetes --temperature 1 --temperature 0.3 --path posterior --out run
     """
-    import os
-
     import temperax as tx
 
     with _errors_in_one_sentence(tx.InputError):
-        folder = _prepare(out, overwrite, tx.InputError)
-        tx.use_cpu_devices(devices or os.cpu_count() or 1)
-        import jax
-
-        dataset = _load(data, target, task, split)
-        widths = tuple(hidden) if hidden is not None else (50,)
-        energy = tx.Energy.mlp(dataset, widths, activation, prior=tx.priors.Normal(prior_scale))
-        key = jax.random.key(seed)
+        folder = _prepare(out, overwrite, devices)
+        energy, key = _energy(data, target, task, split, hidden, activation, prior_scale, seed)
         tree = tx.sample(
             key,
             energy,
@@ -102,21 +105,97 @@ def sample(
             num_draws=draws,
             progress=not quiet,
         )
-        baselines = _baselines(jax.random.fold_in(key, 99), energy)
-        _finish(tree, baselines, folder)
+        baselines = _finish(tree, energy, key, folder)
+        _save_picture(tx.plots.summary(tree, baselines), folder / "summary.png")
 
 
-def _prepare(out: Path, overwrite: bool, error: type) -> Path:
-    """The folder of the results, checked before the work is done."""
+@app.command()
+def temper(
+    data: Data,
+    target: Target = None,
+    task: Task = "regression",
+    split: Split = 0,
+    hidden: Hidden = None,
+    activation: Activation = "tanh",
+    prior_scale: PriorScale = 1.0,
+    path: Annotated[str, typer.Option(help="likelihood (from the prior), posterior or reference.")] = "likelihood",
+    kernel: KernelName = "hmc",
+    replicas: Replicas = "auto",
+    chains: Ladders = 4,
+    draws: Draws = 1024,
+    transitions: Transitions = 1,
+    hottest: Hottest = None,
+    coldest: Coldest = 1.0,
+    seed: Seed = 0,
+    devices: Devices = None,
+    out: Out = Path("run"),
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Sample by replica exchange along a temperature ladder; print diagnostics and scores, save draws and pictures.
+
+    Example: temperax temper diabetes --hidden 10 --draws 512 --out run
+    """
+    import temperax as tx
+
+    with _errors_in_one_sentence(tx.InputError):
+        folder = _prepare(out, overwrite, devices)
+        energy, key = _energy(data, target, task, split, hidden, activation, prior_scale, seed)
+        tree = tx.parallel_tempering(
+            key,
+            energy,
+            path=path,
+            kernel=kernel,
+            num_replicas=int(replicas) if replicas.isdigit() else replicas,
+            num_chains=chains,
+            num_draws=draws,
+            transitions=transitions,
+            hottest=hottest,
+            coldest=coldest,
+            keep="all",
+            progress=not quiet,
+        )
+        baselines = _finish(tree, energy, key, folder)
+        _save_picture(tx.plots.ladder(tree), folder / "ladder.png")
+        _save_picture(tx.plots.summary(tree, baselines), folder / "summary.png")
+
+
+def _prepare(out: Path, overwrite: bool, devices: int | None) -> Path:
+    """The folder of the results and the devices, before any work is done."""
+    import temperax as tx
+
     if (out / "result.nc").exists() and not overwrite:
-        raise error("--out", str(out), "has a result", "choose another folder or add --overwrite")
+        raise tx.InputError("--out", str(out), "has a result", "choose another folder or add --overwrite")
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / ".writable").touch()
         (out / ".writable").unlink()
-    except OSError as failure:
-        raise error("--out", str(out), f"cannot be written ({failure.strerror})", "choose another folder") from failure
+    except OSError as error:
+        raise tx.InputError(
+            "--out", str(out), f"cannot be written ({error.strerror})", "choose another folder"
+        ) from error
+    tx.use_cpu_devices(devices or os.cpu_count() or 1)
     return out
+
+
+def _energy(
+    data: str,
+    target: list[str] | None,
+    task: str,
+    split: int,
+    hidden: list[int] | None,
+    activation: str,
+    prior_scale: float,
+    seed: int,
+) -> "tuple[Energy, Array]":
+    """The energy that the options describe, and the key of the run."""
+    import jax
+
+    import temperax as tx
+
+    widths = tuple(hidden) if hidden is not None else (50,)
+    prior = tx.priors.Normal(prior_scale)
+    return tx.Energy.mlp(_load(data, target, task, split), widths, activation, prior=prior), jax.random.key(seed)
 
 
 def _load(data: str, target: list[str] | None, task: str, split: int) -> "Dataset":
@@ -134,35 +213,39 @@ def _load(data: str, target: list[str] | None, task: str, split: int) -> "Datase
     return datasets.Dataset.from_csv(data, target, task=task, split=split)  # type: ignore[arg-type]
 
 
-def _baselines(key: "Array", energy: "Energy") -> "dict[str, pd.Series]":
-    """Scores of the MAP of the same network and of the linear model."""
-    import temperax as tx
-
-    found = {}
-    for name, model in (("MAP, early stopping", energy), ("linear model, MAP", energy.replace(hidden=()))):
-        holdout = 0.1 if model is energy else None
-        found[name] = tx.predict.scores(tx.map_estimate(key, model, holdout=holdout)).iloc[0]
-    return found
-
-
-def _finish(tree: "xr.DataTree", baselines: "dict[str, pd.Series]", folder: Path) -> None:
-    """Print the tables, and write the result, its scores and its picture."""
+def _finish(tree: "xr.DataTree", energy: "Energy", key: "Array", folder: Path) -> dict[str, float]:
+    """Print the tables and write result and scores; returns the LPPD of the models to compare with."""
+    import jax
     import pandas as pd
 
     import temperax as tx
 
+    tree.to_netcdf(folder / "result.nc")  # first of all: what was computed is safe
     print()
     tx.diagnostics.report(tree)
     scores = tx.predict.scores(tree)
     scores.index = [f"T = {t:.4g}" for t in scores.index]
-    table = pd.concat([scores, pd.DataFrame(baselines).T])
-    print("\n" + table.to_string(float_format="{:.3f}".format))
-    seconds = json.loads(tree.attrs["timings"])
-    tree.to_netcdf(folder / "result.nc")
-    figure = tx.plots.summary(tree, {name: row["lppd"] for name, row in baselines.items()})
-    figure.savefig(folder / "summary.png", dpi=120)
-    table.to_csv(folder / "scores.csv")
-    print(f"\n{sum(seconds.values()):.0f} s; draws in {folder / 'result.nc'}, picture in {folder / 'summary.png'}")
+    if len(scores) > 8:  # of a ladder, the target and a few others
+        rows = np.unique([*np.linspace(0, len(scores) - 1, 6).round().astype(int), len(scores) - 1])
+        shown = scores.iloc[rows]
+    else:
+        shown = scores
+    key, baselines = jax.random.fold_in(key, 99), {}
+    for name, model, holdout in (
+        ("MAP, early stopping", energy, 0.1),
+        ("linear model, MAP", energy.replace(hidden=()), None),
+    ):
+        baselines[name] = tx.predict.scores(tx.map_estimate(key, model, holdout=holdout)).iloc[0]
+    others = pd.DataFrame(baselines).T
+    print("\n" + pd.concat([shown, others]).to_string(float_format="{:.3f}".format))
+    pd.concat([scores, others]).to_csv(folder / "scores.csv")
+    seconds = sum(json.loads(tree.attrs["timings"]).values())
+    print(f"\n{seconds:.0f} s of sampling; draws, scores and pictures are in {folder}")
+    return {name: float(row["lppd"]) for name, row in baselines.items()}
+
+
+def _save_picture(figure: "Figure", path: Path) -> None:
+    figure.savefig(path, dpi=120)
 
 
 class _errors_in_one_sentence:  # noqa: N801 - a context manager, used like a function

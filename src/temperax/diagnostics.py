@@ -13,9 +13,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from temperax import recipes
+from temperax import ladder, thermodynamics
 from temperax.errors import InputError
-from temperax.kernels import HMC, as_kernel
 
 
 def function_space(tree: xr.DataTree) -> pd.DataFrame:
@@ -74,7 +73,9 @@ def energies(tree: xr.DataTree) -> pd.DataFrame:
             "bfmi": bfmi.min("chain").values,
             "acceptance": stats["acceptance_rate"].mean(("chain", "draw")).values,
             "n_steps": stats["n_steps"].mean(("chain", "draw")).values,
-            "saturated": (stats["n_steps"] >= _most_steps(tree)).mean(("chain", "draw")).values,
+            "saturated": (stats["n_steps"] >= np.asarray(json.loads(tree.attrs["step_cap"])))
+            .mean(("chain", "draw"))
+            .values,
             "divergences": stats["diverging"].sum(("chain", "draw")).values,
         },
         index=pd.Index(stats["temperature"].values, name="temperature"),
@@ -117,18 +118,115 @@ def summary(tree: xr.DataTree) -> pd.DataFrame:
     return table
 
 
+# -- exchange --------------------------------------------------------------------------------------------------------
+
+
+def exchange(tree: xr.DataTree) -> pd.DataFrame:
+    """What every pair of neighbours on a ladder did, and whether it is a wall.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a pair: ``beta_hot`` and ``beta_cold``, ``rejection``, ``local_barrier`` λ(β) at the middle of the pair,
+        ``lag_one`` (largest lag-one correlation of the path energy over a scan at the pair's two rungs, the assumption
+        behind the theory), ``drift`` (largest change of the mean energy between the halves of the run, in standard
+        errors), ``bimodality`` (largest coefficient of Sarle, 5/9 for a uniform law, more for two humps) and ``wall``:
+        empty, ``transition`` or ``drifting``.
+    """
+    barrier, stats = _barrier(tree), _stats(tree)
+    v = stats[["path_energy"]].transpose("chain", "draw", "temperature")
+    values = v["path_energy"].values.astype(float)
+    half = values.shape[1] // 2
+    lag = np.array([_lag_one(values[..., n]) for n in range(values.shape[-1])])
+    first, second = v.isel(draw=slice(0, half)), v.isel(draw=slice(half, None))
+    change = second["path_energy"].mean(("chain", "draw")) - first["path_energy"].mean(("chain", "draw"))
+    error = np.hypot(*(arviz_stats.mcse(part)["path_energy"].values for part in (first, second)))
+    drift = np.abs(change.values) / np.where(error > 0, error, np.inf)
+    humps = np.array([_bimodality(values[..., n]) for n in range(values.shape[-1])])
+    rhat = arviz_stats.rhat(v)["path_energy"].values
+    unsettled = (drift > 4) | (rhat > 1.1)
+
+    def pair(values: np.ndarray) -> np.ndarray:
+        return np.maximum(values[1:], values[:-1])
+
+    wall = np.where(barrier.rejection < WALL, "", np.where(pair(unsettled), "drifting", "transition"))
+    return pd.DataFrame(
+        {
+            "beta_hot": barrier.betas[:-1],
+            "beta_cold": barrier.betas[1:],
+            "rejection": barrier.rejection,
+            "local_barrier": barrier.local((barrier.betas[1:] + barrier.betas[:-1]) / 2),
+            "lag_one": pair(lag),
+            "drift": pair(drift),
+            "bimodality": pair(humps),
+            "wall": wall,
+        }
+    )
+
+
+def round_trips(tree: xr.DataTree) -> dict[str, float]:
+    """How replicas travelled, against theory.
+
+    Returns
+    -------
+    dict
+        ``barrier`` Λ; ``round_trips`` and ``restarts`` of all ladders together; ``observed`` round trips a scan and
+        ladder after the first quarter of the run, by when replicas have met an end; ``predicted`` by the rejections,
+        1/(2 + 2Σr/(1-r)); their ratio ``efficiency``; ``log_z_forward`` and ``log_z_backward`` in nats with their
+        ``_error``.
+    """
+    barrier = _barrier(tree)
+    group = tree["exchange"].to_dataset()
+    trips = group["round_trips"].transpose("chain", "draw").values
+    quarter = trips.shape[1] // 4
+    scans = (trips.shape[1] - quarter) * int(json.loads(tree.attrs["arguments"])["thin"])
+    observed = float((trips[:, -1] - trips[:, quarter - 1]).mean() / scans)
+    z = thermodynamics.log_evidence(tree)
+    return {
+        "barrier": barrier.total,
+        "round_trips": float(trips[:, -1].sum()),
+        "restarts": float(group["restarts"].transpose("chain", "draw").values[:, -1].sum()),
+        "observed": observed,
+        "predicted": barrier.round_trip_rate(),
+        "efficiency": observed / barrier.round_trip_rate(),
+        "log_z_forward": z.forward,
+        "log_z_forward_error": z.forward_error,
+        "log_z_backward": z.backward,
+        "log_z_backward_error": z.backward_error,
+    }
+
+
+#: A pair that rejects at least this often is a wall.
+WALL = 0.9
+
+
+def _barrier(tree: xr.DataTree) -> ladder.Barrier:
+    if not isinstance(tree, xr.DataTree) or "exchange" not in tree.children:
+        raise InputError("tree", type(tree).__name__, "has no exchange", "give a result of temperax.parallel_tempering")
+    group = tree["exchange"].to_dataset()
+    acceptance = group["swap_acceptance"].mean(("chain", "draw")).values
+    return ladder.barrier(group["beta"].values, np.clip(1.0 - acceptance, 0.0, 1.0))
+
+
+def _lag_one(values: np.ndarray) -> float:
+    """Correlation of successive draws (chain, draw), about each chain's own mean."""
+    centred = values - values.mean(axis=1, keepdims=True)
+    variance = (centred**2).mean()
+    return float((centred[:, 1:] * centred[:, :-1]).mean() / variance) if variance > 0 else 1.0
+
+
+def _bimodality(values: np.ndarray) -> float:
+    """Sarle's coefficient (skewness² + 1) / kurtosis."""
+    if values.std() == 0:
+        return 0.0
+    z = (values - values.mean()) / values.std()
+    return float(((z**3).mean() ** 2 + 1) / (z**4).mean())
+
+
 def _stats(tree: xr.DataTree) -> xr.Dataset:
     if not isinstance(tree, xr.DataTree) or "tempered_stats" not in tree.children:
         raise InputError("tree", type(tree).__name__, "is no result of a sampler", "give what temperax.sample returned")
     return tree["tempered_stats"].to_dataset()
-
-
-def _most_steps(tree: xr.DataTree) -> int:
-    """Steps that a draw has when every trajectory hits the kernel's cap."""
-    arguments = recipes.decode(json.loads(tree.attrs["arguments"]))
-    kernel = as_kernel(arguments["kernel"])
-    cap = kernel.max_steps if isinstance(kernel, HMC) else 2 ** getattr(kernel, "max_tree_depth", 31) - 1
-    return int(cap) * int(arguments["thin"])
 
 
 # -- the report ------------------------------------------------------------------------------------------------------
@@ -260,11 +358,13 @@ def verdicts(tree: xr.DataTree) -> pd.DataFrame:
         value = float(values[temperature])
         verdict = "good" if check.good(value) else "fair" if check.fair(value) else "bad"
         lines.append((check.title, value, temperature, verdict, "" if verdict == "good" else check.advice))
+    if "exchange" in tree.children:
+        lines += _exchange_verdicts(tree)
     return pd.DataFrame(lines, columns=["check", "value", "temperature", "verdict", "advice"])
 
 
 def report(tree: xr.DataTree) -> pd.DataFrame:
-    """Print the verdicts as a table, and return them.
+    """Print the verdicts as a table, and return them; for a ladder also what exchange did, and its walls.
 
     Parameters
     ----------
@@ -274,7 +374,69 @@ def report(tree: xr.DataTree) -> pd.DataFrame:
     lines = verdicts(tree)
     print(f"{'check':<34}{'worst value':>12}  {'at T':>8}  verdict  what to do")
     for line in lines.itertuples():
-        print(
-            f"{line.check:<34}{line.value:>12.4g}  {line.temperature:>8.3g}  {line.verdict:<7}  {line.advice}".rstrip()
-        )
+        temperature = f"{line.temperature:>8.3g}" if np.isfinite(line.temperature) else f"{'':>8}"
+        print(f"{line.check:<34}{line.value:>12.4g}  {temperature}  {line.verdict:<7}  {line.advice}".rstrip())
+    if "exchange" in tree.children:
+        print("\n" + "\n".join(_exchange_sentences(tree)))
     return lines
+
+
+def _exchange_sentences(tree: xr.DataTree) -> list[str]:
+    """What exchange did, in plain sentences."""
+    trips, pairs = round_trips(tree), exchange(tree)
+    sentences = [
+        tree.attrs["why_replicas"] + ".",
+        f"log Z from {trips['log_z_forward']:.2f} ± {trips['log_z_forward_error']:.2f} (forward) to "
+        f"{trips['log_z_backward']:.2f} ± {trips['log_z_backward_error']:.2f} (backward).",
+    ]
+    advice = {
+        "drifting": "its replicas still drift or its ladders disagree: more scans",
+        "transition": "energies on its two sides are settled and far apart, as at a phase transition: "
+        "more replicas there, another path (reference), or a parametrisation without the jump",
+    }
+    for row in pairs[pairs["wall"] != ""].itertuples():
+        humps = ", two humps in the energy" if row.bimodality > 5 / 9 else ""
+        sentences.append(
+            f"Wall between beta {row.beta_hot:.3g} and {row.beta_cold:.3g} "
+            f"(rejection {row.rejection:.2f}{humps}): {advice[row.wall]}."
+        )
+    return sentences
+
+
+def _exchange_verdicts(tree: xr.DataTree) -> list[tuple]:
+    """Lines of the report for a ladder."""
+    trips, pairs = round_trips(tree), exchange(tree)
+    worst, slow = pairs.loc[pairs["rejection"].idxmax()], pairs.loc[pairs["lag_one"].idxmax()]
+    gap = abs(trips["log_z_backward"] - trips["log_z_forward"])
+    found = [
+        (
+            "round trips",
+            trips["round_trips"],
+            np.nan,
+            20,
+            1,
+            "no replica travels the ladder: more scans, or look at walls",
+        ),
+        (
+            "round trips, observed / predicted",
+            trips["efficiency"],
+            np.nan,
+            0.7,
+            0.3,
+            "exploration lags: raise transitions",
+        ),
+        ("rejection, worst pair", worst["rejection"], _temperature(worst), -0.85, -WALL, "a wall: see below"),
+        ("lag-one correlation of the energy", slow["lag_one"], _temperature(slow), -0.6, -0.9, "raise transitions"),
+        ("log Z, backward - forward (nats)", gap, np.nan, -1.0, -3.0, "more scans or more replicas"),
+    ]
+    lines = []
+    for title, value, temperature, good, fair, advice in found:
+        # Thresholds below 0 are upper bounds.
+        side = 1.0 if good > 0 else -1.0
+        verdict = "good" if side * value >= good else "fair" if side * value >= fair else "bad"
+        lines.append((title, float(value), temperature, verdict, "" if verdict == "good" else advice))
+    return lines
+
+
+def _temperature(pair: pd.Series) -> float:
+    return 1.0 / pair["beta_cold"]

@@ -167,6 +167,11 @@ def explore_replica(
     return evaluate(program.path, energy, position), info, before
 
 
+def rearrange(points: Point, order: Int[Array, " temperature"]) -> Point:
+    """Whole points to new slots: positions never part from their energies and gradients."""
+    return jax.tree.map(lambda x: x[order], points)
+
+
 def scan_once(program: Program, key: Array, state: State, adapt: Array) -> tuple[State, Info, Array, Array]:
     """One scan of all replicas: the new state, and what is recorded of it before the exchange."""
     jitter = ((state.scan.astype(jnp.uint32) + 1) * GOLDEN).astype(jnp.float32) / 2.0**32
@@ -193,7 +198,7 @@ def scan_once(program: Program, key: Array, state: State, adapt: Array) -> tuple
         order, swap_acceptance = jax.vmap(decide, (0, None, None, 0))(
             swap_keys, state.scan, program.betas, points.terms.path
         )
-        points = jax.tree.map(lambda x: jax.vmap(lambda row, o: row[o])(x, order), points)
+        points = jax.vmap(rearrange)(points, order)
         journeys = jax.vmap(exchange.travel)(journeys, order)
     state = State(state.scan + 1, points, new_tuning, new_adaptation, state.transitions, journeys)
     return state, info, virial, swap_acceptance

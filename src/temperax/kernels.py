@@ -181,6 +181,13 @@ def as_kernel(kernel: object) -> Kernel:
     return kernel
 
 
+def most_steps(kernel: Kernel) -> float:
+    """Steps of the longest trajectory that a kernel makes; infinite where it has no cap."""
+    if isinstance(kernel, NUTS):
+        return 2**kernel.max_tree_depth - 1
+    return float(getattr(kernel, "max_steps", jnp.inf))
+
+
 def reasonable_step_size(
     key: Array, potential_at: PotentialAt, beta: Array, start: ParamInfo, inverse_mass: Array
 ) -> Array:

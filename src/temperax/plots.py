@@ -36,7 +36,8 @@ def summary(tree: xr.DataTree, baselines: dict[str, float] | None = None) -> "Fi
     figure, axes = _figure(2, 2, (9.0, 7.0))
     scores(tree, axes[0, 0], baselines)
     mixing(tree, axes[0, 1])
-    energies(tree, axes[1, 0])
+    # Histograms of a few temperatures can be told apart; of a whole ladder the means say more.
+    (energies if tree["tempered_stats"].sizes["temperature"] <= 5 else mean_energy)(tree, axes[1, 0])
     predictions(tree, axes[1, 1])
     figure.suptitle(f"{tree.attrs['data']}, {tree.attrs['num_parameters']} parameters")
     return figure
@@ -99,6 +100,91 @@ def predictions(tree: xr.DataTree, axes: "Axes") -> None:
         ylabel="prediction, 90 % interval",
         title="Predictions at the target temperature",
     )
+
+
+def ladder(tree: xr.DataTree, num_replicas: int = 3) -> "Figure":
+    """Four pictures of a ladder: rejection and barrier, the index process, mean energy, and predictive score.
+
+    Parameters
+    ----------
+    tree
+        A result of `temperax.parallel_tempering`; the last picture needs held-out rows at every temperature
+        (``keep="all"``) and shows the local barrier without them.
+    num_replicas
+        How many replicas' journeys to draw.
+    """
+    figure, axes = _figure(2, 2, (10.0, 7.0))
+    swap_rates(tree, axes[0, 0])
+    index_process(tree, axes[0, 1], num_replicas)
+    mean_energy(tree, axes[1, 0])
+    if "tempered_predictive" in tree.children and tree["tempered_predictive"].sizes["temperature"] > 1:
+        scores(tree, axes[1, 1])
+    else:
+        barrier(tree, axes[1, 1])
+    figure.suptitle(f"{tree.attrs['data'] or 'ladder'}: {len(tree['exchange']['beta'])} replicas")
+    return figure
+
+
+def swap_rates(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
+    """Rejection of every pair along the ladder, with the cumulative barrier."""
+    axes = _axes(axes)
+    pairs = diagnostics.exchange(tree)
+    position = np.arange(len(pairs)) + 0.5
+    colours = ["C3" if wall else "C0" for wall in pairs["wall"]]
+    axes.bar(position, pairs["rejection"], width=0.9, color=colours)
+    axes.set(xlabel="rung of the ladder (0 is the hottest)", ylabel="rejection of the pair", ylim=(0, 1))
+    twin = axes.twinx()
+    twin.plot(np.arange(len(pairs) + 1), np.concatenate([[0.0], np.cumsum(pairs["rejection"])]), color="black")
+    twin.set_ylabel("cumulative barrier")
+    axes.set_title(f"Exchange: barrier {pairs['rejection'].sum():.1f}")
+    return axes
+
+
+def index_process(tree: xr.DataTree, axes: "Axes | None" = None, num_replicas: int = 3) -> "Axes":
+    """The rungs that a few replicas of the first ladder visit over the run."""
+    axes = _axes(axes)
+    replica = tree["exchange"].to_dataset()["replica"].isel(chain=0).values  # (draw, slot): who sits there
+    slots = np.argsort(replica, axis=1)  # (draw, replica): where it sits
+    chosen = np.linspace(0, slots.shape[1] - 1, num_replicas).round().astype(int)
+    for r in chosen:
+        axes.plot(slots[:, r], linewidth=0.8, label=f"replica {r}")
+    axes.set(xlabel="draw", ylabel="rung (0 is the hottest)", title="Index process")
+    axes.legend(frameon=False, loc="upper right")
+    return axes
+
+
+def barrier(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
+    """The local communication barrier λ(β) along the ladder."""
+    axes = _axes(axes)
+    pairs = diagnostics.exchange(tree)
+    middle = (pairs["beta_hot"] + pairs["beta_cold"]) / 2
+    axes.step(middle, pairs["rejection"] / (pairs["beta_cold"] - pairs["beta_hot"]), where="mid")
+    axes.set(xscale="log", yscale="log", xlabel="inverse temperature", ylabel="local barrier", title="Barrier")
+    return axes
+
+
+def mean_energy(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
+    """Mean data energy against temperature, with two standard errors."""
+    axes = _axes(axes)
+    table = diagnostics.energies(tree)
+    temperature = table.index.to_numpy()
+    finite = np.isfinite(temperature)
+    axes.errorbar(
+        temperature[finite],
+        table["data_energy"][finite],
+        yerr=2 * table["data_energy_mcse"][finite],
+        fmt="o-",
+        markersize=3,
+    )
+    axes.set(xscale="log", xlabel="temperature T", ylabel="mean data energy (nats)", title="Energy")
+    energy = table["data_energy"].to_numpy()[finite]
+    axes.set_yscale("log" if energy.min() > 0 else "symlog", **({} if energy.min() > 0 else {"linthresh": 100.0}))
+    return axes
+
+
+def _axes(axes: "Axes | None") -> "Axes":
+    """The given axes, or those of a new figure."""
+    return _figure(1, 1, (5.0, 3.6))[1][0, 0] if axes is None else axes
 
 
 def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple["Figure", np.ndarray]:

@@ -71,15 +71,20 @@ def log_likelihoods(energy: Energy, x: Any, position: Array) -> Float[Array, " r
     return energy.log_likelihood(position)
 
 
+@partial(jax.jit, static_argnames="num_axes")
+def _positions(energy: Energy, variables: dict[str, Array], num_axes: int) -> Array:
+    convert = energy.position
+    for _ in range(num_axes):
+        convert = jax.vmap(convert)
+    return convert(variables)
+
+
 def positions(tree: xr.DataTree, energy: Energy, group: str = "posterior") -> Float[np.ndarray, "*draws parameter"]:
     """The unconstrained positions (chain, draw[, temperature], parameter) of a result's draws."""
     variables = tree[group].dataset
     lead = [d for d in ("chain", "draw", "temperature") if d in variables.dims]
     arrays = {str(name): variables[name].transpose(*lead, ...).values for name in variables.data_vars}
-    convert = energy.position
-    for _ in lead:
-        convert = jax.vmap(convert)
-    return np.asarray(jax.jit(convert)(arrays))
+    return np.asarray(_positions(energy, arrays, len(lead)))
 
 
 def predictions(tree: xr.DataTree, energy: Energy, x: Any, group: str = "posterior") -> xr.DataArray:

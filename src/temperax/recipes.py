@@ -4,9 +4,10 @@ Only classes of temperax and distributions of NumPyro are built, by name from a 
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 import numpyro.distributions as dist
 from numpyro.distributions import Distribution
@@ -29,7 +30,7 @@ _DISTRIBUTIONS: dict[str, type[Distribution]] = {
 
 
 def encode(value: Any) -> Any:
-    """A value as plain JSON; functions appear by name, and cannot be decoded."""
+    """A value as plain JSON; functions and classes of the user's appear by name, and cannot be decoded."""
     if isinstance(value, Distribution):
         arguments = {name: encode(getattr(value, name)) for name in value.arg_constraints}
         return {"distribution": type(value).__name__, "arguments": arguments}
@@ -40,11 +41,11 @@ def encode(value: Any) -> Any:
         return {str(k): encode(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [encode(v) for v in value]
-    if isinstance(value, Callable):  # type: ignore[arg-type]
-        return {"function": getattr(value, "__qualname__", repr(value))}
-    if hasattr(value, "tolist"):
+    if isinstance(value, (np.ndarray, np.generic, jax.Array)):
         return np.asarray(value).tolist()
-    return value
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return {"function": getattr(value, "__qualname__", type(value).__qualname__)}
 
 
 def decode(value: Any) -> Any:
@@ -60,7 +61,7 @@ def decode(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if "function" in value:
-        raise InputError("recipe", value["function"], "is a function of the user's", "build the energy by hand")
+        raise InputError("recipe", value["function"], "is the user's own function or class", "call the sampler with it")
     for kind, known in (("class", _CLASSES), ("distribution", _DISTRIBUTIONS)):
         if kind in value:
             if value[kind] not in known:

@@ -176,6 +176,7 @@ def parallel_tempering(
         step_size=np.asarray(state.tuning.step_size),
         attributes=results.describe(energy, key, "parallel_tempering", arguments, started, clock.laps)
         | {"interrupted": int(interrupted), "path": program.path.name, "scheme": scheme}
+        | {"step_cap": sampling.step_cap(program, state)}
         | {"rounds": [r.report() for r in history], "why_replicas": tuner.why(last.barrier)},
         exchange=True,
         predict_key=jax.random.fold_in(key, _PREDICT),

@@ -18,7 +18,7 @@ from temperax.datasets import Dataset
 from temperax.energy import Energy
 from temperax.engine import Program, Record, State
 from temperax.errors import InputError, check_choice, check_count
-from temperax.kernels import Kernel, as_kernel
+from temperax.kernels import Kernel, as_kernel, most_steps
 
 # Purposes of the keys that are split off a run's key.
 _STARTS, _RUN, _PREDICT = range(3)
@@ -128,7 +128,7 @@ def sample(
         target=target,
         step_size=np.asarray(state.tuning.step_size),
         attributes=results.describe(energy, key, "sample", arguments, started, clock.laps)
-        | {"interrupted": int(interrupted), "path": program.path.name, "num_warmup": num_warmup},
+        | {"interrupted": int(interrupted), "path": program.path.name, "step_cap": step_cap(program, state)},
         exchange=False,
         predict_key=jax.random.fold_in(key, _PREDICT),
     )
@@ -279,7 +279,7 @@ def make_starts(
     shape = (program.num_chains, len(program.betas), energy.size)
     if isinstance(start, str) and start == "prior":
         keys = jax.random.split(key, shape[:2])
-        return jax.jit(jax.vmap(jax.vmap(energy.sample_prior)))(keys), {"start": "prior"}
+        return _prior_draws(energy, keys), {"start": "prior"}
     if isinstance(start, str):
         rows = 0 if energy.dataset is None else len(energy.dataset.x)
         optima = optimise.minimise(
@@ -299,6 +299,17 @@ def make_starts(
     else:
         positions, report = jnp.asarray(start, jnp.result_type(float)), {"start": "given"}
     return jnp.broadcast_to(positions[:, None], shape), report
+
+
+@jax.jit
+def _prior_draws(energy: Energy, keys: Array) -> Array:
+    return jax.vmap(jax.vmap(energy.sample_prior))(keys)
+
+
+def step_cap(program: Program, state: State) -> list[float]:
+    """Steps of a draw, per temperature, in which every trajectory hits the kernel's cap."""
+    cap = most_steps(program.kernel) * int(program.thin)
+    return [min(cap * int(n), 2.0**53) for n in state.transitions]
 
 
 def collect(program: Program, key: Array, state: State, num_draws: int, bar: tqdm) -> tuple[State, Record, bool]:

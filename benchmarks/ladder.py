@@ -1,0 +1,260 @@
+"""Replica exchange against its theory: exact cases, then two real networks.
+
+``python -m benchmarks.ladder --json out.json`` (``--only exact`` or ``concrete`` or ``yacht`` for a part)
+
+Exact cases: observed over predicted round trips, error of log Z in standard errors, seconds a scan.  Networks: the ladder
+that "auto" chose, the barrier, round trips, lag-one energy correlations, log Z from both sides, R-hat of f over the
+ladders at T = 1, and walls.  The share of exchange is one minus the time of the kernel's transitions alone over that
+of whole scans (decision, permutation, refreshed caches, recording), measured in turn on the concrete network.
+"""
+
+import json
+import statistics
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from benchmarks import harness
+from jax.tree_util import register_dataclass
+
+import temperax as tx
+from temperax import engine, sampling, tempering
+from temperax.kernels import Info
+
+CASES = json.loads((Path(__file__).parents[1] / "tests" / "reference" / "exact_cases.json").read_text())
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class ExactDraws:
+    """Independent draws of N(0, I/(1 + 9β)): exploration is perfect, and only the exchange is measured."""
+
+    step_size: float = 1.0
+    trajectory_length: float = 1.0
+    target_acceptance: float = 0.8
+
+    def step(self, key, potential_at, beta, start, tuning, jitter):
+        """A fresh draw."""
+        z = jax.random.normal(key, start.z.shape) / jnp.sqrt(1 + 9 * beta)
+        zero = jnp.zeros(())
+        return start._replace(z=z), Info(zero + 1, jnp.int32(1), jnp.bool_(False), zero, z, zero)
+
+
+def scaled_precision_energy(x):
+    """E of the path from N(0, I) to N(0, I/10)."""
+    return 4.5 * jnp.sum(x**2)
+
+
+def exact_case(name, energy, ladder, log_z, rate, kernel, draws, **options) -> dict:
+    """One row of the exact cases."""
+    tree = tx.parallel_tempering(
+        jax.random.key(0),
+        energy,
+        ladder=ladder,
+        kernel=kernel,
+        num_draws=draws,
+        start="prior",
+        batch_size=0,
+        progress=False,
+        **options,
+    )
+    trips = tx.diagnostics.round_trips(tree)
+    seconds = json.loads(tree.attrs["timings"])["draws"]
+    return {
+        "case": name,
+        "kernel": "exact draws" if isinstance(kernel, ExactDraws) else "HMC",
+        "replicas": len(ladder),
+        "barrier": trips["barrier"],
+        "observed_over_exact": trips["observed"] / rate if rate else float("nan"),
+        "observed_over_predicted": trips["efficiency"],
+        "log_z_forward_z": (trips["log_z_forward"] - log_z) / trips["log_z_forward_error"],
+        "log_z_backward_z": (trips["log_z_backward"] - log_z) / trips["log_z_backward_error"],
+        "ms_per_scan": 1e3 * seconds / draws,
+    }
+
+
+def exact_rows(quick: bool) -> list[dict]:
+    """Every exact case, by exact draws where there are some and by HMC."""
+    draws, rows = (500 if quick else 4000), []
+    for case in CASES["scaled_precision"]:
+        d = case["dimension"]
+        energy = tx.Energy(scaled_precision_energy, dist.Normal(0.0, 1.0).expand([d]).to_event(1))
+        for kernel in (ExactDraws(), tx.HMC()):
+            rows.append(
+                exact_case(
+                    f"scaled precision, d = {d}",
+                    energy,
+                    case["equal_acceptance_betas"],
+                    case["log_z1_over_z0"],
+                    case["round_trip_rate_deo"],
+                    kernel,
+                    draws,
+                    transitions=1 if isinstance(kernel, ExactDraws) else 2,
+                )
+            )
+    for case in CASES["mean_shift"]:
+        shift = case["norm_mu"]
+        energy = tx.Energy(lambda x, mu: 0.5 * mu**2 - mu * x, dist.Normal(0.0, 1.0), data=jnp.float32(shift))
+        rejection = 1 - np.array(case["acceptance_per_pair"])
+        rate = float(1 / (2 + 2 * np.sum(rejection / (1 - rejection))))
+        rows.append(
+            exact_case(f"mean shift {shift:g}", energy, case["betas"], 0.0, rate, tx.HMC(), draws, transitions=2)
+        )
+    case = CASES["linear_regression"]
+    data = tx.Dataset.from_arrays(case["X"], case["y"], standardise=False)
+    likelihood, prior = tx.likelihoods.Gaussian(case["noise_scale"]), tx.priors.Normal(case["prior_scale"])
+    energy = tx.Energy.network(data, lambda w, x: x @ w[:, None], jnp.zeros(5), likelihood, prior)
+    betas = tx.ladder.geometric(11, hottest=2e-4, prior=True)
+    log_z = case["temperatures"]["1.0"]["log_z"]
+    rows.append(exact_case("linear regression", energy, betas, log_z, None, tx.HMC(), draws, transitions=2))
+    return rows
+
+
+def network_row(name: str, path: str, quick: bool, draws: int, **options) -> dict:
+    """A 50-unit tanh network with learned noise, prior to posterior."""
+    energy = tx.Energy.mlp(tx.datasets.load(name, split=0), (50,))
+    if quick:
+        options |= {"num_replicas": 8, "num_chains": 2}
+    began = time.perf_counter()
+    tree = tx.parallel_tempering(jax.random.key(0), energy, path=path, num_draws=draws, progress=False, **options)
+    seconds = time.perf_counter() - began
+    trips, pairs = tx.diagnostics.round_trips(tree), tx.diagnostics.exchange(tree)
+    print(f"\n{name}, {path} path, {seconds:.0f} s")
+    tx.diagnostics.report(tree)
+    print(pairs.to_string(float_format="{:.3g}".format))
+    target = tx.diagnostics.function_space(tree).iloc[-1]
+    return {
+        "case": name,
+        "path": path,
+        "replicas": len(pairs) + 1,
+        "ladders": tree.sizes["chain"] if "chain" in tree.sizes else tree["posterior"].sizes["chain"],
+        "draws": draws,
+        "barrier": trips["barrier"],
+        "round_trips": trips["round_trips"],
+        "restarts": trips["restarts"],
+        "observed_over_predicted": trips["efficiency"],
+        "worst_rejection": float(pairs["rejection"].max()),
+        "lag_one_max": float(pairs["lag_one"].max()),
+        "log_z_forward": trips["log_z_forward"],
+        "log_z_backward": trips["log_z_backward"],
+        "log_z_gap": abs(trips["log_z_backward"] - trips["log_z_forward"]),
+        "data_energy": float(tx.diagnostics.energies(tree)["data_energy"].iloc[-1]),
+        "rhat_f_max": float(target["rhat_f_max"]),
+        "rhat_f_median": float(target["rhat_f_median"]),
+        "lppd": float(tx.predict.scores(tree)["lppd"].iloc[-1]),
+        "walls": int((pairs["wall"] != "").sum()),
+        "drifting": int((pairs["wall"] == "drifting").sum()),
+        "rounds": tree.attrs["rounds"],
+        "seconds": seconds,
+    }
+
+
+@partial(jax.jit, static_argnames="scans")
+def explore_only(program, key, state, scans):
+    """The kernel's transitions of some scans and nothing else."""
+
+    def move(program, key, point, beta, tuning):
+        def potential(beta):
+            return partial(tempering.potential_at, program.path, program.energy, beta)
+
+        start = engine._start_of(point, beta)
+        return program.kernel.step(key, potential, beta, start, tuning, jnp.float32(1.0))[0].z
+
+    betas, tuning = program.per_replica((program.betas, state.tuning))
+
+    def scan(points, i):
+        keys = engine._keys(program, key, i, engine.EXPLORE)
+        return points._replace(position=program.over_replicas(move, keys, points, betas, tuning)), None
+
+    return jax.lax.scan(scan, state.points, jnp.arange(scans))[0]
+
+
+def exchange_share(name: str, leapfrogs: int, repeats: int) -> dict:
+    """Share of a scan that is not the kernel's transitions."""
+    energy = tx.Energy.mlp(tx.datasets.load(name, split=0), (50,))
+    step = 2e-4
+    program = sampling.make_program(
+        energy,
+        tx.ladder.geometric(16),
+        path=tempering.PATHS["likelihood"],
+        kernel=tx.HMC(step_size=step, trajectory_length=step * leapfrogs),
+        num_chains=2,
+        kept=np.array([15]),
+        thin=1,
+        scheme="deterministic",
+        batch_size=None,
+    )
+    program = replace(program, kernel=replace(program.kernel, max_steps=jnp.float32(leapfrogs)))
+    key, scans = jax.random.key(0), 10
+    positions = jnp.zeros((2, 16, energy.size)) + 0.01
+    state = engine.start(program, key, positions)
+    # Without jitter both run the same number of steps.
+    fixed = replace(program, kernel=_NoJitter(step, step * leapfrogs, max_steps=jnp.float32(leapfrogs)))
+    alone, whole = [], []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        jax.block_until_ready(explore_only(fixed, key, state, scans))
+        alone.append(time.perf_counter() - began)
+        copy = jax.tree.map(jnp.copy, state)
+        began = time.perf_counter()
+        _, record = engine.run_block(fixed, key, copy, np.int32(scans), np.bool_(False))
+        jax.tree.map(np.asarray, record)
+        whole.append(time.perf_counter() - began)
+    alone, whole = alone[1:], whole[1:]  # the first of each compiles
+    share = statistics.median(1 - a / w for a, w in zip(alone, whole, strict=True))
+    return {
+        "case": f"{name}: share of exchange, {leapfrogs} leapfrogs",
+        "share": share,
+        "ms_per_scan": 100 * statistics.median(whole),
+    }
+
+
+class _NoJitter(tx.HMC):
+    """HMC whose trajectories all have their full length."""
+
+    def step(self, key, potential_at, beta, start, tuning, jitter):
+        """One full trajectory."""
+        return super().step(key, potential_at, beta, start, tuning, jnp.ones_like(jitter))
+
+
+register_dataclass(_NoJitter, ["step_size", "trajectory_length", "target_acceptance", "max_steps"], [])
+
+
+def main() -> None:
+    parser = harness.arguments(__doc__.splitlines()[0])
+    parts = ("exact", "share", "concrete", "yacht")
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts)
+    parser.add_argument("--draws", type=int, help="draws of the networks' last round")
+    options = parser.parse_args()
+    tx.use_cpu_devices(2)
+    rows, goals = [], []
+    draws = options.draws or (64 if options.quick else 512)
+    if "exact" in options.only:
+        rows += exact_rows(options.quick)
+        for kernel, level in (("exact draws", 0.9), ("HMC", 0.7)):
+            worst = min(r["observed_over_predicted"] for r in rows if r["kernel"] == kernel)
+            goals.append(harness.goal(f"round trips, observed / predicted, {kernel}", worst, level, at_most=False))
+        worst = max(abs(r[side]) for r in rows for side in ("log_z_forward_z", "log_z_backward_z"))
+        goals.append(harness.goal("log Z, largest error in standard errors", worst, 4.0, at_most=True))
+    if "share" in options.only:
+        rows.append(exchange_share("concrete", 64, 3 if options.quick else 9))
+        goals.append(harness.goal("share of exchange in a scan", rows[-1]["share"], 0.05, at_most=True))
+    if "concrete" in options.only:
+        rows.append(network_row("concrete", "likelihood", options.quick, draws))
+        goals.append(harness.goal("concrete: round trips", rows[-1]["round_trips"], 1, at_most=False))
+        goals.append(harness.goal("concrete: log Z gap (nats)", rows[-1]["log_z_gap"], 3.0, at_most=True))
+    if "yacht" in options.only:
+        for path in ("likelihood", "reference"):
+            rows.append(network_row("yacht", path, options.quick, draws))
+        best = max(rows[-2:], key=lambda r: r["round_trips"])
+        goals.append(harness.goal(f"yacht: round trips ({best['path']} path)", best["round_trips"], 1, at_most=False))
+    harness.finish(rows, goals, options.json)
+
+
+if __name__ == "__main__":
+    main()
