@@ -4,8 +4,8 @@
 
 Exact cases: observed over predicted round trips, error of log Z in standard errors, seconds a scan.  Networks: the
 ladder that "auto" chose, the barrier, round trips, lag-one energy correlations, log Z from both sides, R-hat of f over
-the ladders at T = 1, and walls.  The share of exchange is one minus the time of the kernel's transitions alone over that
-of whole scans (decision, permutation, refreshed caches, recording), measured in turn on the concrete network.
+the ladders at T = 1, and walls.  The share of exchange is one minus the time of the kernel's transitions alone over
+that of whole scans (decision, permutation, refreshed caches, recording), measured in turn on the concrete network.
 """
 
 import json

@@ -13,6 +13,7 @@ SOURCE = Path(tx.__file__).parent
 #: Rooms from left to right; each may import from those before it.
 ROOMS = [
     "errors",
+    "progress",
     "priors",
     "likelihoods",
     "networks",

@@ -17,7 +17,6 @@ import numpy as np
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float, Int
 from numpyro.infer.util import ParamInfo
-from tqdm.auto import tqdm
 
 from temperax import adaptation, exchange, sharding
 from temperax.adaptation import Adaptation
@@ -25,6 +24,7 @@ from temperax.energy import Energy
 from temperax.errors import InputError
 from temperax.exchange import Journeys
 from temperax.kernels import Info, Kernel, Tuning, reasonable_step_size
+from temperax.progress import tqdm
 from temperax.tempering import Path, Point, evaluate, potential_at, temper
 
 #: A block's draws take at most this much device memory.

@@ -13,11 +13,11 @@ import numpy as np
 import optax
 import xarray as xr
 from jaxtyping import Array, Float, Int
-from tqdm.auto import tqdm
 
 from temperax import results
 from temperax.energy import Energy
 from temperax.errors import InputError, check_count, check_fraction
+from temperax.progress import tqdm
 
 #: Steps of one compiled call, between which stopping is decided.
 BLOCK_STEPS = 100

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float, Int
-from tqdm.auto import tqdm
 
 from temperax import adaptation, engine, exchange, results, sampling, tempering
 from temperax import ladder as ladders
@@ -25,6 +24,7 @@ from temperax.engine import Program, Record, State
 from temperax.errors import InputError, check_choice, check_count, check_positive
 from temperax.kernels import Kernel, Tuning, as_kernel
 from temperax.ladder import Barrier
+from temperax.progress import tqdm
 from temperax.tempering import Path, Reference
 
 _STARTS, _RUN, _PREDICT = range(3)
@@ -35,6 +35,8 @@ FIRST_ROUND, FIRST_REPLICAS, MOST_REPLICAS = 16, 8, 64
 MOST_TRANSITIONS = 8
 #: "auto" wants no pair to reject more often than this.
 WORST_REJECTION = 0.8
+#: Factor by which "auto" grows a ladder with such a pair.
+GROWTH = 1.6
 #: Hottest β above 0 of the first ladder on a path that starts at β = 0.
 FIRST_BETA = 1e-4
 #: Names of the paths, with the one that is fitted on the way.
@@ -281,7 +283,7 @@ class _Tuner:
             return now
         wanted = math.ceil(2 * found.total) + 1
         if found.rejection.max() > WORST_REJECTION:
-            wanted = max(wanted, math.ceil(1.25 * now))
+            wanted = max(wanted, math.ceil(GROWTH * now))  # rejections near 1 hide how long the barrier is
         wanted = int(np.clip(wanted, 4, MOST_REPLICAS))
         # Another number means another program: change it only where it matters.
         return wanted if abs(wanted - now) > 0.15 * now else now

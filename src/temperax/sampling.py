@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array
-from tqdm.auto import tqdm
 
 from temperax import engine, optimise, recipes, results, sharding, tempering
 from temperax.datasets import Dataset
@@ -19,6 +18,7 @@ from temperax.energy import Energy
 from temperax.engine import Program, Record, State
 from temperax.errors import InputError, check_choice, check_count
 from temperax.kernels import Kernel, as_kernel, most_steps
+from temperax.progress import tqdm
 
 # Purposes of the keys that are split off a run's key.
 _STARTS, _RUN, _PREDICT = range(3)
