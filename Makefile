@@ -7,8 +7,7 @@ STAMP  := $(VENV)/.installed
 .PHONY: demo test test-slow lint notebooks bench clean
 
 demo: $(STAMP)
-	$(BIN)/temperax sample diabetes --hidden 10 --temperature 3 --temperature 1 --temperature 0.3 \
-	    --path posterior --chains 4 --warmup 500 --draws 1000 --out demo --overwrite
+	$(BIN)/temperax temper diabetes --hidden 10 --draws 512 --out demo --overwrite
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow"

@@ -31,6 +31,17 @@ def test_a_csv_from_table_to_picture(tmp_path):
     assert again.returncode == 2 and "has a result" in again.stderr
 
 
+def test_a_ladder_from_table_to_pictures(tmp_path):
+    rows = "\n".join(f"{i % 7},{(i * i) % 11},{3 * (i % 7) - (i * i) % 11}" for i in range(60))
+    (tmp_path / "table.csv").write_text("a,b,price\n" + rows)
+    arguments = ("temper", "table.csv", "--target", "price", "--hidden", "2", "--replicas", "5", "--draws", "32")
+    done = temperax(*arguments, "--chains", "2", "--quiet", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for words in ("round trips", "log Z from", "T = inf", "T = 1", "5 replicas were given"):
+        assert words in done.stdout
+    assert {"result.nc", "ladder.png", "summary.png", "scores.csv"} <= {p.name for p in (tmp_path / "out").iterdir()}
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -40,6 +51,8 @@ def test_a_csv_from_table_to_picture(tmp_path):
         (("sample", "diabetes", "--temperature", "0.3"), "path"),
         (("sample", "diabetes", "--temperature", "-1", "--path", "posterior"), "not positive"),
         (("sample", "diabetes", "--kernel", "gibbs"), "kernel"),
+        (("temper", "diabetes", "--path", "posterior"), "hottest"),
+        (("temper", "diabetes", "--replicas", "many"), "num_replicas"),
         (("sample", "diabetes", "--out", "/proc/nowhere"), "cannot be written"),
         (("sample", "diabetes", "--chains", "two"), "--chains"),
     ],

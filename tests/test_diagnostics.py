@@ -18,7 +18,13 @@ def ladder_tree(small_data):
 def test_report_prints_a_verdict_for_each_line(ladder_tree, capsys):
     lines = tx.diagnostics.report(ladder_tree)
     printed = capsys.readouterr().out
-    for check in ("R-hat of f", "configurational temperature", "round trips, observed / predicted", "log Z"):
+    for check in (
+        "each from an optimum",
+        "R-hat of f",
+        "configurational temperature",
+        "round trips, observed / predicted",
+        "log Z",
+    ):
         assert check in printed
     assert set(lines["verdict"]) <= {"good", "fair", "bad", "unknown"}
     assert all(bool(line.advice) != (line.verdict == "good") for line in lines.itertuples())

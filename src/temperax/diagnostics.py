@@ -372,6 +372,7 @@ def report(tree: xr.DataTree) -> pd.DataFrame:
         A result of `temperax.sample` or `temperax.parallel_tempering`.
     """
     lines = verdicts(tree)
+    print(_start_sentence(tree))
     print(f"{'check':<34}{'worst value':>12}  {'at T':>8}  verdict  what to do")
     for line in lines.itertuples():
         temperature = f"{line.temperature:>8.3g}" if np.isfinite(line.temperature) else f"{'':>8}"
@@ -379,6 +380,18 @@ def report(tree: xr.DataTree) -> pd.DataFrame:
     if "exchange" in tree.children:
         print("\n" + "\n".join(_exchange_sentences(tree)))
     return lines
+
+
+def _start_sentence(tree: xr.DataTree) -> str:
+    """How the chains started."""
+    started = json.loads(tree.attrs["started"])
+    if started["start"] != "optimum":
+        return f"{tree['posterior'].sizes['chain']} chains from {started['start']} positions."
+    reasons = " and ".join(sorted(set(started["stopped"])))
+    return (
+        f"{len(started['steps'])} chains, each from an optimum of its own "
+        f"({min(started['steps'])}-{max(started['steps'])} steps, stopped by {reasons})."
+    )
 
 
 def _exchange_sentences(tree: xr.DataTree) -> list[str]:
@@ -389,6 +402,12 @@ def _exchange_sentences(tree: xr.DataTree) -> list[str]:
         f"log Z from {trips['log_z_forward']:.2f} ± {trips['log_z_forward_error']:.2f} (forward) to "
         f"{trips['log_z_backward']:.2f} ± {trips['log_z_backward_error']:.2f} (backward).",
     ]
+    if trips["log_z_forward"] - trips["log_z_backward"] > 3 * (
+        trips["log_z_forward_error"] + trips["log_z_backward_error"]
+    ):
+        sentences.append(
+            "The two are the wrong way round: the replicas are not in equilibrium, and neither can be believed."
+        )
     advice = {
         "drifting": "its replicas still drift or its ladders disagree: more scans",
         "transition": "energies on its two sides are settled and far apart, as at a phase transition: "
