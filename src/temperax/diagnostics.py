@@ -5,8 +5,7 @@ inputs and of the energy, per temperature, over independent chains.  The statist
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import arviz_stats
 import numpy as np
@@ -232,100 +231,83 @@ def _stats(tree: xr.DataTree) -> xr.Dataset:
 # -- the report ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Check:
-    """One line of the report: which number, which way is worse, and what the verdicts are."""
+class Check(NamedTuple):
+    """One line of the report: the bounds of a good and of a fair value, and what to do beyond them."""
 
-    column: str
     title: str
-    worst: Callable[[pd.Series], float]  # index (temperature) of the worst value
-    good: Callable[[float], bool]
-    fair: Callable[[float], bool]
+    side: str  # "most": smaller is better, "least": larger is better
+    good: float
+    fair: float
     advice: str
 
+    def verdict(self, value: float) -> str:
+        """Good, fair or bad."""
+        sign = 1.0 if self.side == "most" else -1.0
+        return "good" if sign * value <= sign * self.good else "fair" if sign * value <= sign * self.fair else "bad"
 
-CHECKS = (
-    Check(
-        "rhat_f_max",
+
+_MORE_DRAWS = "too few independent draws: raise num_draws or num_chains"
+
+#: Checks of every temperature, by the column of `summary`; the worst temperature is shown.
+CHECKS = {
+    "rhat_f_max": Check(
         "R-hat of f, worst row",
-        pd.Series.idxmax,
-        lambda v: v <= 1.01,
-        lambda v: v <= 1.05,
+        "most",
+        1.01,
+        1.05,
         "chains disagree on predictions: run longer, or exchange replicas (parallel tempering)",
     ),
-    Check(
-        "rhat_f_median",
+    "rhat_f_median": Check(
         "R-hat of f, median row",
-        pd.Series.idxmax,
-        lambda v: v <= 1.01,
-        lambda v: v <= 1.05,
+        "most",
+        1.01,
+        1.05,
         "chains sit in different modes: exchange replicas (parallel tempering)",
     ),
-    Check(
-        "ess_f_min",
-        "ESS of f, worst row",
-        pd.Series.idxmin,
-        lambda v: v >= 400,
-        lambda v: v >= 100,
-        "too few independent draws: raise num_draws or num_chains",
+    "ess_f_min": Check("ESS of f, worst row", "least", 400, 100, _MORE_DRAWS),
+    "rhat_energy": Check(
+        "R-hat of the data energy", "most", 1.01, 1.05, "energies still drift or chains differ: raise num_warmup"
     ),
-    Check(
-        "rhat_energy",
-        "R-hat of the data energy",
-        pd.Series.idxmax,
-        lambda v: v <= 1.01,
-        lambda v: v <= 1.05,
-        "energies still drift or chains differ: raise num_warmup",
-    ),
-    Check(
-        "ess_energy",
-        "ESS of the data energy",
-        pd.Series.idxmin,
-        lambda v: v >= 400,
-        lambda v: v >= 100,
-        "too few independent draws: raise num_draws or num_chains",
-    ),
-    Check(
-        "z",
-        "configurational temperature, z",
-        lambda s: s.abs().idxmax(),
-        lambda v: abs(v) <= 3,
-        lambda v: abs(v) <= 4,
+    "ess_energy": Check("ESS of the data energy", "least", 400, 100, _MORE_DRAWS),
+    "z": Check(
+        "configurational temperature, |z|",
+        "most",
+        3,
+        4,
         "draws are not at the temperature asked for: raise num_warmup, check the gradient",
     ),
-    Check(
-        "acceptance",
-        "acceptance rate",
-        pd.Series.idxmin,
-        lambda v: v >= 0.6,
-        lambda v: v >= 0.4,
-        "steps are too long: raise num_warmup or target_acceptance",
+    "acceptance": Check(
+        "acceptance rate", "least", 0.6, 0.4, "steps are too long: raise num_warmup or target_acceptance"
     ),
-    Check(
-        "divergences",
-        "divergences",
-        pd.Series.idxmax,
-        lambda v: v == 0,
-        lambda v: v <= 5,
-        "trajectories blow up: raise target_acceptance, or reparametrise",
+    "divergences": Check(
+        "divergences", "most", 0, 5, "trajectories blow up: raise target_acceptance, or reparametrise"
     ),
-    Check(
-        "saturated",
+    "saturated": Check(
         "share of trajectories at the cap",
-        pd.Series.idxmax,
-        lambda v: v <= 0.01,
-        lambda v: v <= 0.1,
+        "most",
+        0.01,
+        0.1,
         "trajectories are cut short: raise max_steps or max_tree_depth",
     ),
-    Check(
-        "bfmi",
+    "bfmi": Check(
         "E-BFMI, worst chain",
-        pd.Series.idxmin,
-        lambda v: v >= 0.3,
-        lambda v: v >= 0.2,
+        "least",
+        0.3,
+        0.2,
         "momenta cannot change the energy fast enough: reparametrise, or use longer runs",
     ),
-)
+}
+
+#: Checks of a ladder, by what `_ladder_values` measures.
+LADDER_CHECKS = {
+    "round_trips": Check(
+        "round trips", "least", 20, 1, "hardly a replica travels the ladder: more scans, or look at walls"
+    ),
+    "efficiency": Check("round trips, observed / predicted", "least", 0.7, 0.3, "exploration lags: raise transitions"),
+    "rejection": Check("rejection, worst pair", "most", 0.85, WALL, "a wall: see below"),
+    "lag_one": Check("lag-one correlation of the energy", "most", 0.6, 0.9, "raise transitions"),
+    "gap": Check("log Z, |backward - forward| (nats)", "most", 1, 3, "more scans or more replicas"),
+}
 
 
 def verdicts(tree: xr.DataTree) -> pd.DataFrame:
@@ -338,29 +320,32 @@ def verdicts(tree: xr.DataTree) -> pd.DataFrame:
         where the verdict is good).
     """
     table = summary(tree)
-    lines = []
-    for check in CHECKS:
-        if check.column not in table:
-            continue
-        values = table[check.column].dropna()
-        if values.empty:
-            lines.append(
-                (
-                    check.title,
-                    np.nan,
-                    np.nan,
-                    "unknown",
-                    "cannot be told: use at least 4 chains and 100 draws",
-                )
-            )
-            continue
-        temperature = check.worst(values)
-        value = float(values[temperature])
-        verdict = "good" if check.good(value) else "fair" if check.fair(value) else "bad"
-        lines.append((check.title, value, temperature, verdict, "" if verdict == "good" else check.advice))
+    found = []
+    for column, check in CHECKS.items():
+        if column in table:
+            values = table[column].abs().dropna()
+            where = (values.idxmax() if check.side == "most" else values.idxmin()) if len(values) else np.nan
+            found.append((check, float(values[where]) if len(values) else np.nan, where))
     if "exchange" in tree.children:
-        lines += _exchange_verdicts(tree)
+        found += [(LADDER_CHECKS[name], *value) for name, value in _ladder_values(tree).items()]
+    lines = []
+    for check, value, temperature in found:
+        verdict = check.verdict(value) if np.isfinite(value) else "unknown"
+        advice = {"good": "", "unknown": "cannot be told: use at least 4 chains and 100 draws"}.get(
+            verdict, check.advice
+        )
+        lines.append((check.title, value, temperature, verdict, advice))
     return pd.DataFrame(lines, columns=["check", "value", "temperature", "verdict", "advice"])
+
+
+def _ladder_values(tree: xr.DataTree) -> dict[str, tuple[float, float]]:
+    """Value and temperature of each of `LADDER_CHECKS`."""
+    trips, pairs = round_trips(tree), exchange(tree)
+    values = {name: (trips[name], np.nan) for name in ("round_trips", "efficiency")}
+    for name in ("rejection", "lag_one"):
+        worst = pairs.loc[pairs[name].idxmax()]
+        values[name] = (float(worst[name]), 1.0 / worst["beta_cold"])
+    return values | {"gap": (abs(trips["log_z_backward"] - trips["log_z_forward"]), np.nan)}
 
 
 def report(tree: xr.DataTree) -> pd.DataFrame:
@@ -420,42 +405,3 @@ def _exchange_sentences(tree: xr.DataTree) -> list[str]:
             f"(rejection {row.rejection:.2f}{humps}): {advice[row.wall]}."
         )
     return sentences
-
-
-def _exchange_verdicts(tree: xr.DataTree) -> list[tuple]:
-    """Lines of the report for a ladder."""
-    trips, pairs = round_trips(tree), exchange(tree)
-    worst, slow = pairs.loc[pairs["rejection"].idxmax()], pairs.loc[pairs["lag_one"].idxmax()]
-    gap = abs(trips["log_z_backward"] - trips["log_z_forward"])
-    found = [
-        (
-            "round trips",
-            trips["round_trips"],
-            np.nan,
-            20,
-            1,
-            "no replica travels the ladder: more scans, or look at walls",
-        ),
-        (
-            "round trips, observed / predicted",
-            trips["efficiency"],
-            np.nan,
-            0.7,
-            0.3,
-            "exploration lags: raise transitions",
-        ),
-        ("rejection, worst pair", worst["rejection"], _temperature(worst), -0.85, -WALL, "a wall: see below"),
-        ("lag-one correlation of the energy", slow["lag_one"], _temperature(slow), -0.6, -0.9, "raise transitions"),
-        ("log Z, backward - forward (nats)", gap, np.nan, -1.0, -3.0, "more scans or more replicas"),
-    ]
-    lines = []
-    for title, value, temperature, good, fair, advice in found:
-        # Thresholds below 0 are upper bounds.
-        side = 1.0 if good > 0 else -1.0
-        verdict = "good" if side * value >= good else "fair" if side * value >= fair else "bad"
-        lines.append((title, float(value), temperature, verdict, "" if verdict == "good" else advice))
-    return lines
-
-
-def _temperature(pair: pd.Series) -> float:
-    return 1.0 / pair["beta_cold"]

@@ -2,7 +2,7 @@
 
 One scan is explore → exchange → record.  A block of scans is one compiled call; between blocks, in Python, are the
 progress bar, the copy of the draws to the host, and Ctrl-C.  Random keys are folded from (scan, chain, replica), so
-that results depend neither on the length of the blocks nor on how replicas lie on devices.
+that results do not depend on the length of the blocks.
 """
 
 import time
