@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
-from jax.scipy.special import gammaln, logsumexp
+from jax.scipy.special import logsumexp
 from jax.tree_util import register_dataclass
 from scipy import stats
+from scipy.special import gammaln
 from test_exact import largest_z, make_energy
 from test_invariance import UntemperedGradient
 
@@ -144,25 +145,28 @@ def test_mean_shift(key, exact_cases, case):
 
 
 def binomial_energy(p, data):
-    n, y = data
-    log_choose = gammaln(n + 1) - gammaln(y + 1) - gammaln(n - y + 1)
+    n, y, log_choose = data
     both = jnp.log(p[0]) + jnp.log(p[1])
     return -(log_choose + y * both + (n - y) * jnp.log1p(-jnp.exp(both)))
 
 
-@pytest.mark.parametrize("case", [0, 1])
+@pytest.mark.parametrize("case", [0, 1, 2])
 def test_unidentifiable_binomial(key, exact_cases, case):
+    """Up to n = 100 000, where the posterior is a ridge a thousandth wide."""
     case = exact_cases["unidentifiable_binomial"][case]
     prior = dist.Uniform(0.0, 1.0).expand([2]).to_event(1)
-    energy = tx.Energy(binomial_energy, prior, data=jnp.array([case["n"], case["y"]], float))
-    rungs = [0.0, 0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0]
+    n, y = case["n"], case["y"]
+    log_choose = gammaln(n + 1) - gammaln(y + 1) - gammaln(n - y + 1)  # in float64: the terms are 10⁶
+    energy = tx.Energy(binomial_energy, prior, data=jnp.array([n, y, log_choose], float))
+    rungs = [0.0, *np.geomspace(0.1 / n, 0.05, max(4, int(2 * np.log10(n)))), 0.1, 0.2, 0.35, 0.5, 0.7, 1.0]
     tree = tx.parallel_tempering(key, energy, ladder=rungs, num_draws=2000, transitions=2, **QUICK)
     v = tree["tempered_stats"]["path_energy"].values
     for beta, log_z in case["log_z"].items():
         upto = rungs.index(float(beta)) + 1
         found = tx.thermodynamics.stepping_stone(np.array(rungs[:upto]), v[..., :upto])
-        assert abs(found.forward - log_z) < 4 * found.forward_error
-        assert abs(found.backward - log_z) < 4 * found.backward_error
+        rounding = 5e-7 * n  # of float32 energies
+        assert abs(found.forward - log_z) < 4 * found.forward_error + rounding
+        assert abs(found.backward - log_z) < 4 * found.backward_error + rounding
 
 
 def test_linear_regression_at_every_temperature(key, exact_cases):

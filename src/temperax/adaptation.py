@@ -1,10 +1,12 @@
 """Adaptation of step size, diagonal mass and trajectory length: per temperature, pooled over chains.
 
-Step sizes follow dual averaging on the harmonic mean of the chains' acceptances (a chain that is stuck must count);
-masses are the variances of the chains, each about its own mean, since unmixed chains sit in modes whose distance says
-nothing of their width; trajectory lengths climb the ChEES criterion (Hoffman, Radul & Sountsov 2021, *An adaptive MCMC
-scheme for setting trajectory lengths in Hamiltonian Monte Carlo*) per unit of time, in units of the mass.  All of it
-stops before the first kept draw.
+Step sizes follow dual averaging on the harmonic mean of the chains' acceptances (a chain that is stuck must count).
+Masses come from the draws *and* the forces, √(Var θ / Var ∇U), which minimises the Fisher divergence (Seyboldt, Carlson
+& Carpenter 2026, arXiv:2603.18845): a direction that is hardly explored yet shows small variances in both, and keeps
+its true scale.  Variances are of each chain about its own mean, since unmixed chains sit in modes whose distance says
+nothing of their width.  Trajectory lengths settle where trajectories begin to turn back (the criterion of NUTS, Hoffman
+& Gelman 2014, averaged over chains and scans instead of asked of every tree).  All of it stops before the first kept
+draw.
 """
 
 from typing import NamedTuple
@@ -19,8 +21,10 @@ from temperax.kernels import Info, Kernel, Tuning
 _start_averaging, _average = dual_averaging()
 _start_moments, _add_to_moments, _variance = welford_covariance(diagonal=True)
 
-#: First trajectories have this many steps; the criterion grows them.
-FIRST_STEPS = 8
+#: Length of the first trajectories: a quarter of a period of a direction of unit width, which N(0, 1) priors and an
+#: adapted mass make the widest there are.  Short ones are a trap: where they turn back within the flat surroundings of
+#: an optimum, long steps are accepted, and with those no trajectory enters the narrow bulk of the posterior.
+FIRST_LENGTH = 1.5707963267948966
 #: Most that the log of a trajectory length changes in a scan, and the memory of the criterion's averages in scans.
 LENGTH_RATE, LENGTH_MEMORY = 0.1, 10.0
 
@@ -30,9 +34,9 @@ class Adaptation(NamedTuple):
 
     target: Float[Array, " temperature"]
     averaging: tuple
-    moments: tuple  # with a second axis ``chain``
-    jump: Float[Array, " temperature"]  # running mean of the criterion
-    slope: Float[Array, " temperature"]  # and of its derivative by the log of the length
+    moments: tuple  # of position and force side by side, with a second axis ``chain``
+    turn: Float[Array, " temperature"]  # running mean of the trajectory criterion
+    size: Float[Array, " temperature"]  # and of its modulus
     log_length: Float[Array, " temperature"]
     mean_log_length: Float[Array, " temperature"]
     num_scans: Int[Array, " temperature"]
@@ -43,7 +47,7 @@ def start(
 ) -> tuple[Tuning, Adaptation]:
     """Tuning and adaptation before the first scan, from a first guess of the step sizes."""
     step_size = jnp.full_like(step_size, kernel.step_size) if kernel.step_size is not None else step_size
-    length = FIRST_STEPS * step_size
+    length = jnp.full_like(step_size, FIRST_LENGTH)
     if kernel.trajectory_length is not None:
         length = jnp.full_like(step_size, kernel.trajectory_length)
     tuning = Tuning(step_size, jnp.ones((len(step_size), num_parameters), step_size.dtype), length)
@@ -57,14 +61,14 @@ def fresh(kernel: Kernel, tuning: Tuning, num_chains: int) -> Adaptation:
     one = jnp.ones(num_temperatures, tuning.step_size.dtype)
 
     def moments(_: Array) -> tuple:
-        return jax.vmap(lambda _: _start_moments(num_parameters))(jnp.arange(num_chains))
+        return jax.vmap(lambda _: _start_moments(2 * num_parameters))(jnp.arange(num_chains))
 
     return Adaptation(
         target=kernel.target_acceptance * one,
         averaging=jax.vmap(_start_averaging)(jnp.log(10 * tuning.step_size)),
         moments=jax.vmap(moments)(one),
-        jump=0 * one,
-        slope=0 * one,
+        turn=0 * one,
+        size=0 * one,
         log_length=log_length,
         mean_log_length=log_length,
         num_scans=jnp.zeros(num_temperatures, jnp.int32),
@@ -77,11 +81,12 @@ def update(
     adaptation: Adaptation,
     before: Float[Array, "chain temperature parameter"],
     after: Float[Array, "chain temperature parameter"],
+    gradient: Float[Array, "chain temperature parameter"],
     info: Info,
 ) -> tuple[Tuning, Adaptation]:
-    """Learn from one scan of all chains."""
-    by_temperature = jax.vmap(_update_one, in_axes=(None, 0, 0, 1, 1, 1))
-    return by_temperature(kernel, tuning, adaptation, before, after, info)
+    """Learn from one scan of all chains: where their last transition led, and the gradient of the potential there."""
+    by_temperature = jax.vmap(_update_one, in_axes=(None, 0, 0, 1, 1, 1, 1))
+    return by_temperature(kernel, tuning, adaptation, before, after, gradient, info)
 
 
 def _update_one(
@@ -90,29 +95,27 @@ def _update_one(
     adaptation: Adaptation,
     before: Float[Array, "chain parameter"],
     after: Float[Array, "chain parameter"],
+    gradient: Float[Array, "chain parameter"],
     info: Info,
 ) -> tuple[Tuning, Adaptation]:
     """`update` for one temperature."""
     # Acceptances below 1e-3 say no more than that: the step is too long.
     acceptance = 1 / jnp.mean(1 / jnp.clip(info.acceptance_rate, 1e-3))
     averaging = _average(adaptation.target - acceptance, adaptation.averaging)
-    moments = jax.vmap(_add_to_moments)(after, adaptation.moments)
+    moments = jax.vmap(_add_to_moments)(jnp.concatenate([after, gradient], axis=-1), adaptation.moments)
 
-    new_jump, new_slope = _trajectory_criterion(before, after, moments[0], tuning.inverse_mass, info)
-    jump = adaptation.jump + (new_jump - adaptation.jump) / LENGTH_MEMORY
-    slope = adaptation.slope + (new_slope - adaptation.slope) / LENGTH_MEMORY
-    # d log(criterion / length) / d log(length): longer trajectories must earn their gradients.  Without the cost, the
-    # criterion is level beyond its optimum and the length walks off at random.
-    gain = jnp.where(jump > 0, slope / jnp.where(jump > 0, jump, 1.0), 0.0) - 1.0
-    step = LENGTH_RATE * jnp.clip(gain, -1.0, 1.0)
-    log_length = jnp.maximum(adaptation.log_length + step, jnp.log(tuning.step_size))
+    new_turn, new_size = _trajectory_criterion(before, after, tuning.trajectory_length, info)
+    turn = adaptation.turn + (new_turn - adaptation.turn) / LENGTH_MEMORY
+    size = adaptation.size + (new_size - adaptation.size) / LENGTH_MEMORY
+    log_length = adaptation.log_length + LENGTH_RATE * turn / jnp.where(size > 0, size, 1.0)
+    log_length = jnp.maximum(log_length, jnp.log(tuning.step_size))
     if hasattr(kernel, "max_steps"):
         log_length = jnp.minimum(log_length, jnp.log(kernel.max_steps * tuning.step_size))
     num_scans = adaptation.num_scans + 1
     weight = 1.0 / jnp.sqrt(num_scans)
     mean_log_length = (1 - weight) * adaptation.mean_log_length + weight * log_length
 
-    learned = Adaptation(adaptation.target, averaging, moments, jump, slope, log_length, mean_log_length, num_scans)
+    learned = Adaptation(adaptation.target, averaging, moments, turn, size, log_length, mean_log_length, num_scans)
     tuned = tuning._replace(
         step_size=jnp.exp(averaging[0]) if kernel.step_size is None else tuning.step_size,
         trajectory_length=jnp.exp(log_length) if kernel.trajectory_length is None else tuning.trajectory_length,
@@ -125,28 +128,30 @@ def _update_one(
 def _trajectory_criterion(
     before: Float[Array, "chain parameter"],
     after: Float[Array, "chain parameter"],
-    mean: Float[Array, "chain parameter"],
-    inverse_mass: Float[Array, " parameter"],
+    length: Float[Array, ""],
     info: Info,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """The ChEES criterion ¼⟨(|θ'-c|² - |θ-c|²)²⟩ and its derivative by the log of the trajectory length.
+    """(θ' - θ)·p' at the trajectories' ends, positive while the distance still grows, and its modulus.
 
-    A rejected trajectory ends where it began and adds nothing, which weights the proposals by their acceptance.
+    Long trajectories of the jitter's range weigh more: it is their end that the length moves.  A rejected trajectory
+    ends where it began and adds nothing.
     """
-    a, b = before - mean, after - mean
-    change = jnp.sum(b**2 / inverse_mass, axis=-1) - jnp.sum(a**2 / inverse_mass, axis=-1)
-    slope = change * info.trajectory * jnp.sum(b * info.momentum, axis=-1)
-    finite = jnp.isfinite(change) & jnp.isfinite(slope)
-    return jnp.mean(jnp.where(finite, change**2 / 4, 0.0)), jnp.mean(jnp.where(finite, slope, 0.0))
+    turn = (info.trajectory / length) ** 2 * jnp.sum((after - before) * info.momentum, axis=-1)
+    turn = jnp.where(jnp.isfinite(turn), turn, 0.0)
+    return jnp.mean(turn), jnp.mean(jnp.abs(turn))
 
 
 def end_window(kernel: Kernel, tuning: Tuning, adaptation: Adaptation) -> tuple[Tuning, Adaptation]:
-    """Set the mass from the window's draws, and start the next window from the averaged step size and length."""
+    """Set the mass from the window's draws and forces, and start the next window from the averaged tuning."""
     tuning = finish(kernel, tuning, adaptation)
-    variance = jax.vmap(jax.vmap(lambda moments: _variance(moments, regularize=True)[0]))(adaptation.moments)
-    seen = (adaptation.num_scans > 1)[:, None]
-    inverse_mass = jnp.where(seen, jnp.mean(variance, axis=1), tuning.inverse_mass)
+    variance = jax.vmap(jax.vmap(lambda moments: _variance(moments)[0]))(adaptation.moments)
     num_chains = variance.shape[1]
+    of_draws, of_forces = jnp.split(jnp.mean(variance, axis=1), 2, axis=-1)
+    found = 0.5 * (jnp.log(of_draws) - jnp.log(of_forces))
+    old = jnp.log(tuning.inverse_mass)
+    # A few draws count for as much as what was there before.
+    weight = (adaptation.num_scans / (adaptation.num_scans + 5.0))[:, None]
+    inverse_mass = jnp.exp(jnp.where(jnp.isfinite(found), old + weight * (found - old), old))
     # Time is measured in the new mass: rescale it so that steps stay, in the typical direction, as long as they were.
     scale = jnp.exp(0.5 * jnp.mean(jnp.log(tuning.inverse_mass) - jnp.log(inverse_mass), axis=-1))
     tuning = tuning._replace(inverse_mass=inverse_mass)
@@ -164,6 +169,11 @@ def finish(kernel: Kernel, tuning: Tuning, adaptation: Adaptation) -> Tuning:
     if kernel.trajectory_length is None:
         tuning = tuning._replace(trajectory_length=jnp.exp(adaptation.mean_log_length))
     return tuning
+
+
+def mean_position(adaptation: Adaptation) -> Float[Array, "temperature chain parameter"]:
+    """The mean of the window's positions."""
+    return jnp.split(adaptation.moments[0], 2, axis=-1)[0]
 
 
 def windows(num_warmup: int) -> list[tuple[int, bool]]:

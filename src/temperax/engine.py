@@ -181,14 +181,16 @@ def scan_once(program: Program, key: Array, state: State, adapt: Array) -> tuple
     points, info, before = program.over_replicas(
         explore_replica, keys, state.points, betas, tuning, jnp.broadcast_to(jitter, betas.shape), transitions
     )
+    gradient = temper(points.base_gradient, points.path_gradient, betas)
     new_tuning, new_adaptation = jax.lax.cond(
         adapt,
-        lambda: adaptation.update(program.kernel, state.tuning, state.adaptation, before, points.position, info),
+        lambda: adaptation.update(
+            program.kernel, state.tuning, state.adaptation, before, points.position, gradient, info
+        ),
         lambda: (state.tuning, state.adaptation),
     )
     # Any fixed centre serves; the last warm-up window's mean makes the estimate precise.
-    centre = jnp.swapaxes(state.adaptation.moments[0], 0, 1)
-    gradient = temper(points.base_gradient, points.path_gradient, betas)
+    centre = jnp.swapaxes(adaptation.mean_position(state.adaptation), 0, 1)
     virial = jnp.mean((points.position - centre) * gradient, axis=-1)
     swap_acceptance = jnp.zeros((program.num_chains, len(program.betas) - 1), points.position.dtype)
     journeys = state.journeys
