@@ -10,7 +10,7 @@ static, so that two energies that differ in numbers alone share every compiled p
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import register_dataclass, register_pytree_node_class
 from jaxtyping import Array, Float
-from numpyro.distributions import Distribution, biject_to
+from numpyro.distributions import Distribution, Independent, biject_to
 
 from temperax import likelihoods
 from temperax.datasets import Dataset
@@ -28,6 +28,16 @@ from temperax.networks import MLP, effective_weight, factor_weight
 from temperax.priors import Elementwise, Normal, Prior, PriorLike, network_prior
 
 Position = Float[Array, " parameter"]
+
+#: Rows whose energies are held at once: their activations fit a processor's cache, and any number of rows the memory.
+CHUNK_ROWS = 8192
+
+
+class Reference(NamedTuple):
+    """Energies of one position, term by term: what the energies of others are differences from."""
+
+    prior: Any  # one value a parameter, in the structure of the prior
+    rows: Float[Array, "*row"]
 
 
 @register_dataclass
@@ -101,6 +111,8 @@ class Energy:
     dataset: Dataset | None = None
     #: The arguments that made a network's energy, for `replace` and for the record.
     arguments: dict[str, Any] | None = None
+    #: Where energies are counted from; see `relative_to`.
+    reference: Reference | None = None
 
     def __init__(self, data_energy: Callable, prior: Any, data: Any = None) -> None:
         check_callable("data_energy", data_energy, "a function of the parameters")
@@ -233,18 +245,50 @@ class Energy:
 
     def prior_energy(self, position: Position) -> Float[Array, ""]:
         """U0 = -log p(θ) of the unconstrained position (log-Jacobian included), in nats."""
-
-        def log_prob(prior: Distribution, free: Array) -> Array:
-            transform = biject_to(prior.support)
-            value = transform(free)
-            jacobian = transform.log_abs_det_jacobian(free, value)
-            return jnp.sum(prior.log_prob(value)) + jnp.sum(jacobian)
-
-        return -jnp.sum(jnp.stack(jax.tree.leaves(self._map(log_prob, self._unravel_free(position)))))
+        terms = self._prior_terms(position)
+        if self.reference is not None:
+            terms = jax.tree.map(jnp.subtract, terms, self.reference.prior)
+        return jnp.sum(jnp.stack([jnp.sum(leaf) for leaf in jax.tree.leaves(terms)]))
 
     def data_energy(self, position: Position) -> Float[Array, ""]:
         """E = -log p(D|θ), in nats."""
-        return jnp.sum(self.model.row_energies(self.unravel(position), self.data))
+        parameters = self.unravel(position)
+        reference = None if self.reference is None else self.reference.rows
+
+        def total(data: Any, reference: Array | None) -> Array:
+            rows = self.model.row_energies(parameters, data)
+            return jnp.sum(rows if reference is None else rows - reference)
+
+        num_rows = len(self.data["x"]) if isinstance(self.model, NetworkModel) else 0
+        if num_rows <= CHUNK_ROWS:
+            return total(self.data, reference)
+        whole = num_rows // CHUNK_ROWS * CHUNK_ROWS
+        rows = (self.data, reference)
+        chunks = jax.tree.map(lambda leaf: leaf[:whole].reshape(-1, CHUNK_ROWS, *leaf.shape[1:]), rows)
+        # Recomputed in the backward pass, so that no chunk's activations outlive it.
+        add = jax.checkpoint(lambda energy, chunk: energy + total(*chunk))
+        start = total(*jax.tree.map(lambda leaf: leaf[whole:], rows)) if whole < num_rows else jnp.zeros(())
+        return jax.lax.scan(lambda energy, chunk: (add(energy, chunk), None), start, chunks)[0]
+
+    def relative_to(self, position: Position) -> "Energy":
+        """The same energies counted from those of ``position``, as sums of differences term by term.
+
+        The sum of n rows' energies has lost the digits that an acceptance needs once n is large or T small; the sum of
+        their differences from a point in the same region has not.  `offsets` are what is missing.
+        """
+        absolute = self.with_data(self.data)
+        relative = self.with_data(self.data)
+        relative.reference = Reference(*_terms(absolute, position))
+        return relative
+
+    def offsets(self) -> tuple[float, float]:
+        """Prior and data energy of the reference point, in nats and double precision; 0 where there is none."""
+        if self.reference is None:
+            return 0.0, 0.0
+        prior, data = (
+            sum(float(np.asarray(leaf, np.float64).sum()) for leaf in jax.tree.leaves(part)) for part in self.reference
+        )
+        return prior, data
 
     def log_likelihood(self, position: Position) -> Float[Array, " row"]:
         """Log p(y_i | x_i, θ) of every row of the data, in nats.
@@ -322,23 +366,35 @@ class Energy:
 
     def with_data(self, data: Any) -> "Energy":
         """The same model on other data of the same structure, unchecked: for use inside the library."""
-        return Energy.tree_unflatten(None, (self.model, self.prior, data))
+        return Energy.tree_unflatten(None, (self.model, self.prior, data, None))
 
     # -- pytree ------------------------------------------------------------------------------------------------------
 
     def tree_flatten(self) -> tuple[tuple, None]:
-        """Model, prior and data; the data set and the arguments stay behind on the host."""
-        return (self.model, self.prior, self.data), None
+        """Model, prior, data and reference; the data set and the arguments stay behind on the host."""
+        return (self.model, self.prior, self.data, self.reference), None
 
     @classmethod
     def tree_unflatten(cls, structure: None, children: tuple) -> "Energy":
         """Rebuild without checks, since JAX passes placeholders through here."""
         energy = object.__new__(cls)
-        energy.model, energy.prior, energy.data = children
+        energy.model, energy.prior, energy.data, energy.reference = children
         return energy
 
     def _map(self, function: Callable, *trees: Any) -> Any:
         return jax.tree.map(function, self.prior, *trees, is_leaf=_is_distribution)
+
+    def _prior_terms(self, position: Position) -> Any:
+        """-log p of every parameter (of every event that cannot be taken apart), log-Jacobian included."""
+
+        def terms(prior: Distribution, free: Array) -> Array:
+            while isinstance(prior, Independent):
+                prior = prior.base_dist
+            transform = biject_to(prior.support)
+            value = transform(free)
+            return -(prior.log_prob(value) + transform.log_abs_det_jacobian(free, value))
+
+        return self._map(terms, self._unravel_free(position))
 
     def _shapes(self) -> Any:
         return self._map(lambda prior: biject_to(prior.support).inverse_shape(prior.shape()))
@@ -346,6 +402,11 @@ class Energy:
     def _unravel_free(self, position: Position) -> Any:
         template = jax.tree.map(lambda shape: np.zeros(shape, position.dtype), self._shapes(), is_leaf=_is_shape)
         return ravel_pytree(template)[1](position)
+
+
+@jax.jit
+def _terms(energy: Energy, position: Position) -> tuple[Any, Array]:
+    return energy._prior_terms(position), energy.model.row_energies(energy.unravel(position), energy.data)
 
 
 def _defaults(data: object, likelihood: object, prior: Any) -> tuple[Likelihood, Any]:

@@ -311,6 +311,20 @@ def freeze(program: Program, state: State) -> State:
     return state._replace(tuning=adaptation.finish(program.kernel, state.tuning, state.adaptation))
 
 
+def absolute(program: Program, record: Record) -> Record:
+    """A record's energies (host arrays) with what the energy's reference point had taken off, in double precision."""
+    prior, data = program.energy.offsets()
+    base, path = program.path.offsets(prior, data)
+    betas = np.asarray(program.betas, float)
+    return record._replace(
+        prior_energy=record.prior_energy.astype(float) + prior,
+        data_energy=record.data_energy.astype(float) + data,
+        base_energy=record.base_energy.astype(float) + base,
+        path_energy=record.path_energy.astype(float) + path,
+        energy=record.energy.astype(float) + base + betas * path,
+    )
+
+
 # -- between blocks --------------------------------------------------------------------------------------------------
 
 

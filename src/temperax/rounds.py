@@ -147,7 +147,9 @@ def parallel_tempering(
     sampling.check_start(start, energy, num_chains)
 
     clock = sampling.Clock()
-    positions, started = sampling.make_starts(jax.random.fold_in(key, _STARTS), energy, program, start, progress)
+    program, positions, started = sampling.make_starts(
+        jax.random.fold_in(key, _STARTS), energy, program, start, progress
+    )
     clock.lap("start")
     run_key = jax.random.fold_in(key, _RUN)
     state = engine.start(program, run_key, positions)

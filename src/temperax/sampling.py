@@ -4,6 +4,7 @@ import inspect
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -110,7 +111,7 @@ def sample(
     arguments = {name: value for name, value in locals().items() if name in _ARGUMENTS}
 
     clock = Clock()
-    positions, started = make_starts(jax.random.fold_in(key, _STARTS), energy, program, start, progress)
+    program, positions, started = make_starts(jax.random.fold_in(key, _STARTS), energy, program, start, progress)
     clock.lap("start")
     run_key = jax.random.fold_in(key, _RUN)
     state = engine.start(program, run_key, positions)
@@ -274,12 +275,15 @@ def check_start(start: object, energy: Energy, num_chains: int) -> None:
 
 def make_starts(
     key: Array, energy: Energy, program: Program, start: str | np.ndarray, progress: bool
-) -> tuple[Array, dict[str, Any]]:
-    """Positions (chain, temperature, parameter) to start from, and a report of how they were found."""
+) -> tuple[Program, Array, dict[str, Any]]:
+    """Positions (chain, temperature, parameter) to start from, and a report of how they were found.
+
+    Energies are counted from the first of them, unless it is no more than a draw from the prior.
+    """
     shape = (program.num_chains, len(program.betas), energy.size)
     if isinstance(start, str) and start == "prior":
         keys = jax.random.split(key, shape[:2])
-        return _prior_draws(energy, keys), {"start": "prior"}
+        return program, _prior_draws(energy, keys), {"start": "prior"}
     if isinstance(start, str):
         rows = 0 if energy.dataset is None else len(energy.dataset.x)
         optima = optimise.minimise(
@@ -298,7 +302,8 @@ def make_starts(
         positions = jnp.asarray(optima.position)
     else:
         positions, report = jnp.asarray(start, jnp.result_type(float)), {"start": "given"}
-    return jnp.broadcast_to(positions[:, None], shape), report
+    program = replace(program, energy=energy.relative_to(positions[0]))
+    return program, jnp.broadcast_to(positions[:, None], shape), report
 
 
 @jax.jit
@@ -313,7 +318,7 @@ def step_cap(program: Program, state: State) -> list[float]:
 
 
 def collect(program: Program, key: Array, state: State, num_draws: int, bar: tqdm) -> tuple[State, Record, bool]:
-    """Run the draws and gather their records; Ctrl-C ends the run with those that are there."""
+    """Run the draws and gather their records, energies made absolute; Ctrl-C ends the run with those that are there."""
     records: list[Record] = []
     interrupted = False
     blocks = engine.run(program, key, state, num_draws, adapt=False, bar=bar)
@@ -325,4 +330,5 @@ def collect(program: Program, key: Array, state: State, num_draws: int, bar: tqd
         if not records:
             raise
         interrupted = True
-    return state, jax.tree.map(lambda *parts: np.concatenate(parts), *records), interrupted
+    record = jax.tree.map(lambda *parts: np.concatenate(parts), *records)
+    return state, engine.absolute(program, record), interrupted

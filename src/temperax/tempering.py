@@ -67,6 +67,10 @@ class Path(Protocol):
         """Base energy A and path energy V of a position, from its prior and data energies."""
         ...
 
+    def offsets(self, prior: float, data: float) -> tuple[float, float]:
+        """What constants in the prior and the data energy add to A and to V."""
+        ...
+
     def draw(self, key: Array, energy: Boltzmann) -> Array:
         """An exact draw at β = 0."""
         ...
@@ -82,6 +86,10 @@ class Likelihood:
 
     def split(self, position: Array, prior: Array, data: Array) -> tuple[Array, Array]:
         """A = U0, V = E."""
+        return prior, data
+
+    def offsets(self, prior: float, data: float) -> tuple[float, float]:
+        """Each its own."""
         return prior, data
 
     def draw(self, key: Array, energy: Boltzmann) -> Array:
@@ -100,6 +108,10 @@ class Posterior:
     def split(self, position: Array, prior: Array, data: Array) -> tuple[Array, Array]:
         """A = 0, V = U0 + E."""
         return jnp.zeros_like(prior), prior + data
+
+    def offsets(self, prior: float, data: float) -> tuple[float, float]:
+        """All of it in V."""
+        return 0.0, prior + data
 
     def draw(self, key: Array, energy: Boltzmann) -> Array:
         """Never asked for: β = 0 is refused on this path."""
@@ -125,6 +137,10 @@ class Reference:
         z = (position - self.mean) / self.scale
         base = 0.5 * jnp.sum(z**2) + jnp.sum(jnp.log(self.scale)) + 0.5 * z.size * jnp.log(2 * jnp.pi)
         return base, prior + data - base
+
+    def offsets(self, prior: float, data: float) -> tuple[float, float]:
+        """All of it in V."""
+        return 0.0, prior + data
 
     def draw(self, key: Array, energy: Boltzmann) -> Array:
         """A draw from q."""
