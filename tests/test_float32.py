@@ -36,7 +36,9 @@ def test_differences_of_neighbours(key, rows, beta):
     data = network_data(rows)
     energy = tx.Energy.mlp(data, (5,), likelihood=tx.likelihoods.Gaussian(NOISE))
     reference = 0.5 * jax.random.normal(key, (energy.size,))  # the truth of the data, as an optimum would be
-    y = energy.mean(reference, jnp.asarray(data.x, jnp.float32)) + NOISE * np.random.default_rng(1).normal(size=(rows, 1))
+    y = energy.mean(reference, jnp.asarray(data.x, jnp.float32)) + NOISE * np.random.default_rng(1).normal(
+        size=(rows, 1)
+    )
     energy = energy.replace(data=tx.Dataset.from_arrays(data.x, y, standardise=False))
     relative = energy.relative_to(reference)
 

@@ -20,7 +20,7 @@ from temperax.optimise import deep_ensemble, map_estimate
 from temperax.results import add_log_likelihood
 from temperax.rounds import parallel_tempering
 from temperax.sampling import repeat, sample
-from temperax.sharding import use_cpu_devices
+from temperax.sharding import use_compilation_cache, use_cpu_devices
 
 __version__ = "0.1.0"
 
@@ -46,5 +46,6 @@ __all__ = [
     "sample",
     "tempering",
     "thermodynamics",
+    "use_compilation_cache",
     "use_cpu_devices",
 ]

@@ -1,6 +1,6 @@
 """Adaptation of step size, diagonal mass and trajectory length: per temperature, pooled over chains.
 
-Step sizes follow dual averaging on the harmonic mean of the chains' acceptances (a chain that is stuck must count).
+Step sizes follow dual averaging on the geometric mean of the chains' acceptances (a chain that is stuck must count).
 Masses come from the draws *and* the forces, √(Var θ / Var ∇U), which minimises the Fisher divergence (Seyboldt, Carlson
 & Carpenter 2026, arXiv:2603.18845): a direction that is hardly explored yet shows small variances in both, and keeps
 its true scale.  Variances are of each chain about its own mean, since unmixed chains sit in modes whose distance says
@@ -100,7 +100,7 @@ def _update_one(
 ) -> tuple[Tuning, Adaptation]:
     """`update` for one temperature."""
     # Acceptances below 1e-3 say no more than that: the step is too long.
-    acceptance = 1 / jnp.mean(1 / jnp.clip(info.acceptance_rate, 1e-3))
+    acceptance = jnp.exp(jnp.mean(jnp.log(jnp.clip(info.acceptance_rate, 1e-3))))
     averaging = _average(adaptation.target - acceptance, adaptation.averaging)
     moments = jax.vmap(_add_to_moments)(jnp.concatenate([after, gradient], axis=-1), adaptation.moments)
 

@@ -175,6 +175,7 @@ def _prepare(out: Path, overwrite: bool, devices: int | None) -> Path:
             "--out", str(out), f"cannot be written ({error.strerror})", "choose another folder"
         ) from error
     tx.use_cpu_devices(devices or os.cpu_count() or 1)
+    tx.use_compilation_cache()
     return out
 
 

@@ -136,7 +136,7 @@ def exchange(tree: xr.DataTree) -> pd.DataFrame:
     v = stats[["path_energy"]].transpose("chain", "draw", "temperature")
     values = v["path_energy"].values.astype(float)
     half = values.shape[1] // 2
-    lag = np.array([_lag_one(values[..., n]) for n in range(values.shape[-1])])
+    lag = ladder.lag_one(values)
     first, second = v.isel(draw=slice(0, half)), v.isel(draw=slice(half, None))
     change = second["path_energy"].mean(("chain", "draw")) - first["path_energy"].mean(("chain", "draw"))
     error = np.hypot(*(arviz_stats.mcse(part)["path_energy"].values for part in (first, second)))
@@ -205,13 +205,6 @@ def _barrier(tree: xr.DataTree) -> ladder.Barrier:
     group = tree["exchange"].to_dataset()
     acceptance = group["swap_acceptance"].mean(("chain", "draw")).values
     return ladder.barrier(group["beta"].values, np.clip(1.0 - acceptance, 0.0, 1.0))
-
-
-def _lag_one(values: np.ndarray) -> float:
-    """Correlation of successive draws (chain, draw), about each chain's own mean."""
-    centred = values - values.mean(axis=1, keepdims=True)
-    variance = (centred**2).mean()
-    return float((centred[:, 1:] * centred[:, :-1]).mean() / variance) if variance > 0 else 1.0
 
 
 def _bimodality(values: np.ndarray) -> float:

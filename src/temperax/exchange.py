@@ -85,6 +85,12 @@ def depart(num_temperatures: int) -> Journeys:
     return arrive(Journeys(slot, jnp.zeros_like(slot), jnp.int32(0), jnp.int32(0)))
 
 
+def count_anew(journeys: Journeys) -> Journeys:
+    """The same replicas, named by the slots they are in now, with no trips yet; where they come from is remembered."""
+    slot = jnp.arange(len(journeys.replica), dtype=jnp.int32)
+    return Journeys(slot, journeys.last_end, jnp.int32(0), jnp.int32(0))
+
+
 def travel(journeys: Journeys, order: Int[Array, " temperature"]) -> Journeys:
     """Move the replicas to their new slots and count who has arrived at an end."""
     return arrive(journeys._replace(replica=journeys.replica[order], last_end=journeys.last_end[order]))

@@ -90,6 +90,15 @@ def adaptive(found: Barrier, num_replicas: int) -> Float[np.ndarray, " temperatu
     return betas
 
 
+def lag_one(values: Float[np.ndarray, "chain draw *rest"]) -> Float[np.ndarray, "*rest"]:
+    """Correlation of successive draws, about each chain's own mean; 1 where nothing ever changes."""
+    values = np.asarray(values, float)
+    centred = values - values.mean(axis=1, keepdims=True)
+    variance = (centred**2).mean(axis=(0, 1))
+    product = (centred[:, 1:] * centred[:, :-1]).mean(axis=(0, 1))
+    return np.where(variance > 0, product / np.where(variance > 0, variance, 1.0), 1.0)
+
+
 def pin(betas: Float[np.ndarray, " temperature"], beta: float) -> Float[np.ndarray, " temperature"]:
     """The ladder with its nearest inner rung moved to ``beta``."""
     betas = np.array(betas, float)

@@ -31,8 +31,8 @@ _STARTS, _RUN, _PREDICT = range(3)
 
 #: Scans of the first round, rungs of the first ladder, and most rungs that "auto" takes.
 FIRST_ROUND, FIRST_REPLICAS, MOST_REPLICAS = 16, 8, 64
-#: A cheap replica makes at most this many transitions in a scan.
-MOST_TRANSITIONS = 8
+#: A replica makes transitions until its path energy keeps less than this correlation over a scan, and at most so many.
+LAG_ONE, MOST_TRANSITIONS = 0.7, 4
 #: "auto" wants no pair to reject more often than this.
 WORST_REJECTION = 0.8
 #: Factor by which "auto" grows a ladder with such a pair.
@@ -109,8 +109,8 @@ def parallel_tempering(
     scheme
         Exchange: ``"deterministic"`` even-odd (non-reversible), or ``"stochastic"`` (reversible) for comparison.
     transitions
-        Least number of the kernel's transitions between exchanges.  Replicas whose trajectories are short make more, so
-        that all spend about the same; more of them let the energies forget faster, which the round trips need.
+        Least number of the kernel's transitions between exchanges.  Replicas whose energies remember the last scan make
+        more (up to 4), since round trips need energies that forget.
     keep
         ``"target"`` or ``"all"``: temperatures whose positions are kept.
 
@@ -267,8 +267,9 @@ class _Tuner:
         found = rejections(betas, *records)
         done = Round(length, program.path.name, found)
         state = engine.end_window(program, state)
-        steps = np.mean([r.n_steps.mean(axis=(0, 1)) for r in records[len(records) // 2 :]], axis=0)
-        state = state._replace(transitions=self._transitions(steps / np.asarray(state.transitions)))
+        energies = np.concatenate([r.path_energy for r in records]).swapaxes(0, 1)
+        lag = ladders.lag_one(energies[:, length // 2 :])  # the round's beginning still remembers the ladder before it
+        state = state._replace(transitions=self._transitions(np.asarray(state.transitions), lag))
         if self.path == "reference" and length >= 4 * FIRST_ROUND:
             program = replace(program, path=_fit(records))
             state = engine.reevaluate(program, state)
@@ -276,7 +277,7 @@ class _Tuner:
             new = ladders.adaptive(found, self._replicas(found))
             new = ladders.pin(new, 1.0) if betas[0] < 1.0 < betas[-1] else new
             program, state = _move(program, state, found, new)
-        return program, state._replace(journeys=program.per_replica(exchange.depart(len(program.betas)))), done
+        return program, state, done
 
     def _replicas(self, found: Barrier) -> int:
         """How many rungs the next ladder has."""
@@ -290,10 +291,17 @@ class _Tuner:
         # Another number means another program: change it only where it matters.
         return wanted if abs(wanted - now) > 0.15 * now else now
 
-    def _transitions(self, steps: Float[np.ndarray, " temperature"]) -> Int[Array, " temperature"]:
-        """Transitions in a scan: every replica spends the steps of the costliest, in as many trajectories as fit."""
-        fitting = np.clip(steps.max() // np.maximum(steps, 1.0), 1, MOST_TRANSITIONS)
-        return jnp.asarray(np.maximum(fitting, self.transitions), jnp.int32)
+    def _transitions(
+        self, now: Int[np.ndarray, " temperature"], lag: Float[np.ndarray, " temperature"]
+    ) -> Int[Array, " temperature"]:
+        """Transitions in a scan: as many as take the lag-one correlation of the path energy to `LAG_ONE`.
+
+        The correlation over k transitions is that over one to the power of k.
+        """
+        wanted = now * np.log(LAG_ONE) / np.log(np.clip(lag, 1e-3, 1 - 1e-3))
+        return jnp.asarray(
+            np.clip(np.round(wanted), self.transitions, max(self.transitions, MOST_TRANSITIONS)), jnp.int32
+        )
 
     def why(self, last: Barrier) -> str:
         """One sentence on the number of replicas."""
@@ -308,12 +316,12 @@ class _Tuner:
 
 
 def _settle(program: Program, key: Array, state: State, num_scans: int, bar: tqdm) -> State:
-    """Adapt the kernel a last time on the final ladder, freeze, and forget the journeys so far."""
+    """Adapt the kernel a last time on the final ladder, freeze, and count journeys from here on."""
     once = replace(program, thin=jnp.int32(1))
     for after, _ in engine.run(once, key, state, num_scans, adapt=True, bar=bar):
         state = after
     state = engine.freeze(program, state)
-    return state._replace(journeys=program.per_replica(exchange.depart(len(program.betas))))
+    return state._replace(journeys=jax.vmap(exchange.count_anew)(state.journeys))
 
 
 def _fit(records: list[Record]) -> Path:
@@ -344,7 +352,10 @@ def regrid(program: Program, state: State, old: Float[Array, " old"], source: In
     """Positions from the slots of ``source``; tuning interpolated in log β, never shared."""
     tuning = jax.tree.map(partial(interpolate, old, program.betas), state.tuning)
     tuning = Tuning(*tuning)
+    # On as many rungs the replicas are the same ones; on another number some have become two, and all start again.
+    departing = program.per_replica(exchange.depart(len(source)))
     return state._replace(
+        journeys=state.journeys if len(source) == len(old) else departing,
         points=jax.tree.map(lambda x: x[:, source], state.points),
         transitions=state.transitions[source],
         tuning=tuning,

@@ -1,9 +1,11 @@
 """The door to the machine: which devices there are, and a map over a batch that uses them well."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import numpy as np
+import pooch
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, PyTree
 
@@ -25,6 +27,23 @@ def use_cpu_devices(number: int) -> None:
         jax.config.update("jax_num_cpu_devices", number)
     except RuntimeError as error:
         raise InputError("number", number, "comes too late, since JAX has started", "call it first of all") from error
+
+
+def use_compilation_cache(directory: str | Path | None = None) -> Path:
+    """Keep compiled programs on disk, so that another process with the same shapes starts without compiling.
+
+    This is JAX's persistent cache; call it before anything is compiled.
+
+    Parameters
+    ----------
+    directory
+        By default the cache directory of the user's system.
+    """
+    folder = Path(pooch.os_cache("temperax")) / "compiled" if directory is None else Path(directory)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    # Many of a ladder's programs compile within a second, and there are dozens of them.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    return folder
 
 
 def num_devices(batch: int) -> int:
