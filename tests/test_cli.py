@@ -10,8 +10,8 @@ import pytest
 TEMPERAX = Path(sys.executable).parent / "temperax"
 
 
-def temperax(*arguments, cwd=None):
-    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
+def temperax(*arguments, cwd=None, **environment):
+    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"} | environment
     return subprocess.run([TEMPERAX, *arguments], capture_output=True, text=True, cwd=cwd, env=environment, timeout=300)
 
 
@@ -35,8 +35,10 @@ def test_a_ladder_from_table_to_pictures(tmp_path):
     rows = "\n".join(f"{i % 7},{(i * i) % 11},{3 * (i % 7) - (i * i) % 11}" for i in range(60))
     (tmp_path / "table.csv").write_text("a,b,price\n" + rows)
     arguments = ("temper", "table.csv", "--target", "price", "--hidden", "2", "--replicas", "5", "--draws", "32")
-    done = temperax(*arguments, "--chains", "2", "--quiet", "--out", "out", cwd=tmp_path)
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = temperax(*arguments, "--chains", "2", "--quiet", "--out", "out", cwd=tmp_path, **cache)
     assert done.returncode == 0, done.stderr
+    assert any((tmp_path / "cache" / "temperax" / "compiled").iterdir()), "compiled programs are kept"
     for words in ("round trips", "log Z from", "T = inf", "T = 1", "5 replicas were given"):
         assert words in done.stdout
     assert {"result.nc", "ladder.png", "summary.png", "scores.csv"} <= {p.name for p in (tmp_path / "out").iterdir()}

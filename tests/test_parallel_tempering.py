@@ -16,7 +16,7 @@ from test_exact import largest_z, make_energy
 from test_invariance import UntemperedGradient
 
 import temperax as tx
-from temperax import engine, exchange, kernels
+from temperax import engine, exchange, kernels, rounds
 from temperax.kernels import Info
 
 QUICK = {"num_chains": 4, "progress": False, "start": "prior"}
@@ -208,6 +208,16 @@ def test_posterior_path_past_one(key, exact_cases):
     assert largest_z(tree, case, "posterior") < 5
 
 
+def test_slow_replicas_make_more_transitions():
+    """As many as take the lag-one correlation to 0.7: none for those that forget, at most four, at least the user's."""
+    tuner = rounds._Tuner(fixed=True, auto=False, path="likelihood", transitions=1)
+    lag = np.array([-0.1, 0.0, 0.6, 0.7**0.5, 0.7**0.25, 0.999])
+    np.testing.assert_array_equal(tuner._transitions(np.ones(6), lag), [1, 1, 1, 2, 4, 4])
+    np.testing.assert_array_equal(tuner._transitions(4 * np.ones(6), lag), [1, 1, 3, 4, 4, 4])
+    patient = rounds._Tuner(fixed=True, auto=False, path="likelihood", transitions=6)
+    np.testing.assert_array_equal(patient._transitions(np.ones(6), lag), 6 * np.ones(6))
+
+
 # -- the index process alone -----------------------------------------------------------------------------------------
 
 
@@ -236,6 +246,16 @@ def test_index_process_rates(exact_cases, case, scheme):
     trips, _ = journeys(case["replicas"], 20_000, case["acceptance"], scheme)
     expected = case["deo" if scheme == "deterministic" else "seo"]
     assert float(trips.mean()) / 20_000 == pytest.approx(expected, rel=0.05)
+
+
+def test_counting_anew_keeps_where_replicas_come_from():
+    """Counts start at zero, and a replica that has been hot still completes its trip on arriving at the cold end."""
+    before = exchange.depart(3)
+    up = jnp.array([1, 0, 2]), jnp.array([0, 2, 1])  # the hot replica goes up two rungs
+    after = exchange.count_anew(exchange.travel(before, up[0]))
+    np.testing.assert_array_equal(after.replica, [0, 1, 2])
+    assert int(exchange.travel(after, up[1]).restarts) == 1
+    assert int(exchange.travel(exchange.depart(3), up[1]).restarts) == 0
 
 
 @pytest.mark.parametrize("case", [0, 1, 2])

@@ -21,10 +21,8 @@ from temperax.kernels import Info, Kernel, Tuning
 _start_averaging, _average = dual_averaging()
 _start_moments, _add_to_moments, _variance = welford_covariance(diagonal=True)
 
-#: Length of the first trajectories: a quarter of a period of a direction of unit width, which N(0, 1) priors and an
-#: adapted mass make the widest there are.  Short ones are a trap: where they turn back within the flat surroundings of
-#: an optimum, long steps are accepted, and with those no trajectory enters the narrow bulk of the posterior.
-FIRST_LENGTH = 1.5707963267948966
+#: The first trajectories have this many steps, but turn no quarter of a period of a direction of unit width.
+FIRST_STEPS, FIRST_LENGTH = 64, 1.5707963267948966
 #: Most that the log of a trajectory length changes in a scan, and the memory of the criterion's averages in scans.
 LENGTH_RATE, LENGTH_MEMORY = 0.1, 10.0
 
@@ -47,7 +45,7 @@ def start(
 ) -> tuple[Tuning, Adaptation]:
     """Tuning and adaptation before the first scan, from a first guess of the step sizes."""
     step_size = jnp.full_like(step_size, kernel.step_size) if kernel.step_size is not None else step_size
-    length = jnp.full_like(step_size, FIRST_LENGTH)
+    length = jnp.minimum(FIRST_STEPS * step_size, FIRST_LENGTH)
     if kernel.trajectory_length is not None:
         length = jnp.full_like(step_size, kernel.trajectory_length)
     tuning = Tuning(step_size, jnp.ones((len(step_size), num_parameters), step_size.dtype), length)

@@ -129,9 +129,17 @@ def _start_of(point: Point, beta: Array) -> ParamInfo:
 def explore_replica(
     program: Program, key: Array, point: Point, beta: Array, tuning: Tuning, jitter: Array, transitions: Array
 ) -> tuple[Point, Info, Array]:
+    """`move_replica`, with energies and gradients of where it ends."""
+    position, info, before = move_replica(program, key, point, beta, tuning, jitter, transitions)
+    return evaluate(program.path, program.energy, position), info, before
+
+
+def move_replica(
+    program: Program, key: Array, point: Point, beta: Array, tuning: Tuning, jitter: Array, transitions: Array
+) -> tuple[Array, Info, Array]:
     """Move one replica by transitions of the kernel, or by an exact draw where the path ends in a known distribution.
 
-    Returns the new point, what happened (the last transition's statistics, and all its steps and divergences), and
+    Returns the new position, what happened (the last transition's statistics, and all its steps and divergences), and
     where the last transition began.
     """
     energy = program.energy
@@ -163,8 +171,7 @@ def explore_replica(
         exact = blank._replace(acceptance_rate=jnp.ones_like(blank.acceptance_rate))
         return program.path.draw(key, energy), exact, point.position
 
-    position, info, before = jax.lax.cond(beta == 0, draw, move)
-    return evaluate(program.path, energy, position), info, before
+    return jax.lax.cond(beta == 0, draw, move)
 
 
 def rearrange(points: Point, order: Int[Array, " temperature"]) -> Point:
@@ -172,14 +179,18 @@ def rearrange(points: Point, order: Int[Array, " temperature"]) -> Point:
     return jax.tree.map(lambda x: x[order], points)
 
 
+def jitter_of(scan: Array) -> Array:
+    """Where a scan stands in a low-discrepancy sequence in [0, 1)."""
+    return ((scan.astype(jnp.uint32) + 1) * GOLDEN).astype(jnp.float32) / 2.0**32
+
+
 def scan_once(program: Program, key: Array, state: State, adapt: Array) -> tuple[State, Info, Array, Array]:
     """One scan of all replicas: the new state, and what is recorded of it before the exchange."""
-    jitter = ((state.scan.astype(jnp.uint32) + 1) * GOLDEN).astype(jnp.float32) / 2.0**32
     betas, tuning = program.per_replica((program.betas, state.tuning))
     keys = _keys(program, key, state.scan, EXPLORE)
     transitions = program.per_replica(state.transitions)
     points, info, before = program.over_replicas(
-        explore_replica, keys, state.points, betas, tuning, jnp.broadcast_to(jitter, betas.shape), transitions
+        explore_replica, keys, state.points, betas, tuning, jnp.full_like(betas, jitter_of(state.scan)), transitions
     )
     gradient = temper(points.base_gradient, points.path_gradient, betas)
     new_tuning, new_adaptation = jax.lax.cond(

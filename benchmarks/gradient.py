@@ -1,0 +1,145 @@
+"""Microseconds per gradient and replica, beside plain JAX and beside what this machine could do at best.
+
+``python -m benchmarks.gradient --json out.json`` (``--dataset concrete --hidden 50``)
+
+Every line is the time of compiled loops of gradient steps, divided by gradients and replicas, the median of several
+runs taken in turn.  "temperax" is what the engine does with the replicas (shared out over the processor's devices, one
+at a time on each); "vmap" is ``jax.vmap(jax.value_and_grad(...))`` of the same energy on one device.  The floor is the
+sum of the arithmetic at this machine's own measured rates on all devices: matrix products at the rate of large ones,
+hidden activations at that of an array in the cache, and four element-wise passes over the hidden layers.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import temperax as tx
+from benchmarks import harness
+from temperax import sharding
+from temperax.energy import Energy
+
+STEPS, REPEATS = 20, 7
+
+
+def potential(energy: Energy, position: jax.Array) -> jax.Array:
+    """Prior and data energy together."""
+    return energy.prior_energy(position) + energy.data_energy(position)
+
+
+@partial(jax.jit, static_argnames=("devices", "batch_size"))
+def as_the_engine(energy: Energy, positions: jax.Array, devices: int, batch_size: int) -> jax.Array:
+    """Gradient steps of every replica, mapped over devices as the engine maps its replicas."""
+
+    def descend(energy: Energy, position: jax.Array) -> jax.Array:
+        def step(_: jax.Array, q: jax.Array) -> jax.Array:
+            return q - 1e-7 * jax.value_and_grad(partial(potential, energy))(q)[1]
+
+        return jax.lax.fori_loop(0, STEPS, step, position)
+
+    return sharding.map_batch(descend, energy, positions, batch_size=batch_size, devices=devices)
+
+
+@jax.jit
+def plain_vmap(energy: Energy, positions: jax.Array) -> jax.Array:
+    """Gradient steps of all replicas in one batch."""
+    gradients = jax.vmap(jax.value_and_grad(partial(potential, energy)))
+    return jax.lax.fori_loop(0, STEPS, lambda _, q: q - 1e-7 * gradients(q)[1], positions)
+
+
+def medians(calls: dict[str, Callable[[], jax.Array]]) -> dict[str, float]:
+    """Seconds of each call, the median of runs taken in turn after one that compiles."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for repeat in range(REPEATS + 1):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            jax.block_until_ready(call())
+            if repeat:
+                seconds[name].append(time.perf_counter() - began)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def rates(devices: int) -> dict[str, float]:
+    """The machine's floating-point operations and elements a second, all devices together."""
+    size, length, loops = 768, 50_000, 200
+
+    def everywhere(function: Callable) -> Callable:
+        def one(_: jax.Array, x: jax.Array) -> jax.Array:
+            return function(x)
+
+        mapped = partial(sharding.map_batch, one, jnp.zeros(()), batch_size=1, devices=devices)
+        return jax.jit(mapped)
+
+    product = everywhere(lambda x: jax.lax.fori_loop(0, 4, lambda _, y: 1e-3 * (x @ y), x))
+    tanh = everywhere(lambda x: jax.lax.fori_loop(0, loops, lambda _, y: jnp.tanh(y), x))
+    passes = everywhere(lambda x: jax.lax.fori_loop(0, loops, lambda i, y: y * 0.999 + 1e-3 * i, x))
+    square, line = jnp.ones((devices, size, size)) / size, jnp.ones((devices, length)) / 2
+    found = medians({"product": partial(product, square), "tanh": partial(tanh, line), "pass": partial(passes, line)})
+    return {
+        "flop": devices * 4 * 2 * size**3 / found["product"],
+        "tanh": devices * loops * length / found["tanh"],
+        "pass": devices * loops * length / found["pass"],
+    }
+
+
+def floor(energy: Energy, hidden: tuple[int, ...], found: dict[str, float]) -> float:
+    """Seconds that the arithmetic of one gradient takes at the machine's rates."""
+    rows, inputs = energy.data["x"].shape
+    sizes = (inputs + 1, *(width + 1 for width in hidden), energy.data["y"].shape[1])
+    weights = np.array([a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True)])
+    # Forward, gradient by the weights, and gradient by the layer's input, which the first layer does not need.
+    flop = 2.0 * rows * (3 * weights.sum() - weights[0])
+    units = float(rows * sum(hidden))
+    return flop / found["flop"] + units / found["tanh"] + 4 * units / found["pass"]
+
+
+def main() -> None:
+    parser = harness.arguments(__doc__.splitlines()[0])
+    parser.add_argument("--dataset", default="concrete")
+    parser.add_argument("--hidden", type=int, nargs="+", default=[50])
+    options = parser.parse_args()
+    tx.use_cpu_devices(2)
+    hidden = tuple(options.hidden)
+    energy = tx.Energy.mlp(tx.datasets.load(options.dataset, split=0), hidden)
+    energy = energy.relative_to(jnp.zeros(energy.size))
+    found = rates(jax.local_device_count())
+    best = floor(energy, hidden, found)
+    rows = []
+    for replicas in (1, 4, 16) if options.quick else (1, 4, 16, 64, 128, 1024):
+        positions = 0.1 * jax.random.normal(jax.random.key(0), (replicas, energy.size))
+        devices = sharding.num_devices(replicas)
+        size = sharding.default_batch_size()
+        seconds = medians(
+            {
+                "temperax": partial(as_the_engine, energy, positions, devices=devices, batch_size=size),
+                "vmap": partial(plain_vmap, energy, positions),
+            }
+        )
+        each = {name: value / (STEPS * replicas) for name, value in seconds.items()}
+        rows.append(
+            {
+                "replicas": replicas,
+                "temperax_us": 1e6 * each["temperax"],
+                "vmap_us": 1e6 * each["vmap"],
+                "floor_us": 1e6 * best,
+                "vmap_over_temperax": each["vmap"] / each["temperax"],
+                "temperax_over_floor": each["temperax"] / best,
+            }
+        )
+    print(
+        f"{found['flop'] / 1e9:.0f} GFLOP/s, {1e9 / found['tanh']:.2f} ns a tanh, {1e9 / found['pass']:.2f} ns a pass"
+    )
+    last = next((r for r in rows if r["replicas"] == 128), rows[-1])
+    goals = [
+        harness.goal("plain vmap / temperax, 128 replicas", last["vmap_over_temperax"], 3.0, at_most=False),
+        harness.goal("temperax / floor, 128 replicas", last["temperax_over_floor"], 1.3, at_most=True),
+    ]
+    harness.finish(rows, goals, options.json)
+
+
+if __name__ == "__main__":
+    main()
