@@ -77,6 +77,6 @@ def test_walls_are_named_with_their_beta():
 def test_lag_one_and_bimodality():
     rng = np.random.default_rng(0)
     white = rng.normal(size=(4, 5000))
-    assert abs(tx.diagnostics._lag_one(white)) < 0.05
-    assert tx.diagnostics._lag_one(np.cumsum(white, axis=1)) > 0.95
+    assert abs(tx.ladder.lag_one(white)) < 0.05
+    assert tx.ladder.lag_one(np.cumsum(white, axis=1)) > 0.95
     assert tx.diagnostics._bimodality(white) < 5 / 9 < tx.diagnostics._bimodality(np.sign(white) * 3 + white)

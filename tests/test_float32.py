@@ -93,11 +93,11 @@ def test_exact_posterior_of_many_rows(key):
     covariance = np.linalg.inv(x.T @ x / NOISE**2 + np.eye(4))
     mean = covariance @ x.T @ y / NOISE**2
     start = np.tile(mean, (4, 1))
-    tree = tx.sample(key, energy, num_warmup=150, num_draws=200, start=start, progress=False)
+    tree = tx.sample(key, energy, num_warmup=100, num_draws=100, start=start, progress=False)
     draws = tree["posterior"]["theta"].values
     width = np.sqrt(np.diag(covariance))
     ess = np.array([float(tx.diagnostics.arviz_stats.ess(draws[..., i])) for i in range(4)])
-    assert (ess > 200).all()
+    assert (ess > 100).all()
     assert (np.abs(draws.mean((0, 1)) - mean) < 5 * width / np.sqrt(ess)).all()
     assert (np.abs(draws.var((0, 1)) / width**2 - 1) < 5 * np.sqrt(2 / ess)).all()
 
