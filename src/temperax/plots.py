@@ -13,6 +13,7 @@ from temperax.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 
@@ -132,7 +133,8 @@ def swap_rates(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
     position = np.arange(len(pairs)) + 0.5
     colours = ["C3" if wall else "C0" for wall in pairs["wall"]]
     axes.bar(position, pairs["rejection"], width=0.9, color=colours)
-    axes.set(xlabel="rung of the ladder (0 is the hottest)", ylabel="rejection of the pair", ylim=(0, 1))
+    _label_rungs(axes.xaxis, tree)
+    axes.set(xlabel="inverse temperature β of the rungs", ylabel="rejection of the pair", ylim=(0, 1))
     twin = axes.twinx()
     twin.plot(np.arange(len(pairs) + 1), np.concatenate([[0.0], np.cumsum(pairs["rejection"])]), color="black")
     twin.set_ylabel("cumulative barrier")
@@ -147,9 +149,10 @@ def index_process(tree: xr.DataTree, axes: "Axes | None" = None, num_replicas: i
     slots = np.argsort(replica, axis=1)  # (draw, replica): where it sits
     chosen = np.linspace(0, slots.shape[1] - 1, num_replicas).round().astype(int)
     for r in chosen:
-        axes.plot(slots[:, r], linewidth=0.8, label=f"replica {r}")
-    axes.set(xlabel="draw", ylabel="rung (0 is the hottest)", title="Index process")
-    axes.legend(frameon=False, loc="upper right")
+        axes.plot(slots[:, r], linewidth=0.8)
+    _label_rungs(axes.yaxis, tree)
+    named = ", ".join(str(r) for r in chosen)
+    axes.set(xlabel="draw", ylabel="inverse temperature β", title=f"Index process of replicas {named}")
     return axes
 
 
@@ -180,6 +183,13 @@ def mean_energy(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
     energy = table["data_energy"].to_numpy()[finite]
     axes.set_yscale("log" if energy.min() > 0 else "symlog", **({} if energy.min() > 0 else {"linthresh": 100.0}))
     return axes
+
+
+def _label_rungs(axis: "Axis", tree: xr.DataTree) -> None:
+    """Label an axis of rungs, hottest first, by their β."""
+    betas = tree["exchange"]["beta"].values
+    rungs = np.unique(np.linspace(0, len(betas) - 1, 7).round().astype(int)).tolist()
+    axis.set_ticks(rungs, [f"{betas[r]:.2g}" for r in rungs])
 
 
 def _axes(axes: "Axes | None") -> "Axes":
