@@ -187,7 +187,7 @@ def mean_energy(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
 
 def _label_rungs(axis: "Axis", tree: xr.DataTree) -> None:
     """Label an axis of rungs, hottest first, by their β."""
-    betas = tree["exchange"]["beta"].values
+    betas = tree["exchange"].to_dataset()["beta"].values
     rungs = np.unique(np.linspace(0, len(betas) - 1, 7).round().astype(int)).tolist()
     axis.set_ticks(rungs, [f"{betas[r]:.2g}" for r in rungs])
 
