@@ -1,5 +1,8 @@
 """The engine: compilations, blocks, interruption, thinning, starts, and the temperature that draws show."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -183,3 +186,21 @@ def test_configurational_temperature_of_a_real_network(key):
     assert (table["standard_error"] < 0.05 * table["expected"]).all(), "sharp enough to fail"
     wrong = (table["estimate"] - 2 * table["expected"]) / table["standard_error"]
     assert (wrong.abs() > 10).all()
+
+
+def test_one_program_on_several_devices():
+    """Blocks follow one another without compiling again, however arrays come to lie on the devices."""
+    code = """
+import jax, numpy as np, temperax as tx
+from temperax import engine
+tx.use_cpu_devices(2)
+data = tx.Dataset.from_arrays(np.arange(40.0)[:, None] % 7, np.arange(40.0) % 5)
+energy = tx.Energy.mlp(data, (2,))
+quick = dict(num_chains=2, progress=False, start="prior")
+tx.sample(jax.random.key(0), energy, num_warmup=60, num_draws=30, **quick)
+assert jax.local_device_count() == 2 and engine.run_block._cache_size() == 1, engine.run_block._cache_size()
+tx.parallel_tempering(jax.random.key(0), energy, num_replicas=4, num_draws=64, **quick)
+assert engine.run_block._cache_size() == 2, engine.run_block._cache_size()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -377,6 +377,8 @@ def run(
         wanted = 1 if seconds_a_draw is None else int(BLOCK_SECONDS / max(seconds_a_draw, 1e-9))
         size = int(np.clip(wanted, 1, min(program.block_draws, num_draws - done)))
         began = time.perf_counter()
+        # However the arrays lay on the devices before: another layout would be another program.
+        state = sharding.everywhere(state, program.devices)
         state, record = run_block(program, key, state, np.int32(size), np.bool_(adapt))
         record = jax.tree.map(lambda x: np.asarray(x)[:size], record)  # noqa: B023 - used at once
         seconds_a_draw = (time.perf_counter() - began) / size

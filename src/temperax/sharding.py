@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pooch
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
 from temperax.errors import InputError, check_count
@@ -60,6 +60,17 @@ def default_batch_size() -> int:
     return 1 if jax.default_backend() == "cpu" else 0
 
 
+def everywhere[T](arrays: T, devices: int) -> T:
+    """A pytree of arrays with a copy on each of so many local devices."""
+    if devices == 1:
+        return arrays
+    return jax.device_put(arrays, NamedSharding(_mesh(devices), PartitionSpec()))
+
+
+def _mesh(devices: int) -> Mesh:
+    return Mesh(np.array(jax.local_devices()[:devices]), ("replica",))
+
+
 def map_batch(
     function: Callable, shared: PyTree[Array], batch: PyTree[Array], *, batch_size: int, devices: int
 ) -> PyTree[Array]:
@@ -91,8 +102,8 @@ def map_batch(
 
     if devices == 1:
         return local(shared, batch)
-    mesh = Mesh(np.array(jax.local_devices()[:devices]), ("replica",))
-    everywhere, split = PartitionSpec(), PartitionSpec("replica")
-    return jax.shard_map(local, mesh=mesh, in_specs=(everywhere, split), out_specs=split, check_vma=False)(
-        shared, batch
+    split = PartitionSpec("replica")
+    mapped = jax.shard_map(
+        local, mesh=_mesh(devices), in_specs=(PartitionSpec(), split), out_specs=split, check_vma=False
     )
+    return mapped(shared, batch)
