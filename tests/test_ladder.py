@@ -1,10 +1,10 @@
-"""Ladders and barriers as pure functions, and evidence estimates against closed forms."""
+"""Ladders and barriers as pure functions."""
 
 import numpy as np
 import pytest
 
 import temperax as tx
-from temperax import ladder, rounds, thermodynamics
+from temperax import ladder, rounds
 
 
 def exact_barrier(beta):
@@ -61,26 +61,3 @@ def test_tuning_is_interpolated_in_log_beta():
     old, new = jnp.array([0.0, 0.01, 0.1, 1.0]), jnp.array([0.0, 0.001, 0.0316228, 1.0])
     steps = jnp.array([jnp.inf, 1.0, 0.1, 0.01])  # the rung at β = 0 has no tuning worth reading
     np.testing.assert_allclose(rounds.interpolate(old, new, steps), [1.0, 1.0, 0.316228, 0.01], rtol=1e-4)
-
-
-def normal_energies(betas, draws, seed):
-    """V = 4.5|x|² under N(0, I/(1 + 9β)) in two dimensions, exactly."""
-    rng = np.random.default_rng(seed)
-    return 4.5 * (rng.normal(size=(4, draws, len(betas), 2)) ** 2).sum(-1) / (1 + 9 * betas)
-
-
-def test_stepping_stones_bracket_the_exact_log_z():
-    betas = ladder.linear(12)
-    found = [thermodynamics.stepping_stone(betas, normal_energies(betas, 500, seed)) for seed in range(40)]
-    exact = -np.log(10.0)
-    for side in ("forward", "backward"):
-        z = np.array([(getattr(f, side) - exact) / getattr(f, side + "_error") for f in found])
-        assert abs(z.mean()) < 5 / np.sqrt(40) and 0.6 < z.std() < 1.5, "errors are calibrated"
-    # A control: with the sign of V turned round the estimate is far off.
-    wrong = thermodynamics.stepping_stone(betas, -normal_energies(betas, 500, 0))
-    assert abs(wrong.forward - exact) > 10 * wrong.forward_error
-
-
-def test_stepping_stone_says_what_does_not_fit():
-    with pytest.raises((tx.InputError, TypeError), match="temperature"):
-        thermodynamics.stepping_stone(np.array([0.0, 1.0]), np.zeros((2, 10, 3)))

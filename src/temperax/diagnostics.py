@@ -180,7 +180,7 @@ def round_trips(tree: xr.DataTree) -> dict[str, float]:
     quarter = trips.shape[1] // 4
     scans = (trips.shape[1] - quarter) * int(json.loads(tree.attrs["arguments"])["thin"])
     observed = float((trips[:, -1] - trips[:, quarter - 1]).mean() / scans)
-    z = thermodynamics.log_evidence(tree)
+    z = thermodynamics.stepping_stone(tree)
     return {
         "barrier": barrier.total,
         "round_trips": float(trips[:, -1].sum()),

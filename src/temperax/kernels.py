@@ -84,7 +84,7 @@ class HMC:
     step_size: float | None = None
     trajectory_length: float | None = None
     target_acceptance: float = 0.8
-    max_steps: int = 512
+    max_steps: int = 2048
 
     def __post_init__(self) -> None:
         _check_kernel(self, ("step_size", "trajectory_length"), ("max_steps",))
