@@ -33,6 +33,7 @@ ROOMS = [
     "sampling",
     "rounds",
     "thermodynamics",
+    "transitions",
     "diagnostics",
     "plots",
     "cli",

@@ -5,7 +5,7 @@ likelihood path, U0 + E on the posterior path.  log Z is that of the hottest run
 on a path that begins at β = 0 with a normalised reference it is log Z itself, and at β = 1 the log evidence.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -101,7 +101,8 @@ class Ensemble:
         return self.energies.reshape(-1)
 
     def _chunks(self) -> list[slice]:
-        size = max(1, _CHUNK // len(self.betas))
+        """Parts of the samples that hold whole scans."""
+        size = max(1, _CHUNK // len(self.betas) ** 2) * len(self.betas)
         return [slice(i, i + size) for i in range(0, self._samples.size, size)]
 
     def _shares(self, free: np.ndarray, part: slice) -> Float[np.ndarray, "part temperature"]:
@@ -161,6 +162,12 @@ class Ensemble:
         _, curvature = self._solution
         return -np.diagonal(curvature, 1) / self.scans
 
+    def rhat(self) -> Float[np.ndarray, " temperature"]:
+        """R-hat of the energy over chains, per rung; NaN from a single short chain."""
+        if self.draws < 4:
+            return np.full(len(self.betas), np.nan)
+        return arviz_stats.base.array_stats.rhat(np.moveaxis(self.energies, -1, 0), chain_axis=1, draw_axis=2)
+
     def weights(self, beta: float) -> Float[np.ndarray, "chain draw temperature"]:
         """Weight of every draw of every rung in an average at ``beta``; they sum to 1.
 
@@ -180,6 +187,12 @@ class Ensemble:
         log_z = float(logsumexp(logs))
         return log_z, np.exp(logs - log_z)
 
+    def moments(self, beta: float) -> tuple[float, float, float]:
+        """Log Z, mean and variance of U at one β, without errors (which take most of the time)."""
+        log_z, weights = self._weigh(beta)
+        mean = float(weights @ self._samples)
+        return log_z, mean, float(weights @ (self._samples - mean) ** 2)
+
     def expectation(self, values: Any, beta: float) -> tuple[float, float]:
         """Average of any observable of the draws at any β of the ladder, and its standard error.
 
@@ -194,19 +207,22 @@ class Ensemble:
         if values.shape != self.energies.shape:
             raise InputError("values", values.shape, f"is not {self.energies.shape}", "give one value a draw and rung")
         _, weights = self._weigh(beta)
-        average, influence = self._average(weights, values.reshape(-1))
-        return average, self._error(influence)
+        average = float(weights @ values.reshape(-1))
+        terms = weights * (values.reshape(-1) - average)
+        return average, self._error(self._influence(lambda part: terms[None, part])[0])
 
-    def _average(self, weights: np.ndarray, values: np.ndarray) -> tuple[float, np.ndarray]:
-        """A weighted average, and how it changes with the weight of each scan."""
-        average = float(weights @ values)
-        return average, self._influence(weights * (values - average))
+    def _influence(self, terms: Callable[[slice], np.ndarray]) -> Float[np.ndarray, "quantity scan"]:
+        """Change of sums over all samples with the weight of each scan: directly, and through the rungs' f.
 
-    def _influence(self, terms: np.ndarray) -> Float[np.ndarray, " scan"]:
-        """Change of Σ terms with the weight of each scan: directly, and through the rungs' f."""
+        ``terms`` gives the summands (quantity, part) of a part of the samples.
+        """
         free, _ = self._solution
-        through = sum(terms[part] @ self._shares(free, part) for part in self._chunks())
-        return self.scans * (terms.reshape(self.scans, -1).sum(axis=1) - self._pull @ through)
+        direct, through = [], 0.0
+        for part in self._chunks():
+            summands = terms(part)
+            through = through + summands @ self._shares(free, part)
+            direct.append(summands.reshape(len(summands), -1, len(self.betas)).sum(axis=-1))
+        return self.scans * (np.concatenate(direct, axis=1) - through @ self._pull.T)
 
     def _error(self, influence: np.ndarray) -> float:
         series = influence.reshape(self.chains, self.draws)
@@ -216,11 +232,15 @@ class Ensemble:
 
     def at(self, beta: float) -> dict[str, float]:
         """Log Z, free energy, mean energy, heat capacity and entropy at one β, each with its ``_error``, in nats."""
-        log_z, weights = self._weigh(beta)
-        energies = self._samples
-        of_z = self._influence(weights) - 1.0
-        mean, of_mean = self._average(weights, energies)
-        variance, of_variance = self._average(weights, (energies - mean) ** 2)
+        log_z, mean, variance = self.moments(beta)
+
+        def terms(part: slice) -> np.ndarray:
+            energies = self._samples[part]
+            weights = np.exp(-beta * energies - self._log_total[part] - log_z)
+            return np.stack([weights, weights * (energies - mean), weights * ((energies - mean) ** 2 - variance)])
+
+        of_z, of_mean, of_variance = self._influence(terms)
+        of_z = of_z - 1.0
         infinite = beta == 0 and self.has_infinite
         found = {
             "log_z": (log_z, of_z),
@@ -234,8 +254,7 @@ class Ensemble:
             lost = infinite and name in ("mean_energy", "free_energy")
             out[name] = np.inf if lost else value
             out[f"{name}_error"] = np.nan if lost else self._error(influence)
-        # Kish's number of draws that the weights are worth, before autocorrelation.
-        return out | {"weighted_draws": float(1.0 / np.sum(weights**2))}
+        return out
 
 
 def ensemble(source: Source) -> Ensemble:
@@ -355,7 +374,7 @@ def doubts(source: Source) -> list[str]:
     apart, error = abs(z.integration - z.mbar), float(np.hypot(z.integration_error, z.mbar_error))
     if apart > max(4 * error, 1.0):
         said.append(f"thermodynamic integration is {apart:.1f} nats from MBAR (error {error:.1f}): more replicas")
-    rhat = _rhat(found)
+    rhat = found.rhat()
     if (rhat > 1.05).any():
         worst = int(np.nanargmax(rhat))
         said.append(
@@ -363,12 +382,6 @@ def doubts(source: Source) -> list[str]:
             "is not in equilibrium, and errors are too small"
         )
     return said
-
-
-def _rhat(found: Ensemble) -> Float[np.ndarray, " temperature"]:
-    if found.chains < 2 or found.draws < 4:
-        return np.full(len(found.betas), np.nan)
-    return arviz_stats.base.array_stats.rhat(np.moveaxis(found.energies, -1, 0), chain_axis=1, draw_axis=2)
 
 
 def summary(source: Source) -> pd.DataFrame:

@@ -1,0 +1,168 @@
+"""Phase transitions of a network: peaks of the heat capacity, and what kind of peak each is.
+
+At a *crossover* the energy changes fast but has one hump at every β.  At *coexistence* (a first-order transition, as
+far as a finite system has one) the energy has two humps at one β, two phases with a free-energy barrier between them
+(Lee & Kosterlitz 1990).  A run that has *not equilibrated* can look like either, so it is told apart first: its
+ladders disagree, or its energies drift.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from jaxtyping import Float
+from scipy.ndimage import gaussian_filter1d
+from scipy.signal import find_peaks
+
+from temperax import thermodynamics
+from temperax.errors import check_count
+from temperax.thermodynamics import Ensemble, Source
+
+#: Smoothing of energy histograms in standard deviations: wide enough for the discrete levels of small lattices.
+BANDWIDTH = 0.3
+#: A peak rises by at least this share of the highest heat capacity over its surroundings.
+PROMINENCE = 0.05
+
+
+class Humps(NamedTuple):
+    """A smoothed histogram of energies, and the barrier between its two highest humps in nats (0 for one hump)."""
+
+    energy: Float[np.ndarray, " bin"]
+    density: Float[np.ndarray, " bin"]
+    barrier: float
+
+
+def energy_histogram(source: Source, beta: float, bins: int = 200) -> xr.Dataset:
+    """Density of the path energy at any β of a ladder, from the draws of all rungs.
+
+    Parameters
+    ----------
+    source
+        As in `thermodynamics.curves`.
+    beta
+        Where.
+    bins
+        Points of the energy axis.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``density`` (energy), smoothed over 0.3 standard deviations, and the attribute ``barrier``: log of the lower
+        hump's height over the valley's, in nats; 0 where there is one hump.
+    """
+    check_count("bins", bins, 20)
+    found = _humps(thermodynamics.ensemble(source), beta, bins)
+    return xr.Dataset(
+        {"density": ("energy", found.density)},
+        coords={"energy": found.energy},
+        attrs={"beta": beta, "barrier": found.barrier},
+    )
+
+
+def peaks(source: Source, num_points: int = 200) -> pd.DataFrame:
+    """Peaks of the heat capacity along a ladder, and what kind of transition each is.
+
+    Locations and heights come with the spread over half-chains (divided by the root of their number).
+
+    Parameters
+    ----------
+    source
+        As in `thermodynamics.curves`.
+    num_points
+        Points of the grid in log β on which the heat capacity is looked at.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a peak, highest first: ``beta`` and ``temperature`` with ``beta_error``, ``heat_capacity`` with
+        ``heat_capacity_error``, ``barrier`` between two humps of the energy (nats, the largest within the peak) with
+        ``barrier_error``, and ``kind``: ``crossover``, ``coexistence`` or ``not equilibrated``.
+    """
+    check_count("num_points", num_points, 20)
+    whole = thermodynamics.ensemble(source)
+    grid = np.geomspace(whole.betas[whole.betas > 0][0], whole.betas[-1], num_points)
+    capacity = _capacity(whole, grid)
+    found, _ = find_peaks(capacity, prominence=PROMINENCE * capacity.max())
+    parts = _halves(whole)
+    curves = [_capacity(part, grid) for part in parts]
+    lowest = [0, *(a + int(capacity[a:b].argmin()) for a, b in zip(found, found[1:], strict=False)), num_points - 1]
+    rows = []
+    for n in range(len(found)):
+        window = slice(lowest[n], lowest[n + 1] + 1)
+        summits = np.array([_summit(grid[window], curve[window]) for curve in curves])
+        error = summits.std(axis=0, ddof=1) / np.sqrt(len(parts))
+        beta, height = _summit(grid[window], capacity[window])
+        near = grid[window][capacity[window] > (height + capacity[window].min()) / 2]
+        near = near[:: max(1, len(near) // 8)]
+        barriers = [_humps(whole, float(b)).barrier for b in near]
+        place = float(near[int(np.argmax(barriers))])
+        spread = np.std([_humps(part, place).barrier for part in parts], ddof=1) / np.sqrt(len(parts))
+        rows.append(
+            {
+                "beta": beta,
+                "beta_error": error[0],
+                "temperature": 1.0 / beta,
+                "heat_capacity": height,
+                "heat_capacity_error": error[1],
+                "barrier": max(barriers),
+                "barrier_error": spread,
+                "kind": _kind(whole, near, max(barriers), spread),
+            }
+        )
+    columns = ["beta", "beta_error", "temperature", "heat_capacity", "heat_capacity_error"]
+    table = pd.DataFrame(rows, columns=[*columns, "barrier", "barrier_error", "kind"])
+    return table.sort_values("heat_capacity", ascending=False, ignore_index=True)
+
+
+def _kind(whole: Ensemble, near: np.ndarray, barrier: float, spread: float) -> str:
+    """What a peak is, from the rungs within it and the barrier between the humps."""
+    inside = np.flatnonzero((whole.betas >= near[0]) & (whole.betas <= near[-1]))
+    rungs = inside if len(inside) else np.array([np.abs(whole.betas - near.mean()).argmin()])
+    if (whole.rhat()[rungs] > 1.05).any():
+        return "not equilibrated"
+    return "coexistence" if barrier > max(0.2, 2 * spread) else "crossover"
+
+
+def _capacity(found: Ensemble, grid: np.ndarray) -> Float[np.ndarray, " point"]:
+    return np.array([beta**2 * found.moments(float(beta))[2] for beta in grid])
+
+
+def _summit(grid: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """Place and height of the largest value, by a parabola in log β through it and its neighbours."""
+    at = int(np.clip(values.argmax(), 1, len(values) - 2))
+    x, y = np.log(grid[at - 1 : at + 2]), values[at - 1 : at + 2]
+    a, b, c = np.polyfit(x - x[1], y, 2)
+    move = float(np.clip(-b / (2 * a), x[0] - x[1], x[2] - x[1])) if a < 0 else 0.0
+    return float(np.exp(x[1] + move)), float(a * move**2 + b * move + c)
+
+
+def _halves(whole: Ensemble) -> list[Ensemble]:
+    """Each chain's first and second half as ensembles of their own."""
+    half = whole.draws // 2
+    return [
+        Ensemble(whole.betas, whole.energies[c : c + 1, part])
+        for c in range(whole.chains)
+        for part in (slice(0, half), slice(half, 2 * half))
+    ]
+
+
+def _humps(found: Ensemble, beta: float, bins: int = 200) -> Humps:
+    """The smoothed histogram at β."""
+    _, mean, variance = found.moments(beta)
+    deviation = np.sqrt(variance)
+    weights = found.weights(beta).reshape(-1)
+    edges = np.linspace(mean - 6 * deviation, mean + 6 * deviation, bins + 1)
+    density, _ = np.histogram(found.energies.reshape(-1), edges, weights=weights)
+    width = edges[1] - edges[0]
+    density = gaussian_filter1d(density / width, BANDWIDTH * deviation / width, mode="constant")
+    tops, _ = find_peaks(density)
+    barrier = 0.0
+    if len(tops) >= 2:
+        first, second = np.sort(tops[np.argsort(density[tops])[-2:]])
+        valley = density[first : second + 1].min()
+        barrier = float(np.log(min(density[first], density[second]) / valley))
+        # A hump of a handful of draws is noise.
+        mass = min(density[: first + (second - first) // 2].sum(), density[first + (second - first) // 2 :].sum())
+        barrier = barrier if mass * width > 0.02 else 0.0
+    return Humps((edges[1:] + edges[:-1]) / 2, density, barrier)

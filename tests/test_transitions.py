@@ -1,0 +1,67 @@
+"""Peaks of the heat capacity: systems whose density of states is known, with one hump and with two."""
+
+import numpy as np
+import pytest
+
+from temperax import thermodynamics, transitions
+
+BETAS = np.linspace(0.0, 2.0, 25)
+
+
+def two_phases(distance, draws=500, seed=0):
+    """Canonical draws of a system whose density of states is a sum of two Gaussians, as many in each phase at β = 1."""
+    rng = np.random.default_rng(seed)
+    out = np.empty((4, draws, len(BETAS)))
+    for n, beta in enumerate(BETAS):
+        ordered = rng.random((4, draws)) < 1 / (1 + np.exp(-distance * (beta - 1)))
+        centre = np.where(ordered, -distance, 0.0) - beta
+        out[..., n] = centre + rng.normal(size=(4, draws))
+    return out
+
+
+def exact_capacity(distance, beta):
+    p = 1 / (1 + np.exp(-distance * (beta - 1)))
+    return beta**2 * (1 + distance**2 * p * (1 - p))
+
+
+def test_two_humps_are_a_coexistence():
+    energies = two_phases(8.0)
+    (peak,) = transitions.peaks((BETAS, energies)).itertuples()
+    grid = np.linspace(0.5, 1.5, 2001)
+    assert abs(peak.beta - grid[exact_capacity(8.0, grid).argmax()]) < 4 * peak.beta_error
+    assert abs(peak.heat_capacity - exact_capacity(8.0, grid).max()) < 4 * peak.heat_capacity_error
+    assert peak.kind == "coexistence" and peak.barrier > 2
+    histogram = transitions.energy_histogram((BETAS, energies), 1.0)
+    assert histogram.attrs["barrier"] > 2
+    assert float(histogram["density"].integrate("energy")) == pytest.approx(1.0, abs=0.02)
+
+
+def test_one_wide_hump_is_a_crossover():
+    """Nine phases in a row, all as likely at β = 1: the energy changes as far, through every value between."""
+    rng = np.random.default_rng(2)
+    centres = -np.arange(9.0)
+    energies = np.empty((4, 500, len(BETAS)))
+    for n, beta in enumerate(BETAS):
+        weights = np.exp(-(beta - 1) * centres)
+        phase = rng.choice(9, size=(4, 500), p=weights / weights.sum())
+        energies[..., n] = centres[phase] - beta + rng.normal(size=(4, 500))
+    (peak,) = transitions.peaks((BETAS, energies)).itertuples()
+    assert peak.kind == "crossover" and peak.barrier < 0.2 and 0.8 < peak.beta < 1.4
+
+
+def test_ladders_that_disagree_have_not_equilibrated():
+    energies = two_phases(8.0)
+    stuck = two_phases(0.0, seed=1)
+    energies[0, :, 10:15] = stuck[0, :, 10:15]  # one ladder never found the other phase
+    assert "not equilibrated" in set(transitions.peaks((BETAS, energies))["kind"])
+
+
+def test_a_heat_capacity_without_a_peak_has_none():
+    assert transitions.peaks((BETAS, two_phases(0.0))).empty
+
+
+def test_errors_of_the_location_are_those_of_repeated_runs():
+    found = [transitions.peaks((BETAS, two_phases(8.0, 100, seed)), num_points=60).iloc[0] for seed in range(10)]
+    spread = np.std([peak["beta"] for peak in found], ddof=1)
+    assert 0.5 < np.mean([peak["beta_error"] for peak in found]) / spread < 2
+    assert thermodynamics.doubts((BETAS, two_phases(8.0))) == []
