@@ -42,6 +42,9 @@ def test_a_ladder_from_table_to_pictures(tmp_path):
     for words in ("round trips", "log Z from", "T = inf", "T = 1", "5 replicas were given"):
         assert words in done.stdout
     assert {"result.nc", "ladder.png", "summary.png", "scores.csv"} <= {p.name for p in (tmp_path / "out").iterdir()}
+    done = temperax("thermodynamics", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "log Z between the ends" in done.stdout and (tmp_path / "out" / "thermodynamics.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -57,6 +60,7 @@ def test_a_ladder_from_table_to_pictures(tmp_path):
         (("temper", "diabetes", "--replicas", "many"), "num_replicas"),
         (("sample", "diabetes", "--out", "/proc/nowhere"), "cannot be written"),
         (("sample", "diabetes", "--chains", "two"), "--chains"),
+        (("thermodynamics", "nowhere"), "no result.nc"),
     ],
 )
 def test_mistakes_are_one_sentence_and_status_2(tmp_path, arguments, words):

@@ -11,6 +11,7 @@ from temperax import (
     priors,
     tempering,
     thermodynamics,
+    transitions,
 )
 from temperax.datasets import Dataset
 from temperax.energy import Energy
@@ -46,6 +47,7 @@ __all__ = [
     "sample",
     "tempering",
     "thermodynamics",
+    "transitions",
     "use_compilation_cache",
     "use_cpu_devices",
 ]

@@ -160,6 +160,37 @@ def temper(
         _save_picture(tx.plots.summary(tree, baselines), folder / "summary.png")
 
 
+@app.command()
+def thermodynamics(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run of sample or temper.")],
+) -> None:
+    """Print energy, entropy, heat capacity and log Z of a finished run at every temperature, and draw them.
+
+    Example: temperax thermodynamics run
+    """
+    import xarray as xr
+
+    import temperax as tx
+
+    with _errors_in_one_sentence(tx.InputError):
+        result = run / "result.nc"
+        if not result.exists():
+            raise tx.InputError("RUN", str(run), "has no result.nc", "name the folder of a finished run")
+        try:
+            tree = xr.open_datatree(result).load()
+        except (OSError, ValueError) as error:
+            raise tx.InputError(
+                "RUN", str(run), f"has a result.nc that cannot be read ({error})", "run it again"
+            ) from error
+        found = tx.thermodynamics.ensemble(tree)
+        tx.thermodynamics.report(found)
+        peaks = tx.transitions.peaks(found)
+        if len(peaks):
+            print("\npeaks of the heat capacity:\n" + peaks.to_string(index=False, float_format="{:.3g}".format))
+        _save_picture(tx.plots.thermodynamic_curves(found), run / "thermodynamics.png")
+        print(f"\nthe picture is {run / 'thermodynamics.png'}")
+
+
 def _prepare(out: Path, overwrite: bool, devices: int | None) -> Path:
     """The folder of the results and the devices, before any work is done."""
     import temperax as tx

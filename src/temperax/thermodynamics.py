@@ -19,8 +19,8 @@ from scipy.special import logsumexp, softmax
 from temperax import ladder
 from temperax.errors import InputError
 
-#: Samples × rungs whose weights are held at once.
-_CHUNK = 2_000_000
+#: Samples × rungs whose shares are computed at once, and at most kept.
+_CHUNK, _KEPT = 2_000_000, 40_000_000
 #: Infinite energies of the hottest rung, as a number whose square is finite.
 _HUGE = 1e100
 #: Neighbours that overlap less than this are too far apart to be believed.
@@ -102,12 +102,19 @@ class Ensemble:
 
     def _chunks(self) -> list[slice]:
         """Parts of the samples that hold whole scans."""
-        size = max(1, _CHUNK // len(self.betas) ** 2) * len(self.betas)
+        size = max(1, _CHUNK // len(self.betas) ** 2) * len(self.betas)  # a scan has a sample a rung
         return [slice(i, i + size) for i in range(0, self._samples.size, size)]
 
     def _shares(self, free: np.ndarray, part: slice) -> Float[np.ndarray, "part temperature"]:
         """How much of each sample every rung owns: exp(f_i - β_i U), normalised over the rungs."""
         return softmax(free - self.betas * self._samples[part, None], axis=1)
+
+    @cached_property
+    def _solved_shares(self) -> list[np.ndarray] | None:
+        """`_shares` of every part at the solution, if they fit."""
+        if self._samples.size * len(self.betas) > _KEPT:
+            return None
+        return [self._shares(self._solution[0], part) for part in self._chunks()]
 
     @cached_property
     def _solution(self) -> tuple[np.ndarray, np.ndarray]:
@@ -217,10 +224,11 @@ class Ensemble:
         ``terms`` gives the summands (quantity, part) of a part of the samples.
         """
         free, _ = self._solution
+        kept = self._solved_shares
         direct, through = [], 0.0
-        for part in self._chunks():
+        for n, part in enumerate(self._chunks()):
             summands = terms(part)
-            through = through + summands @ self._shares(free, part)
+            through = through + summands @ (self._shares(free, part) if kept is None else kept[n])
             direct.append(summands.reshape(len(summands), -1, len(self.betas)).sum(axis=-1))
         return self.scans * (np.concatenate(direct, axis=1) - through @ self._pull.T)
 
