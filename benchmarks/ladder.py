@@ -24,25 +24,18 @@ from jax.tree_util import register_dataclass
 import temperax as tx
 from benchmarks import harness
 from temperax import engine, sampling, tempering
-from temperax.kernels import Info
 
 CASES = json.loads((Path(__file__).parents[1] / "tests" / "reference" / "exact_cases.json").read_text())
 
 
 @register_dataclass
 @dataclass(frozen=True)
-class ExactDraws:
+class ExactDraws(tx.Explorer):
     """Independent draws of N(0, I/(1 + 9β)): exploration is perfect, and only the exchange is measured."""
 
-    step_size: float = 1.0
-    trajectory_length: float = 1.0
-    target_acceptance: float = 0.8
-
-    def step(self, key, potential_at, beta, start, tuning, jitter):
+    def move(self, key, position, beta, potential):
         """A fresh draw."""
-        z = jax.random.normal(key, start.z.shape) / jnp.sqrt(1 + 9 * beta)
-        zero = jnp.zeros(())
-        return start._replace(z=z), Info(zero + 1, jnp.int32(1), jnp.bool_(False), zero, z, zero)
+        return jax.random.normal(key, position.shape) / jnp.sqrt(1 + 9 * beta)
 
 
 def scaled_precision_energy(x):

@@ -107,6 +107,7 @@ BAD = {
     # the run
     "kernel": (lambda: run(kernel="gibbs"), "kernel"),
     "kernel object": (lambda: run(kernel=3), "kernel"),
+    "kernel that is no pytree": (lambda: run(kernel=tx.Explorer()), "kernel"),
     "step size": (lambda: tx.HMC(step_size=0.0), "step_size"),
     "acceptance 1": (lambda: tx.NUTS(target_acceptance=1.0), "target_acceptance"),
     "tree depth": (lambda: tx.NUTS(max_tree_depth=0), "max_tree_depth"),

@@ -17,7 +17,6 @@ from test_invariance import UntemperedGradient
 
 import temperax as tx
 from temperax import engine, exchange, kernels, rounds
-from temperax.kernels import Info
 
 QUICK = {"num_chains": 4, "progress": False, "start": "prior"}
 
@@ -33,17 +32,11 @@ def scaled_energy(x):
 
 @register_dataclass
 @dataclass(frozen=True)
-class Exact:
+class Exact(tx.Explorer):
     """A user's own kernel: independent draws of N(0, I/(1 + 9β))."""
 
-    step_size: float = 1.0
-    trajectory_length: float = 1.0
-    target_acceptance: float = 0.8
-
-    def step(self, key, potential_at, beta, start, tuning, jitter):
-        z = jax.random.normal(key, start.z.shape) / jnp.sqrt(1 + 9 * beta)
-        zero = jnp.zeros(())
-        return start._replace(z=z), Info(zero + 1, jnp.int32(1), jnp.bool_(False), zero, z, zero)
+    def move(self, key, position, beta, potential):
+        return jax.random.normal(key, position.shape) / jnp.sqrt(1 + 9 * beta)
 
 
 def mean_and_error(values):

@@ -16,7 +16,7 @@ from temperax import (
 from temperax.datasets import Dataset
 from temperax.energy import Energy
 from temperax.errors import InputError
-from temperax.kernels import HMC, NUTS
+from temperax.kernels import HMC, NUTS, Explorer
 from temperax.optimise import deep_ensemble, map_estimate
 from temperax.results import add_log_likelihood
 from temperax.rounds import parallel_tempering
@@ -30,6 +30,7 @@ __all__ = [
     "NUTS",
     "Dataset",
     "Energy",
+    "Explorer",
     "InputError",
     "add_log_likelihood",
     "datasets",

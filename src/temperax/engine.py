@@ -264,10 +264,12 @@ def _draw(program: Program, key: Array, adapt: Array, state: State) -> tuple[Sta
 
 @jax.jit
 def start_state(program: Program, key: Array, positions: Float[Array, "chain temperature parameter"]) -> State:
-    """The state before the first scan, with step sizes that a single leapfrog step suggests."""
+    """The state before the first scan, with the kernel's step size or what a single leapfrog step suggests."""
 
     def begin(program: Program, key: Array, position: Array, beta: Array) -> tuple[Point, Array]:
         point = evaluate(program.path, program.energy, position)
+        if program.kernel.step_size is not None:  # nothing to look for, nor a gradient that need make sense
+            return point, jnp.asarray(program.kernel.step_size, position.dtype)
 
         def potential(beta: Array) -> Callable:
             return partial(potential_at, program.path, program.energy, beta)

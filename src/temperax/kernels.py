@@ -2,7 +2,7 @@
 
 A kernel is a pytree of its numbers (so that changing one compiles nothing) with a ``step``.  What adapts lives in
 `Tuning`, not in the kernel; what a step reports lives in `Info`.  This is the one room that imports NumPyro's
-transitions.
+transitions.  `Explorer` is the base of kernels that move by rules of their own.
 """
 
 from collections.abc import Callable
@@ -169,6 +169,69 @@ class NUTS:
         return _end(state), _info(state, jnp.zeros_like(state.z), state.num_steps * tuning.step_size)
 
 
+class Explorer:
+    """A kernel of the user's own: subclasses define `move`, a map (position, β) → position.
+
+    Nothing adapts and no gradient is asked for.  A subclass is a frozen dataclass registered as a pytree; its numbers
+    and arrays are values that may change without compiling.
+
+    Examples
+    --------
+    Metropolis moves by a fixed width, on any energy:
+
+    >>> import dataclasses, jax, temperax as tx
+    >>> @jax.tree_util.register_dataclass
+    ... @dataclasses.dataclass(frozen=True)
+    ... class Metropolis(tx.Explorer):
+    ...     width: float = 0.5
+    ...
+    ...     def move(self, key, position, beta, potential):
+    ...         there, accept = jax.random.split(key)
+    ...         proposed = position + self.width * jax.random.normal(there, position.shape)
+    ...         uphill = potential(proposed) - potential(position)
+    ...         return jax.numpy.where(jax.random.exponential(accept) > uphill, proposed, position)
+    """
+
+    step_size: ClassVar[float] = 1.0
+    trajectory_length: ClassVar[float] = 1.0
+    target_acceptance: ClassVar[float] = 0.8
+
+    def move(
+        self, key: Array, position: Array, beta: Array, potential: Callable[[Array], Array]
+    ) -> Float[Array, " parameter"]:
+        """Where the position goes: any map that leaves the distribution at β invariant.
+
+        Parameters
+        ----------
+        key
+            Randomness of this move.
+        position
+            Unconstrained, flat, of length P.
+        beta
+            Inverse temperature of the replica, never 0 where the path ends in exact draws.
+        potential
+            -log π_β of a position up to a constant, in nats, on whatever path is run: exp(-potential) is what must
+            stay invariant.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no move")
+
+    def step(
+        self,
+        key: Array,
+        potential_at: PotentialAt,
+        beta: Array,
+        start: ParamInfo,
+        tuning: Tuning,
+        jitter: Array,
+    ) -> tuple[ParamInfo, Info]:
+        """One move, as the engine asks for it: it counts as one step that was accepted."""
+        position = self.move(key, start.z, beta, potential_at(beta))
+        zero = jnp.zeros((), position.dtype)
+        info = Info(zero + 1, jnp.int32(1), jnp.bool_(False), zero, jnp.zeros_like(position), zero)
+        # The next move asks for the position alone, and the engine evaluates energies where the last one ends.
+        return start._replace(z=position), info
+
+
 KERNELS = {"hmc": HMC, "nuts": NUTS}
 
 
@@ -177,7 +240,9 @@ def as_kernel(kernel: object) -> Kernel:
     if isinstance(kernel, str):
         return check_choice("kernel", kernel, KERNELS)()
     if not isinstance(kernel, Kernel):
-        raise InputError("kernel", kernel, "is not a kernel", "give 'hmc', 'nuts', HMC(...) or NUTS(...)")
+        raise InputError("kernel", kernel, "is not a kernel", "give 'hmc', 'nuts', HMC(...), NUTS(...) or an Explorer")
+    if jax.tree_util.all_leaves([kernel]):
+        raise InputError("kernel", kernel, "is no pytree", "decorate its class with jax.tree_util.register_dataclass")
     return kernel
 
 

@@ -229,7 +229,7 @@ def make_program(
     batch_size = sharding.default_batch_size() if batch_size is None else check_count("batch_size", batch_size, 0)
     return Program(
         energy=energy,
-        kernel=jax.tree.map(jnp.float32, kernel),
+        kernel=jax.tree.map(_as_value, kernel),
         betas=jnp.asarray(betas, jnp.result_type(float)),
         keep=jnp.asarray(kept),
         thin=jnp.int32(thin),
@@ -239,6 +239,11 @@ def make_program(
         batch_size=batch_size,
         devices=sharding.num_devices(num_chains * len(betas)),
     )
+
+
+def _as_value(leaf: Any) -> Array:
+    """A kernel's number as an array, so that another number is the same program; integers stay what they are."""
+    return jnp.float32(leaf) if isinstance(leaf, float) else jnp.asarray(leaf)
 
 
 def _kept_slots(keep: object, betas: np.ndarray, target: int) -> np.ndarray:
