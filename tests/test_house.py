@@ -21,6 +21,7 @@ ROOMS = [
     "energy",
     "tempering",
     "kernels",
+    "systems",
     "adaptation",
     "ladder",
     "exchange",

@@ -312,7 +312,7 @@ def verdicts(tree: xr.DataTree) -> pd.DataFrame:
         Columns ``check``, ``value``, ``temperature``, ``verdict`` (good, fair, bad or unknown) and ``advice`` (empty
         where the verdict is good).
     """
-    table = summary(tree)
+    table = summary(tree).drop(columns=_undefined(_stats(tree)))
     found = []
     for column, check in CHECKS.items():
         if column in table:
@@ -329,6 +329,13 @@ def verdicts(tree: xr.DataTree) -> pd.DataFrame:
         )
         lines.append((check.title, value, temperature, verdict, advice))
     return pd.DataFrame(lines, columns=["check", "value", "temperature", "verdict", "advice"])
+
+
+def _undefined(stats: xr.Dataset) -> list[str]:
+    """Columns of `summary` that no number of draws would fill: spins feel no force, and only momenta make a BFMI."""
+    spins = bool(stats["virial"].isnull().all())
+    still = bool((stats["energy"].max(("chain", "draw")) == stats["energy"].min(("chain", "draw"))).all())
+    return ["z"] * spins + ["bfmi"] * still
 
 
 def _ladder_values(tree: xr.DataTree) -> dict[str, tuple[float, float]]:

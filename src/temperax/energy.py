@@ -93,8 +93,8 @@ class Energy:
     Raises
     ------
     InputError
-        If the prior has leaves that are no continuous distributions, the data are not finite, or ``data_energy``
-        does not return real numbers.
+        If the prior has leaves that are no continuous distributions (nor spins, see `temperax.systems`), the data are
+        not finite, or ``data_energy`` does not return real numbers.
 
     Examples
     --------
@@ -125,7 +125,7 @@ class Energy:
         if not leaves:
             raise InputError("prior", prior, "has no parameters", "give a pytree of NumPyro distributions")
         for leaf in leaves:
-            if not _is_distribution(leaf) or leaf.is_discrete:
+            if not _is_distribution(leaf) or (leaf.is_discrete and not _has_floats(leaf)):
                 raise InputError("prior", leaf, "is not a continuous NumPyro distribution", "give one such as Normal()")
         for leaf in jax.tree.leaves(data):
             if jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.inexact) and not np.isfinite(leaf).all():
@@ -242,6 +242,11 @@ class Energy:
     def size(self) -> int:
         """P: how many unconstrained parameters a position has."""
         return sum(int(np.prod(shape)) for shape in jax.tree.leaves(self._shapes(), is_leaf=_is_shape))
+
+    @property
+    def discrete(self) -> bool:
+        """Whether some parameters jump (spins), so that only kernels that follow no gradient may move them."""
+        return any(prior.is_discrete for prior in jax.tree.leaves(self.prior, is_leaf=_is_distribution))
 
     def prior_energy(self, position: Position) -> Float[Array, ""]:
         """U0 = -log p(θ) of the unconstrained position (log-Jacobian included), in nats."""
@@ -435,6 +440,15 @@ def _as_float(leaf: Any) -> Array:
 
 def _is_distribution(leaf: object) -> bool:
     return isinstance(leaf, Distribution)
+
+
+def _has_floats(prior: Distribution) -> bool:
+    """Whether the values of a distribution can be written as unconstrained floats."""
+    try:
+        biject_to(prior.support)
+    except NotImplementedError:
+        return False
+    return True
 
 
 def _is_shape(leaf: object) -> bool:

@@ -203,6 +203,8 @@ def scan_once(program: Program, key: Array, state: State, adapt: Array) -> tuple
     # Any fixed centre serves; the last warm-up window's mean makes the estimate precise.
     centre = jnp.swapaxes(adaptation.mean_position(state.adaptation), 0, 1)
     virial = jnp.mean((points.position - centre) * gradient, axis=-1)
+    if program.energy.discrete:  # integration by parts, which makes its mean 1, is for positions that do not jump
+        virial = jnp.full_like(virial, jnp.nan)
     swap_acceptance = jnp.zeros((program.num_chains, len(program.betas) - 1), points.position.dtype)
     journeys = state.journeys
     if program.scheme is not None:

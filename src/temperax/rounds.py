@@ -145,6 +145,8 @@ def parallel_tempering(
         batch_size=batch_size,
     )
     sampling.check_start(start, energy, num_chains)
+    if path == "reference" and energy.discrete:
+        raise InputError("path", path, "fits a Gaussian, which spins are not", "use path='likelihood'")
 
     clock = sampling.Clock()
     program, positions, started = sampling.make_starts(

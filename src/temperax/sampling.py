@@ -18,7 +18,7 @@ from temperax.datasets import Dataset
 from temperax.energy import Energy
 from temperax.engine import Program, Record, State
 from temperax.errors import InputError, check_choice, check_count
-from temperax.kernels import Kernel, as_kernel, most_steps
+from temperax.kernels import HMC, NUTS, Kernel, as_kernel, most_steps
 from temperax.progress import tqdm
 
 # Purposes of the keys that are split off a run's key.
@@ -224,6 +224,8 @@ def make_program(
     """Check the arguments that shape a program, and make it."""
     if not isinstance(energy, Energy):
         raise InputError("energy", energy, "is not an Energy", "give one such as Energy.mlp(data)")
+    if energy.discrete and isinstance(kernel, (HMC, NUTS)):
+        raise InputError("kernel", kernel, "cannot move spins, which jump", "give systems.heat_bath(energy)")
     check_count("num_chains", num_chains)
     check_count("thin", thin)
     batch_size = sharding.default_batch_size() if batch_size is None else check_count("batch_size", batch_size, 0)
@@ -265,6 +267,8 @@ def check_start(start: object, energy: Energy, num_chains: int) -> None:
     """Say what is wrong with a start, before work is done."""
     if isinstance(start, str):
         check_choice("start", start, {"optimum": 0, "prior": 0})
+        if start == "optimum" and energy.discrete:
+            raise InputError("start", start, "asks for gradients, which spins lack", "give 'prior' or one row a chain")
         return
     shape = np.shape(np.asarray(start))
     if shape != (num_chains, energy.size):
