@@ -68,7 +68,7 @@ def exact_case(name, energy, ladder, log_z, rate, kernel, draws, **options) -> d
         "log_z_forward_z": (trips["log_z_forward"] - log_z) / trips["log_z_forward_error"],
         "log_z_backward_z": (trips["log_z_backward"] - log_z) / trips["log_z_backward_error"],
         "ms_per_scan": 1e3 * seconds / draws,
-        "share": share_of_exchange(make_program(energy, ladder, kernel, num_chains=4, batch_size=0), "prior", 3),
+        "share": share_of_exchange(ladder_program(energy, ladder, kernel, num_chains=4, batch_size=0), "prior", 3),
     }
 
 
@@ -157,17 +157,17 @@ def explore_only(program, key, state, scans):
         return engine.move_replica(*replica)[0]
 
     def scan(points, i):
-        keys = engine._keys(program, key, i, engine.EXPLORE)
+        replica_keys = keys(program, key, i, EXPLORE)
         jitter = jnp.full_like(betas, engine.jitter_of(i))
-        position = program.over_replicas(move, keys, points, betas, tuning, jitter, transitions)
+        position = program.over_replicas(move, replica_keys, points, betas, tuning, jitter, transitions)
         return points._replace(position=position), None
 
     return jax.lax.scan(scan, state.points, state.scan + jnp.arange(scans))[0]
 
 
-def make_program(energy, ladder, kernel, *, num_chains: int, batch_size: int | None) -> engine.Program:
+def ladder_program(energy, ladder, kernel, *, num_chains: int, batch_size: int | None) -> Program:
     """The program of a ladder on the likelihood path that keeps its coldest rung."""
-    return sampling.make_program(
+    return make_program(
         energy,
         np.asarray(ladder),
         path=tempering.PATHS["likelihood"],
@@ -180,7 +180,7 @@ def make_program(energy, ladder, kernel, *, num_chains: int, batch_size: int | N
     )
 
 
-def share_of_exchange(program: engine.Program, start: str, repeats: int) -> float:
+def share_of_exchange(program: Program, start: str, repeats: int) -> float:
     """Share of a scan that is not the kernel's transitions: the median over runs of both taken in turn."""
     key, scans = jax.random.key(0), program.block_draws
     program, positions, _ = sampling.make_starts(key, program.energy, program, start, progress=False)
@@ -203,7 +203,7 @@ def network_share(name: str, leapfrogs: int, repeats: int) -> dict:
     """Share of exchange in a scan of trajectories that all have so many steps."""
     energy, step = tx.Energy.mlp(tx.datasets.load(name, split=0), (50,)), 2e-4
     kernel = _NoJitter(step_size=step, trajectory_length=step * leapfrogs, max_steps=leapfrogs)
-    program = make_program(energy, tx.ladder.geometric(16), kernel, num_chains=2, batch_size=None)
+    program = ladder_program(energy, tx.ladder.geometric(16), kernel, num_chains=2, batch_size=None)
     share = share_of_exchange(program, "optimum", repeats)
     return {"case": f"{name}: share of exchange, {leapfrogs} leapfrogs", "share": share}
 

@@ -15,7 +15,7 @@ import temperax as tx
 from temperax import kernels, tempering
 from temperax.engine import explore_replica
 from temperax.kernels import Info, Tuning
-from temperax.sampling import make_program
+from temperax.program import make_program
 
 NOISE = dist.LogNormal(-0.5, 0.1)  # no mass near 0, so that the joint law is proper at β = 3
 LIKELIHOODS = {

@@ -14,7 +14,8 @@ from scipy.special import ive, logsumexp
 from test_sampling import Compilations
 
 import temperax as tx
-from temperax import engine, sampling, systems, tempering, thermodynamics
+from temperax import engine, systems, tempering, thermodynamics
+from temperax.program import make_program
 
 QUICK = {"num_chains": 4, "num_draws": 2000, "keep": "all", "start": "prior", "batch_size": 0, "progress": False}
 BY_HMC = QUICK | {"num_draws": 1000, "batch_size": None}
@@ -47,7 +48,7 @@ def log_z_scores(betas, path_energy, expected):
     """Deviations of both stepping stones at every rung but the first, in standard errors."""
     worst = []
     for i in range(2, len(betas) + 1):
-        found = thermodynamics.stepping_stone(betas[:i], path_energy[..., :i])
+        found = thermodynamics.stepping_stone((betas[:i], path_energy[..., :i]))
         worst.append((found.forward - expected[i - 1]) / found.forward_error)
         worst.append((found.backward - expected[i - 1]) / found.backward_error)
     return np.abs(worst)
@@ -302,7 +303,7 @@ def test_explorers_without_a_rule_say_so(key):
 
 def test_integers_of_a_kernel_stay_integers():
     energy = systems.ising((2, 2))
-    program = sampling.make_program(
+    program = make_program(
         energy,
         np.array([1.0]),
         path=tempering.PATHS["likelihood"],

@@ -7,114 +7,27 @@ that results do not depend on the length of the blocks.
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float, Int
 from numpyro.infer.util import ParamInfo
 
 from temperax import adaptation, exchange, sharding
-from temperax.adaptation import Adaptation
-from temperax.energy import Energy
 from temperax.errors import InputError
-from temperax.exchange import Journeys
-from temperax.kernels import Info, Kernel, Tuning, reasonable_step_size
+from temperax.kernels import Info, Tuning, reasonable_step_size
+from temperax.program import EXCHANGE, EXPLORE, START, Program, Record, State, keys
 from temperax.progress import tqdm
-from temperax.tempering import Path, Point, evaluate, potential_at, temper
+from temperax.tempering import Point, evaluate, potential_at, temper
 
-#: A block's draws take at most this much device memory.
-BLOCK_BYTES = 64e6
-#: Draws of a block at most; and about how many seconds a block should last, so that progress is seen.
-BLOCK_DRAWS, BLOCK_SECONDS = 100, 0.5
+#: About how many seconds a block should last, so that progress is seen.
+BLOCK_SECONDS = 0.5
 #: Odd integer nearest to 2^32 / golden ratio: its multiples modulo 2^32 fill the circle evenly.
 GOLDEN = np.uint32(2654435769)
 GOLDEN_FRACTION = np.float32(0.6180339887498949)
-
-
-class State(NamedTuple):
-    """All that a scan hands to the next one."""
-
-    scan: Int[Array, ""]
-    points: Point  # leading axes (chain, temperature)
-    tuning: Tuning
-    adaptation: Adaptation
-    transitions: Int[Array, " temperature"]  # of the kernel in a scan
-    journeys: Journeys  # leading axis chain
-
-
-class Record(NamedTuple):
-    """What is kept of a draw; leading axes (draw, chain, temperature) unless said otherwise."""
-
-    position: Float[Array, "draw chain kept parameter"]
-    prior_energy: Float[Array, "draw chain temperature"]
-    data_energy: Float[Array, "draw chain temperature"]
-    path_energy: Float[Array, "draw chain temperature"]
-    base_energy: Float[Array, "draw chain temperature"]
-    virial: Float[Array, "draw chain temperature"]  # (θ - c)·∇(A + βV) / P, whose mean is 1
-    energy: Float[Array, "draw chain temperature"]  # Hamiltonian before the exchange
-    acceptance_rate: Float[Array, "draw chain temperature"]
-    n_steps: Int[Array, "draw chain temperature"]
-    diverging: Array
-    swap_acceptance: Float[Array, "draw chain pair"]
-    replica: Int[Array, "draw chain temperature"]
-    round_trips: Int[Array, "draw chain"]
-    restarts: Int[Array, "draw chain"]
-
-
-@register_dataclass
-@dataclass(frozen=True)
-class Program:
-    """What runs: the arrays are values that may change freely, the rest decides the compiled program."""
-
-    energy: Energy
-    path: Path
-    kernel: Kernel
-    betas: Float[Array, " temperature"]
-    keep: Int[Array, " kept"]  # slots whose positions are recorded
-    thin: Int[Array, ""]  # scans a draw
-    scheme: str | None = field(metadata={"static": True})  # of exchange; None: no exchange
-    num_chains: int = field(metadata={"static": True})
-    batch_size: int = field(metadata={"static": True})
-    devices: int = field(metadata={"static": True})
-
-    @property
-    def block_draws(self) -> int:
-        """Draws that one compiled call can hold."""
-        kept = self.num_chains * len(self.keep) * self.energy.size * 4
-        return int(np.clip(BLOCK_BYTES // max(kept, 1), 1, BLOCK_DRAWS))
-
-    def over_replicas(self, function: Callable, *batch: Any) -> Any:
-        """``function(program, *item)`` for every (chain, replica)."""
-        num_temperatures = len(self.betas)
-        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
-        out = sharding.map_batch(
-            lambda program, item: function(program, *item),
-            self,
-            flat,
-            batch_size=self.batch_size,
-            devices=self.devices,
-        )
-        return jax.tree.map(lambda x: x.reshape(self.num_chains, num_temperatures, *x.shape[1:]), out)
-
-    def per_replica(self, values: Any) -> Any:
-        """Values per temperature, repeated for every chain."""
-        return jax.tree.map(lambda x: jnp.broadcast_to(x, (self.num_chains, *x.shape)), values)
-
-
-def _keys(program: Program, key: Array, scan: Array, purpose: int) -> Array:
-    """A key for every (chain, replica) of a scan."""
-    key = jax.random.fold_in(jax.random.fold_in(key, purpose), scan)
-    chains, slots = jnp.arange(program.num_chains), jnp.arange(len(program.betas))
-    by_chain = jax.vmap(jax.random.fold_in, (None, 0))(key, chains)
-    return jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))(by_chain, slots)
-
-
-EXPLORE, EXCHANGE, START = range(3)
 
 
 # -- one scan --------------------------------------------------------------------------------------------------------
@@ -187,10 +100,16 @@ def jitter_of(scan: Array) -> Array:
 def scan_once(program: Program, key: Array, state: State, adapt: Array) -> tuple[State, Info, Array, Array]:
     """One scan of all replicas: the new state, and what is recorded of it before the exchange."""
     betas, tuning = program.per_replica((program.betas, state.tuning))
-    keys = _keys(program, key, state.scan, EXPLORE)
+    replica_keys = keys(program, key, state.scan, EXPLORE)
     transitions = program.per_replica(state.transitions)
     points, info, before = program.over_replicas(
-        explore_replica, keys, state.points, betas, tuning, jnp.full_like(betas, jitter_of(state.scan)), transitions
+        explore_replica,
+        replica_keys,
+        state.points,
+        betas,
+        tuning,
+        jnp.full_like(betas, jitter_of(state.scan)),
+        transitions,
     )
     gradient = temper(points.base_gradient, points.path_gradient, betas)
     new_tuning, new_adaptation = jax.lax.cond(
@@ -208,7 +127,7 @@ def scan_once(program: Program, key: Array, state: State, adapt: Array) -> tuple
     swap_acceptance = jnp.zeros((program.num_chains, len(program.betas) - 1), points.position.dtype)
     journeys = state.journeys
     if program.scheme is not None:
-        swap_keys = _keys(program, key, state.scan, EXCHANGE)[:, 0]
+        swap_keys = keys(program, key, state.scan, EXCHANGE)[:, 0]
         decide = partial(exchange.swap, program.scheme)
         order, swap_acceptance = jax.vmap(decide, (0, None, None, 0))(
             swap_keys, state.scan, program.betas, points.terms.path
@@ -279,8 +198,8 @@ def start_state(program: Program, key: Array, positions: Float[Array, "chain tem
         ones = jnp.ones_like(position)
         return point, reasonable_step_size(key, potential, beta, _start_of(point, beta), ones)
 
-    keys = _keys(program, key, jnp.int32(0), START)
-    points, steps = program.over_replicas(begin, keys, positions, program.per_replica(program.betas))
+    replica_keys = keys(program, key, jnp.int32(0), START)
+    points, steps = program.over_replicas(begin, replica_keys, positions, program.per_replica(program.betas))
     # The smallest of the chains' guesses: one chain in a narrow place must be able to move.
     tuning, adapt = adaptation.start(program.kernel, jnp.min(steps, axis=0), *positions.shape[::2])
     journeys = program.per_replica(exchange.depart(len(program.betas)))

@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from temperax import diagnostics, predict, thermodynamics, transitions
+from temperax.ensemble import Source, ensemble
 from temperax.errors import InputError
-from temperax.thermodynamics import Source
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -198,7 +198,7 @@ def thermodynamic_curves(source: Source, num_points: int = 100) -> "Figure":
     num_points
         Points of the lines.
     """
-    found = thermodynamics.ensemble(source)
+    found = ensemble(source)
     coldest = found.betas[found.betas > 0]
     rungs = thermodynamics.curves(found, coldest)
     betas = np.geomspace(coldest[0], coldest[-1], num_points)

@@ -21,7 +21,7 @@ from jaxtyping import Array
 from temperax import predict, recipes
 from temperax.datasets import Dataset
 from temperax.energy import Energy
-from temperax.engine import Record
+from temperax.program import Record
 
 DRAWS = ("chain", "draw")
 

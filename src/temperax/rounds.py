@@ -17,13 +17,13 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float, Int
 
-from temperax import adaptation, engine, exchange, results, sampling, tempering
+from temperax import adaptation, engine, exchange, results, sampling, sharding, tempering
 from temperax import ladder as ladders
 from temperax.energy import Energy
-from temperax.engine import Program, Record, State
 from temperax.errors import InputError, check_choice, check_count, check_positive
 from temperax.kernels import Kernel, Tuning, as_kernel
 from temperax.ladder import Barrier
+from temperax.program import Program, Record, State, make_program
 from temperax.progress import tqdm
 from temperax.tempering import Path, Reference
 
@@ -133,7 +133,7 @@ def parallel_tempering(
     betas = _first_ladder(path, num_replicas, hottest, coldest, ladder)
     lengths = round_lengths(num_rounds, num_draws)
     arguments = {name: value for name, value in locals().items() if name in _ARGUMENTS}
-    program = sampling.make_program(
+    program = make_program(
         energy,
         betas,
         path=tempering.PATHS["likelihood" if path == "reference" else path],
@@ -345,7 +345,7 @@ def _move(program: Program, state: State, found: Barrier, betas: np.ndarray) -> 
     old = program.betas
     target = sampling.target_slot(betas)
     program = replace(program, betas=jnp.asarray(betas, old.dtype), keep=jnp.array([target]))
-    devices = sampling.sharding.num_devices(program.num_chains * len(betas))
+    devices = sharding.num_devices(program.num_chains * len(betas))
     return replace(program, devices=devices), regrid(program, state, old, jnp.asarray(source))
 
 

@@ -13,12 +13,12 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array
 
-from temperax import engine, optimise, recipes, results, sharding, tempering
+from temperax import engine, optimise, recipes, results, tempering
 from temperax.datasets import Dataset
 from temperax.energy import Energy
-from temperax.engine import Program, Record, State
 from temperax.errors import InputError, check_choice, check_count
-from temperax.kernels import HMC, NUTS, Kernel, as_kernel, most_steps
+from temperax.kernels import Kernel, as_kernel, most_steps
+from temperax.program import Program, Record, State, make_program
 from temperax.progress import tqdm
 
 # Purposes of the keys that are split off a run's key.
@@ -207,45 +207,6 @@ def target_slot(betas: np.ndarray) -> int:
     """The slot of the ``posterior`` group: T = 1 where the ladder has it, else the coldest."""
     at_one = np.flatnonzero(np.isclose(betas, 1.0, rtol=1e-6))
     return int(at_one[0]) if len(at_one) else len(betas) - 1
-
-
-def make_program(
-    energy: Energy,
-    betas: np.ndarray,
-    *,
-    path: tempering.Path,
-    kernel: Kernel,
-    num_chains: int,
-    kept: np.ndarray,
-    thin: int,
-    scheme: str | None,
-    batch_size: int | None,
-) -> Program:
-    """Check the arguments that shape a program, and make it."""
-    if not isinstance(energy, Energy):
-        raise InputError("energy", energy, "is not an Energy", "give one such as Energy.mlp(data)")
-    if energy.discrete and isinstance(kernel, (HMC, NUTS)):
-        raise InputError("kernel", kernel, "cannot move spins, which jump", "give systems.heat_bath(energy)")
-    check_count("num_chains", num_chains)
-    check_count("thin", thin)
-    batch_size = sharding.default_batch_size() if batch_size is None else check_count("batch_size", batch_size, 0)
-    return Program(
-        energy=energy,
-        kernel=jax.tree.map(_as_value, kernel),
-        betas=jnp.asarray(betas, jnp.result_type(float)),
-        keep=jnp.asarray(kept),
-        thin=jnp.int32(thin),
-        path=path,
-        scheme=scheme,
-        num_chains=num_chains,
-        batch_size=batch_size,
-        devices=sharding.num_devices(num_chains * len(betas)),
-    )
-
-
-def _as_value(leaf: Any) -> Array:
-    """A kernel's number as an array, so that another number is the same program; integers stay what they are."""
-    return jnp.float32(leaf) if isinstance(leaf, float) else jnp.asarray(leaf)
 
 
 def _kept_slots(keep: object, betas: np.ndarray, target: int) -> np.ndarray:

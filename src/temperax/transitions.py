@@ -15,9 +15,8 @@ from jaxtyping import Float
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
-from temperax import thermodynamics
+from temperax.ensemble import Ensemble, Source, ensemble
 from temperax.errors import check_count
-from temperax.thermodynamics import Ensemble, Source
 
 #: Smoothing of energy histograms in standard deviations: wide enough for the discrete levels of small lattices.
 BANDWIDTH = 0.3
@@ -52,7 +51,7 @@ def energy_histogram(source: Source, beta: float, bins: int = 200) -> xr.Dataset
         hump's height over the valley's, in nats; 0 where there is one hump.
     """
     check_count("bins", bins, 20)
-    found = _humps(thermodynamics.ensemble(source), beta, bins)
+    found = _humps(ensemble(source), beta, bins)
     return xr.Dataset(
         {"density": ("energy", found.density)},
         coords={"energy": found.energy},
@@ -80,7 +79,7 @@ def peaks(source: Source, num_points: int = 200) -> pd.DataFrame:
         ``barrier_error``, and ``kind``: ``crossover``, ``coexistence`` or ``not equilibrated``.
     """
     check_count("num_points", num_points, 20)
-    whole = thermodynamics.ensemble(source)
+    whole = ensemble(source)
     grid = np.geomspace(whole.betas[whole.betas > 0][0], whole.betas[-1], num_points)
     capacity = _capacity(whole, grid)
     found, _ = find_peaks(capacity, prominence=PROMINENCE * capacity.max())
