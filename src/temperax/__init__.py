@@ -18,7 +18,7 @@ from temperax.datasets import Dataset
 from temperax.energy import Energy
 from temperax.errors import InputError
 from temperax.kernels import HMC, NUTS, Explorer
-from temperax.optimise import deep_ensemble, map_estimate
+from temperax.optimise import anneal, deep_ensemble, map_estimate
 from temperax.results import add_log_likelihood
 from temperax.rounds import parallel_tempering
 from temperax.sampling import repeat, sample
@@ -34,6 +34,7 @@ __all__ = [
     "Explorer",
     "InputError",
     "add_log_likelihood",
+    "anneal",
     "datasets",
     "deep_ensemble",
     "diagnostics",

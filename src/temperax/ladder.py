@@ -64,6 +64,43 @@ def geometric(
     return check_ladder(np.concatenate([[0.0], rungs]) if prior else rungs)
 
 
+def logarithmic(num_replicas: int, *, hottest: float = 1e-3, coldest: float = 1.0) -> Float[np.ndarray, " temperature"]:
+    """β that grows with the logarithm of the step: the schedule for which annealing provably finds the ground state.
+
+    Geman & Geman 1984, T_k ∝ 1/log(1 + k), here shifted and scaled to the two ends.
+    """
+    check_count("num_replicas", num_replicas, 2)
+    grown = np.log1p(np.arange(num_replicas)) / np.log(num_replicas)
+    return check_ladder(check_positive("hottest", hottest) + (coldest - hottest) * grown)
+
+
+def constant_speed(
+    num_replicas: int, betas: Float[np.ndarray, " point"], heat_capacity: Float[np.ndarray, " point"]
+) -> Float[np.ndarray, " temperature"]:
+    """β at equal steps of thermodynamic length, ∫ √C dβ/β, from a measured heat capacity.
+
+    A system that is cooled so dissipates least for its number of steps (Salamon & Berry 1983; Nulton & Salamon 1988):
+    it lingers where the heat capacity peaks.
+
+    Parameters
+    ----------
+    num_replicas
+        Steps of the schedule.
+    betas, heat_capacity
+        As `temperax.thermodynamics.curves` finds them, ascending and positive; the schedule has their ends.
+    """
+    check_count("num_replicas", num_replicas, 2)
+    betas, capacity = check_ladder(betas), np.asarray(heat_capacity, float)
+    if betas[0] == 0 or capacity.shape != betas.shape or not (np.isfinite(capacity) & (capacity >= 0)).all():
+        raise InputError("heat_capacity", heat_capacity, "is not one value ≥ 0 for each β > 0", "leave β = 0 out")
+    speed = np.sqrt(np.maximum(capacity, 1e-12 * max(capacity.max(), 1e-300)))
+    steps = np.diff(np.log(betas)) * (speed[1:] + speed[:-1]) / 2
+    length = np.concatenate([[0.0], np.cumsum(steps)])
+    found = np.exp(np.interp(np.linspace(0.0, length[-1], num_replicas), length, np.log(betas)))
+    found[[0, -1]] = betas[[0, -1]]
+    return check_ladder(found)
+
+
 def barrier(betas: Float[np.ndarray, " temperature"], rejection: Float[np.ndarray, " pair"]) -> Barrier:
     """The barrier that rejection rates of a ladder's neighbours show."""
     betas, rejection = np.asarray(betas, float), np.asarray(rejection, float)

@@ -1,9 +1,10 @@
-"""The T = 0 end: training by optax, many starts at once.
+"""The T = 0 end: training by optax, many starts at once, and annealing towards it.
 
 As T → 0 the posterior path concentrates on the minima of U0 + E, which is what training with weight decay finds.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,9 +15,11 @@ import optax
 import xarray as xr
 from jaxtyping import Array, Float, Int
 
-from temperax import results
+from temperax import engine, results, tempering
 from temperax.energy import Energy
-from temperax.errors import InputError, check_count, check_fraction
+from temperax.errors import InputError, check_choice, check_count, check_fraction
+from temperax.kernels import Kernel, as_kernel
+from temperax.program import make_program
 from temperax.progress import tqdm
 
 #: Steps of one compiled call, between which stopping is decided.
@@ -79,6 +82,7 @@ def minimise(
     patience: int = 3,
     tolerance: float = 1e-3,
     holdout: float | None = None,
+    start: Float[np.ndarray, "start parameter"] | None = None,
     progress: bool = False,
 ) -> Optima:
     """Minimise U0 + E from several draws of the prior, all at once.
@@ -104,6 +108,8 @@ def minimise(
         When a start has reached its plateau.
     holdout
         Share of the training rows to decide stopping on; None trains on all rows until the loss is level.
+    start
+        Unconstrained positions to begin at, one a start; None draws them from the prior.
     progress
         Show a progress bar.
 
@@ -123,7 +129,11 @@ def minimise(
     if not isinstance(optimiser, optax.GradientTransformation):
         raise InputError("optimiser", optimiser, "is not an optax optimiser", "give one such as optax.adam(0.01)")
     train, held_out = (energy, None) if holdout is None else _hold_out(jax.random.fold_in(key, 1), energy, holdout)
-    state = _begin(optimiser, energy, jax.random.split(key, num_starts))
+    if start is None:
+        begin = _prior_draws(energy, jax.random.split(key, num_starts))
+    else:
+        begin = _check_positions("start", start, (num_starts, energy.size))
+    state = _begin(optimiser, begin)
     margin = tolerance * energy.size
     reference = np.full(num_starts, np.inf)
     waited, steps, running = np.zeros(num_starts, int), np.zeros(num_starts, int), np.ones(num_starts, bool)
@@ -201,10 +211,131 @@ def deep_ensemble(
     return _as_tree(key, energy, optima, "deep_ensemble", arguments)
 
 
-def _as_tree(key: Array, energy: Energy, optima: Optima, function: str, arguments: dict[str, Any]) -> xr.DataTree:
-    """Optima as chains of one draw at T = 0."""
+def anneal(
+    key: Array,
+    energy: Energy,
+    betas: Float[np.ndarray, " step"],
+    *,
+    path: str = "posterior",
+    kernel: str | Kernel = "hmc",
+    num_chains: int = 4,
+    scans: int = 10,
+    start: str | Float[np.ndarray, "chain parameter"] = "prior",
+    polish: bool = False,
+    batch_size: int | None = None,
+    progress: bool = False,
+) -> xr.DataTree:
+    """Simulated annealing: take chains along a schedule of temperatures by the library's kernels.
+
+    Step size, mass and trajectory length adapt all the way, since what is sought is the end and not a stationary law.
+    The method is that of Kirkpatrick, Gelatt & Vecchi 1983, with exact transitions of HMC for Metropolis moves.
+
+    Parameters
+    ----------
+    key, energy, kernel, num_chains, batch_size, progress
+        As in `temperax.sample`.
+    betas
+        The schedule, in the order in which it is run, from `temperax.ladder` (``geometric``, ``logarithmic``,
+        ``constant_speed``) or the user's own; ascending is cooling, descending is heating.
+    path
+        ``"posterior"``, whose T → 0 end is training, or ``"likelihood"``.
+    scans
+        Transitions at every temperature.
+    start
+        ``"prior"``: draws of it, or positions (chain, parameter).
+    polish
+        End at T = 0: minimise U0 + E by `minimise` from where the chains stand.
+
+    Returns
+    -------
+    xarray.DataTree
+        A chain each of one draw, where it ended, at temperature 0 if polished and at the schedule's end if not; the
+        group ``annealing`` has ``path_energy`` (its mean over the second half of the scans), ``final_energy`` and
+        ``acceptance_rate`` of (chain, step), with the coordinates ``temperature`` and ``beta`` of every step, and
+        ``num_gradients`` in its attributes.
+
+    Raises
+    ------
+    InputError
+        For bad arguments, before anything is compiled.
+    """
+    betas = _check_schedule(betas, path)
+    check_count("scans", scans)
+    program = make_program(
+        energy,
+        betas[:1],
+        path=tempering.PATHS[path],
+        kernel=as_kernel(kernel),
+        num_chains=num_chains,
+        kept=np.array([0]),
+        thin=1,
+        scheme=None,
+        batch_size=batch_size,
+    )
+    if isinstance(start, str) and start != "prior":
+        raise InputError("start", start, "is not a known choice", "give 'prior' or one position a chain")
+    run_key, begin_key = jax.random.split(key)
+    if isinstance(start, str):
+        positions = _prior_draws(energy, jax.random.split(begin_key, num_chains))
+    else:
+        positions = _check_positions("start", start, (num_chains, energy.size))
+    program = replace(program, energy=energy.relative_to(positions[0]))
+    state = engine.start(program, run_key, positions[:, None])
+    kept: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    gradients = 0
+    with tqdm(total=len(betas) * scans, desc="anneal", unit="scan", disable=not progress) as bar:
+        for beta in betas:
+            program = replace(program, betas=jnp.full_like(program.betas, beta))
+            records = []
+            for after, record in engine.run(program, run_key, state, scans, adapt=True, bar=bar):
+                state = after
+                records.append(engine.absolute(program, record))
+            energies = np.concatenate([record.path_energy for record in records])[..., 0]
+            accepted = np.concatenate([record.acceptance_rate for record in records])[..., 0]
+            gradients += sum(int(record.n_steps.sum()) for record in records)
+            kept.append((energies[scans // 2 :].mean(axis=0), energies[-1], accepted.mean(axis=0)))
+    final = np.asarray(state.points.position[:, 0])
+    arguments = {"betas": betas.tolist(), "path": path, "scans": scans, "polish": polish}
+    if polish:
+        optima = minimise(key, energy, num_chains, start=final, progress=progress)
+    else:
+        prior_energy, data_energy = (np.asarray(part) for part in _energies(energy, jnp.asarray(final)))
+        score, counts = prior_energy + data_energy, np.full(num_chains, len(betas) * scans)
+        optima = Optima(final, prior_energy, data_energy, score, counts, ["schedule"] * num_chains)
+    tree = _as_tree(key, energy, optima, "anneal", arguments, np.inf if polish else float(betas[-1]))
+    means, ends, acceptance = (np.stack(part, axis=1) for part in zip(*kept, strict=True))
+    dims = ("chain", "step")
+    columns = {"path_energy": (dims, means), "final_energy": (dims, ends), "acceptance_rate": (dims, acceptance)}
+    with np.errstate(divide="ignore"):
+        coords = {"temperature": ("step", 1.0 / betas), "beta": ("step", betas)}
+    tree["annealing"] = xr.DataTree(xr.Dataset(columns, coords=coords, attrs={"num_gradients": gradients}))
+    return tree
+
+
+def _check_schedule(betas: object, path: str) -> Float[np.ndarray, " step"]:
+    """A schedule as an array, or what is wrong with it."""
+    check_choice("path", path, tempering.PATHS)
+    found = np.atleast_1d(np.asarray(betas, dtype=float))
+    if found.ndim != 1 or not found.size:
+        raise InputError("betas", betas, "is not a list of inverse temperatures", "give ladder.geometric(50)")
+    if not np.isfinite(found).all() or (found < 0).any():
+        raise InputError("betas", betas, "has a β that is negative or not finite", "give 0 < β < inf")
+    if (found == 0).any() and not tempering.PATHS[path].exact_at_zero:
+        raise InputError("betas", betas, f"has β = 0, which is improper on the {path} path", "begin hotter than 0")
+    return found
+
+
+def _as_tree(
+    key: Array,
+    energy: Energy,
+    optima: Optima,
+    function: str,
+    arguments: dict[str, Any],
+    beta: float = np.inf,
+) -> xr.DataTree:
+    """Optima as chains of one draw, by default at T = 0."""
     groups = results.position_groups(
-        energy, optima.position[:, None, None], np.array([np.inf]), 0, jax.random.fold_in(key, 2)
+        energy, optima.position[:, None, None], np.array([beta]), 0, jax.random.fold_in(key, 2)
     )
     found = {"steps": optima.num_steps.tolist(), "stopped": optima.stopped}
     energies = {"prior_energy": optima.prior_energy, "data_energy": optima.data_energy}
@@ -233,10 +364,24 @@ def _rows(energy: Energy, rows: np.ndarray) -> Energy:
     return energy.with_data(jax.tree.map(lambda a: a[rows], energy.data))
 
 
+@jax.jit
+def _prior_draws(energy: Energy, keys: Array) -> Array:
+    return jax.vmap(energy.sample_prior)(keys)
+
+
+def _check_positions(argument: str, positions: object, shape: tuple[int, int]) -> Array:
+    """Positions of the shape that is needed, finite."""
+    found = np.asarray(positions, dtype=float)
+    if found.shape != shape:
+        raise InputError(argument, found.shape, f"is not of shape {shape}", "give one row of parameters each")
+    if not np.isfinite(found).all():
+        raise InputError(argument, positions, "has NaN or infinite values", "give finite positions")
+    return jnp.asarray(found, jnp.result_type(float))
+
+
 @partial(jax.jit, static_argnames="optimiser")
-def _begin(optimiser: optax.GradientTransformation, energy: Energy, keys: Array) -> _Training:
-    position = jax.vmap(energy.sample_prior)(keys)
-    infinite = jnp.full(len(keys), jnp.inf, position.dtype)
+def _begin(optimiser: optax.GradientTransformation, position: Array) -> _Training:
+    infinite = jnp.full(len(position), jnp.inf, position.dtype)
     return _Training(position, jax.vmap(optimiser.init)(position), position, infinite)
 
 

@@ -6,17 +6,21 @@ far as a finite system has one) the energy has two humps at one β, two phases w
 ladders disagree, or its energies drift.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import pandas as pd
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
+from temperax import optimise, predict
+from temperax.energy import Energy
 from temperax.ensemble import Ensemble, Source, ensemble
-from temperax.errors import check_count
+from temperax.errors import InputError, check_count
+from temperax.ladder import check_ladder
 
 #: Smoothing of energy histograms in standard deviations: wide enough for the discrete levels of small lattices.
 BANDWIDTH = 0.3
@@ -165,3 +169,47 @@ def _humps(found: Ensemble, beta: float, bins: int = 200) -> Humps:
         mass = min(density[: first + (second - first) // 2].sum(), density[first + (second - first) // 2 :].sum())
         barrier = barrier if mass * width > 0.02 else 0.0
     return Humps((edges[1:] + edges[:-1]) / 2, density, barrier)
+
+
+def hysteresis(key: Array, energy: Energy, betas: Float[np.ndarray, " temperature"], **options: Any) -> xr.Dataset:
+    """Cool and heat again along the same temperatures: where the two ways differ, the run is slower than the system.
+
+    Parameters
+    ----------
+    key, energy, **options
+        As in `optimise.anneal`.
+    betas
+        Ascending.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``path_energy`` of (direction, chain, temperature), direction ``cooling`` or ``heating``; ``gap``
+        (temperature): heating minus cooling, and ``gap_error`` from the spread over chains.  Away from equilibrium
+        cooling lags above and heating below, and the gap is negative.
+
+    Raises
+    ------
+    InputError
+        As `optimise.anneal`, and if the temperatures do not ascend or there are fewer than two chains.
+    """
+    betas = check_ladder(betas)
+    if options.get("num_chains", 4) < 2:
+        raise InputError("num_chains", options["num_chains"], "leaves no spread over chains", "give at least 2")
+    down, up = jax.random.split(key)
+    cooling = optimise.anneal(down, energy, betas, **options)
+    last = predict.positions(cooling, energy)[:, 0]
+    heating = optimise.anneal(up, energy, betas[::-1], **(options | {"start": last}))
+    ways = np.stack([tree["annealing"].dataset["path_energy"].values for tree in (cooling, heating)])
+    ways[1] = ways[1, :, ::-1]
+    gap = ways[1] - ways[0]
+    with np.errstate(divide="ignore"):
+        coords = {"direction": ["cooling", "heating"], "temperature": 1.0 / betas, "beta": ("temperature", betas)}
+    return xr.Dataset(
+        {
+            "path_energy": (("direction", "chain", "temperature"), ways),
+            "gap": ("temperature", gap.mean(axis=0)),
+            "gap_error": ("temperature", gap.std(axis=0, ddof=1) / np.sqrt(len(gap))),
+        },
+        coords=coords,
+    )
