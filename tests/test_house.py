@@ -33,6 +33,7 @@ ROOMS = [
     "results",
     "optimise",
     "sampling",
+    "singular",
     "rounds",
     "ensemble",
     "thermodynamics",

@@ -9,6 +9,7 @@ from temperax import (
     plots,
     predict,
     priors,
+    singular,
     systems,
     tempering,
     thermodynamics,
@@ -23,6 +24,7 @@ from temperax.results import add_log_likelihood
 from temperax.rounds import parallel_tempering
 from temperax.sampling import repeat, sample
 from temperax.sharding import use_compilation_cache, use_cpu_devices
+from temperax.singular import learning_coefficient
 
 __version__ = "0.1.0"
 
@@ -39,6 +41,7 @@ __all__ = [
     "deep_ensemble",
     "diagnostics",
     "ladder",
+    "learning_coefficient",
     "likelihoods",
     "map_estimate",
     "optimise",
@@ -49,6 +52,7 @@ __all__ = [
     "repeat",
     "sample",
     "systems",
+    "singular",
     "tempering",
     "thermodynamics",
     "transitions",

@@ -18,7 +18,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import register_dataclass, register_pytree_node_class
 from jaxtyping import Array, Float
-from numpyro.distributions import Distribution, Independent, biject_to
+from numpyro import distributions as dist
+from numpyro.distributions import Distribution, Independent, TransformedDistribution, biject_to
 
 from temperax import likelihoods
 from temperax.datasets import Dataset
@@ -135,10 +136,7 @@ class Energy:
             jax.tree.map(_as_float, prior),
             jax.tree.map(_as_float, data),
         )
-        position = jax.ShapeDtypeStruct((self.size,), jnp.result_type(float))
-        out = jax.eval_shape(
-            lambda energy, q: energy.model.row_energies(energy.unravel(q), energy.data), self, position
-        )
+        out = self._row_energies()
         if not hasattr(out, "dtype") or not jnp.issubdtype(out.dtype, jnp.floating) or out.ndim > 1:
             raise InputError("data_energy", out, "is not a real scalar or one real number a row", "return -log p(D|θ)")
 
@@ -248,6 +246,12 @@ class Energy:
         """Whether some parameters jump (spins), so that only kernels that follow no gradient may move them."""
         return any(prior.is_discrete for prior in jax.tree.leaves(self.prior, is_leaf=_is_distribution))
 
+    @property
+    def num_rows(self) -> int | None:
+        """n: how many rows the data energy is a sum of; None where it is a bare scalar."""
+        shape = self._row_energies().shape
+        return shape[0] if shape else None
+
     def prior_energy(self, position: Position) -> Float[Array, ""]:
         """U0 = -log p(θ) of the unconstrained position (log-Jacobian included), in nats."""
         terms = self._prior_terms(position)
@@ -285,6 +289,22 @@ class Energy:
         relative = self.with_data(self.data)
         relative.reference = Reference(*_terms(absolute, position))
         return relative
+
+    def localised_at(self, position: Position, precision: float) -> "Energy":
+        """The same data energy under a Gaussian prior N(position, 1/precision) of the unconstrained parameters.
+
+        What was the prior is replaced, not multiplied; its constraints stay.
+        """
+
+        def around(prior: Distribution, free: Array) -> Distribution:
+            transform = biject_to(_elementwise(prior).support)
+            normal = dist.Normal(free, jnp.full_like(free, precision**-0.5))
+            return normal if transform.codomain is dist.constraints.real else TransformedDistribution(normal, transform)
+
+        prior = self._map(around, self._unravel_free(jnp.asarray(position, jnp.result_type(float))))
+        localised = Energy.tree_unflatten(None, (self.model, prior, self.data, None))
+        localised.dataset = self.dataset
+        return localised
 
     def offsets(self) -> tuple[float, float]:
         """Prior and data energy of the reference point, in nats and double precision; 0 where there is none."""
@@ -393,13 +413,19 @@ class Energy:
         """-log p of every parameter (of every event that cannot be taken apart), log-Jacobian included."""
 
         def terms(prior: Distribution, free: Array) -> Array:
-            while isinstance(prior, Independent):
-                prior = prior.base_dist
+            prior = _elementwise(prior)
             transform = biject_to(prior.support)
             value = transform(free)
             return -(prior.log_prob(value) + transform.log_abs_det_jacobian(free, value))
 
         return self._map(terms, self._unravel_free(position))
+
+    def _row_energies(self) -> jax.ShapeDtypeStruct:
+        """Shape and type of what the model returns, without computing it."""
+        position = jax.ShapeDtypeStruct((self.size,), jnp.result_type(float))
+        return jax.eval_shape(
+            lambda energy, q: energy.model.row_energies(energy.unravel(q), energy.data), self, position
+        )
 
     def _shapes(self) -> Any:
         return self._map(lambda prior: biject_to(prior.support).inverse_shape(prior.shape()))
@@ -436,6 +462,13 @@ def _as_float(leaf: Any) -> Array:
     """Python numbers become arrays, so that they are leaves of one type whatever the user wrote."""
     array = jnp.asarray(leaf)
     return array.astype(jnp.result_type(float)) if jnp.issubdtype(array.dtype, jnp.floating) else array
+
+
+def _elementwise(prior: Distribution) -> Distribution:
+    """The prior of every parameter, or of every event that cannot be taken apart."""
+    while isinstance(prior, Independent):
+        prior = prior.base_dist
+    return prior
 
 
 def _is_distribution(leaf: object) -> bool:

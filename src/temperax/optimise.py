@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import scipy.optimize
 import xarray as xr
 from jaxtyping import Array, Float, Int
 
@@ -158,6 +159,33 @@ def minimise(
     stopped = ["max_steps" if still else reason for still in running]
     found = [np.asarray(part) for part in (state.best_position, prior_energy, data_energy, state.best_loss)]
     return Optima(found[0], found[1], found[2], found[3], steps, stopped)
+
+
+def polish(energy: Energy, position: Float[np.ndarray, " parameter"]) -> Float[np.ndarray, " parameter"]:
+    """Go on from an optimum of `minimise` to the bottom of U0 + E, by L-BFGS on all rows.
+
+    Energies are counted from where it starts, so that single precision sees the last hundredths of a nat.
+
+    Parameters
+    ----------
+    energy
+        What was minimised.
+    position
+        Where to start, unconstrained.
+
+    Returns
+    -------
+    numpy.ndarray
+        The bottom, or the start if nothing lower was found.
+    """
+    relative = energy.relative_to(jnp.asarray(position))
+
+    def loss(q: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = _loss_and_gradient(relative, jnp.asarray(q, jnp.result_type(float)))
+        return float(value), np.asarray(gradient, float)
+
+    found = scipy.optimize.minimize(loss, position, jac=True, method="L-BFGS-B", options={"maxiter": 1000})
+    return found.x.astype(np.asarray(position).dtype) if found.fun < 0 else position
 
 
 def map_estimate(key: Array, energy: Energy, num_starts: int = 8, **options: Any) -> xr.DataTree:
@@ -379,6 +407,11 @@ def _check_positions(argument: str, positions: object, shape: tuple[int, int]) -
     return jnp.asarray(found, jnp.result_type(float))
 
 
+@jax.jit
+def _loss_and_gradient(energy: Energy, position: Array) -> tuple[Array, Array]:
+    return jax.value_and_grad(lambda q: energy.prior_energy(q) + energy.data_energy(q))(position)
+
+
 @partial(jax.jit, static_argnames="optimiser")
 def _begin(optimiser: optax.GradientTransformation, position: Array) -> _Training:
     infinite = jnp.full(len(position), jnp.inf, position.dtype)
@@ -396,11 +429,8 @@ def _advance(
 ) -> _Training:
     """A block of steps of the starts that still run."""
 
-    def loss_of(position: Array) -> Array:
-        return energy.prior_energy(position) + energy.data_energy(position)
-
     def step(state: _Training) -> _Training:
-        loss, gradient = jax.value_and_grad(loss_of)(state.position)
+        loss, gradient = _loss_and_gradient(energy, state.position)
         score = loss if held_out is None else held_out.data_energy(state.position)
         better = score < state.best_loss  # false for NaN
         updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.position)
