@@ -86,8 +86,8 @@ def learning_coefficient(
     whose kernels accept or reject, so that unlike with SGLD no bias of a step size enters λ̂.
 
     What remains is the theory's own at finite n.  A minimum of multiplicity m lowers λ̂ by about (m - 1)/log(nβ), which
-    is 0.14 (m - 1) at n = 10⁴.  θ* must be the minimum of the rows at hand, not the truth behind them, whose energy is
-    O(λ) nats above it and lowers λ̂ by about βλ.
+    is 0.14 (m - 1) at n = 10⁴.  θ* must be the minimum for the rows at hand, not the truth behind them, whose energy is
+    O(λ) nats higher and lowers λ̂ by about βλ; noise that θ* fits along degenerate directions raises λ̂ by O(β) in turn.
 
     Parameters
     ----------
