@@ -38,8 +38,7 @@ class LearningCoefficient(NamedTuple):
     num_rows
         n; None where the energy has no rows.
     wbic
-        ⟨E⟩, in nats: at β = 1/log n and under the model's own prior it is WBIC, which approximates the free energy
-        -log Z(1) = E(θ*) + λ log n to O(√log n).
+        ⟨E⟩, in nats: at β = 1/log n and under the model's own prior it is WBIC, which is -log Z(1) to O(√log n).
     minimum
         E(θ*), in nats.
     position
@@ -96,8 +95,8 @@ def learning_coefficient(
     energy
         A model whose data energy has rows, or a scalar one together with ``beta``.
     at
-        θ*, as an unconstrained position such as ``energy.ravel(parameters)`` or an optimum of `optimise.minimise`; by
-        default the best of ``num_chains`` optima of U0 + E, polished.
+        θ*, unconstrained: ``energy.ravel(parameters)``, say; by default the best of ``num_chains`` optima of U0 + E by
+        `optimise.minimise`, taken to its bottom by `optimise.polish`.
     localisation
         γ > 0, in units of 1/θ²: the inverse variance of the localising prior.  It must be small beside nβ times the
         curvature per row, or it is γ that is measured.  None keeps the model's own prior: the global λ.
@@ -117,9 +116,8 @@ def learning_coefficient(
 
     Examples
     --------
-    >>> import jax, temperax as tx
     >>> energy = tx.Energy.mlp(tx.datasets.load("diabetes"), (3,), likelihood=tx.likelihoods.Gaussian(0.7))
-    >>> found = tx.learning_coefficient(jax.random.key(0), energy, num_draws=200, progress=False)
+    >>> found = tx.learning_coefficient(jax.random.key(0), energy, progress=False)
     >>> found.value < energy.size / 2
     True
     """
@@ -130,8 +128,7 @@ def learning_coefficient(
     check_count("num_warmup", num_warmup, 0)
     check_count("num_draws", num_draws, 4)  # fewer have no ESS
     kernel = as_kernel(kernel)
-    if localisation is not None:
-        check_positive("localisation", localisation)
+    localisation = None if localisation is None else check_positive("localisation", localisation)
     num_rows = energy.num_rows
     beta = _default_beta(energy, num_rows) if beta is None else check_positive("beta", beta)
     if at is None:
@@ -185,10 +182,8 @@ def _mean(values: Float[np.ndarray, "chain draw"]) -> tuple[float, float]:
 
 def _default_beta(energy: Energy, num_rows: int | None) -> float:
     """1/log n."""
-    if num_rows is None:
-        raise InputError("energy", energy.model, "has no rows", "let data_energy return one value a row or give beta")
-    if num_rows < 2:
-        raise InputError("energy", energy.model, "has fewer than two rows", "give beta, since 1/log n is not positive")
+    if num_rows is None or num_rows < 2:
+        raise InputError("energy", energy.model, "has fewer than two rows", "return one value a row or give beta")
     return float(1 / np.log(num_rows))
 
 
