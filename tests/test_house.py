@@ -31,6 +31,7 @@ ROOMS = [
     "recipes",
     "predict",
     "results",
+    "descent",
     "optimise",
     "sampling",
     "singular",

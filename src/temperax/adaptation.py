@@ -24,7 +24,7 @@ _start_moments, _add_to_moments, _variance = welford_covariance(diagonal=True)
 #: The first trajectories have this many steps, but turn no quarter of a period of a direction of unit width.
 FIRST_STEPS, FIRST_LENGTH = 64, 1.5707963267948966
 #: Most that the log of a trajectory length changes in a scan, and the memory of the criterion's averages in scans.
-LENGTH_RATE, LENGTH_MEMORY = 0.3, 10.0
+LENGTH_RATE, LENGTH_MEMORY = 0.2, 5.0
 
 
 class Adaptation(NamedTuple):
