@@ -186,7 +186,7 @@ class Ensemble:
         _, weights = self._weigh(beta)
         average = float(weights @ values.reshape(-1))
         terms = weights * (values.reshape(-1) - average)
-        return average, self._error(self._influence(lambda part: terms[None, part])[0])
+        return average, self.error(self._influence(lambda part: terms[None, part])[0])
 
     def _influence(self, terms: Callable[[slice], np.ndarray]) -> Float[np.ndarray, "quantity scan"]:
         """Change of sums over all samples with the weight of each scan: directly, and through the rungs' f.
@@ -202,7 +202,8 @@ class Ensemble:
             direct.append(summands.reshape(len(summands), -1, len(self.betas)).sum(axis=-1))
         return self.scans * (np.concatenate(direct, axis=1) - through @ self._pull.T)
 
-    def _error(self, influence: np.ndarray) -> float:
+    def error(self, influence: Float[np.ndarray, " scan"]) -> float:
+        """Standard error of the mean of a series over scans, from its effective sample size."""
         series = influence.reshape(self.chains, self.draws)
         if self.draws < 4 or series.std() == 0:
             return 0.0 if series.std() == 0 else np.nan
@@ -231,7 +232,7 @@ class Ensemble:
         for name, (value, influence) in found.items():
             lost = infinite and name in ("mean_energy", "free_energy")
             out[name] = np.inf if lost else value
-            out[f"{name}_error"] = np.nan if lost else self._error(influence)
+            out[f"{name}_error"] = np.nan if lost else self.error(influence)
         return out
 
 

@@ -105,7 +105,8 @@ def log_evidence(source: Source) -> Evidence:
     """Log Z between the ends of a ladder by four methods: on a path from β = 0 to 1, the log evidence.
 
     Stepping stones from both sides, MBAR, and thermodynamic integration of the rungs' mean energies by the trapezoid
-    rule with its variance correction (Friel, Hurn & Wyse 2014), whose error includes what the correction was.
+    rule with its variance correction (Friel, Hurn & Wyse 2014), whose error includes what the correction was.  It begins
+    with a stepping stone at β = 0, where a mean energy need not exist.
 
     Parameters
     ----------
@@ -118,14 +119,17 @@ def log_evidence(source: Source) -> Evidence:
 
 
 def _integrate(found: Ensemble) -> tuple[float, float]:
-    """-∫⟨U⟩dβ, its sampling error and the size of the rule's correction in quadrature."""
-    steps = np.diff(found.betas)
-    mean, variance = found.energies.mean(axis=(0, 1)), found.energies.var(axis=(0, 1))
+    """-∫⟨U⟩dβ, with its sampling error and the size of the rule's correction in quadrature."""
+    first = int(found.betas[0] == 0)
+    betas, energies = found.betas[first:], found.energies[..., first:]
+    begin, begin_error = _log_mean(-betas[0] * found.energies[..., 0]) if first else (0.0, 0.0)
+    steps = np.diff(betas)
+    mean, variance = energies.mean(axis=(0, 1)), energies.var(axis=(0, 1))
     correction = float(np.sum(steps**2 / 12 * np.diff(variance)))
     widths = np.concatenate([steps, [0.0]]) / 2 + np.concatenate([[0.0], steps]) / 2
-    series = (found.energies - mean) @ widths
-    value = -float(widths @ mean) - correction
-    return value, float(np.hypot(found._error(series.reshape(-1)), correction))
+    series = (energies - mean) @ widths
+    error = found.error(series.reshape(-1))
+    return begin - float(widths @ mean) - correction, float(np.sqrt(error**2 + begin_error**2 + correction**2))
 
 
 def doubts(source: Source) -> list[str]:
