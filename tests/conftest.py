@@ -6,7 +6,17 @@ from pathlib import Path
 import jaxtyping
 
 # Modules of functions; those whose dataclasses are pytrees are left out, since JAX rebuilds them with placeholders.
-CHECKED = ("adaptation", "ensemble", "exchange", "ladder", "networks", "predict", "sharding", "thermodynamics")
+CHECKED = (
+    "adaptation",
+    "ensemble",
+    "exchange",
+    "ladder",
+    "networks",
+    "predict",
+    "sharding",
+    "studies.draws",
+    "thermodynamics",
+)
 jaxtyping.install_import_hook([f"temperax.{name}" for name in CHECKED], "beartype.beartype")
 
 import jax  # noqa: E402
