@@ -105,8 +105,8 @@ def log_evidence(source: Source) -> Evidence:
     """Log Z between the ends of a ladder by four methods: on a path from β = 0 to 1, the log evidence.
 
     Stepping stones from both sides, MBAR, and thermodynamic integration of the rungs' mean energies by the trapezoid
-    rule with its variance correction (Friel, Hurn & Wyse 2014), whose error includes what the correction was.  It begins
-    with a stepping stone at β = 0, where a mean energy need not exist.
+    rule with its variance correction (Friel, Hurn & Wyse 2014), whose error includes what the correction was.  It
+    begins with a stepping stone at β = 0, where a mean energy need not exist.
 
     Parameters
     ----------

@@ -1,0 +1,44 @@
+"""Pictures: matplotlib figures with labelled axes, made from results alone.
+
+This is the one room that imports matplotlib, and only when a picture is drawn.
+"""
+
+from temperax.plots.curves import thermodynamic_curves
+from temperax.plots.findings import (
+    cold_posterior,
+    effective_parameters,
+    expressivity,
+    gaussian_replacement,
+    generalisation_gap,
+    overlap,
+    pruning,
+    quantisation,
+    relevance,
+    uncertainty,
+)
+from temperax.plots.ladders import barrier, index_process, ladder, swap_rates
+from temperax.plots.runs import energies, mean_energy, mixing, predictions, scores, summary
+
+__all__ = [
+    "barrier",
+    "cold_posterior",
+    "effective_parameters",
+    "energies",
+    "expressivity",
+    "gaussian_replacement",
+    "generalisation_gap",
+    "index_process",
+    "ladder",
+    "mean_energy",
+    "mixing",
+    "overlap",
+    "predictions",
+    "pruning",
+    "quantisation",
+    "relevance",
+    "scores",
+    "summary",
+    "swap_rates",
+    "thermodynamic_curves",
+    "uncertainty",
+]

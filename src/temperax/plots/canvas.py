@@ -1,0 +1,41 @@
+"""What all pictures share: figures without global state, and axes of temperatures."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+
+def axes_or_new(axes: "Axes | None") -> "Axes":
+    """The given axes, or those of a new figure."""
+    return new_figure(1, 1, (5.0, 3.6))[1][0, 0] if axes is None else axes
+
+
+def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple["Figure", np.ndarray]:
+    """A figure that does not touch pyplot's state, so that drawing has no side effects."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def against_temperature(axes: "Axes", temperature: np.ndarray, values: np.ndarray, label: str) -> None:
+    """A curve over a logarithmic axis of finite temperatures."""
+    finite = np.isfinite(temperature)
+    axes.plot(temperature[finite], values[finite], "o-", label=label)
+    axes.set_xscale("log")
+    axes.set_xlabel("temperature T")
+
+
+def label_rungs(axis: "Axis", tree: xr.DataTree) -> None:
+    """Label an axis of rungs, hottest first, by their β."""
+    betas = tree["exchange"].to_dataset()["beta"].values
+    rungs = np.unique(np.linspace(0, len(betas) - 1, 7).round().astype(int)).tolist()
+    axis.set_ticks(rungs, [f"{betas[r]:.2g}" for r in rungs])

@@ -1,0 +1,77 @@
+"""Pictures of replica exchange: swaps, barrier, and the journeys of replicas."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from temperax import diagnostics
+from temperax.plots.canvas import axes_or_new, label_rungs, new_figure
+from temperax.plots.runs import mean_energy, scores
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def ladder(tree: xr.DataTree, num_replicas: int = 3) -> "Figure":
+    """Four pictures of a ladder: rejection and barrier, the index process, mean energy, and predictive score.
+
+    Parameters
+    ----------
+    tree
+        A result of `temperax.parallel_tempering`; the last picture needs held-out rows at every temperature
+        (``keep="all"``) and shows the local barrier without them.
+    num_replicas
+        How many replicas' journeys to draw.
+    """
+    figure, axes = new_figure(2, 2, (10.0, 7.0))
+    swap_rates(tree, axes[0, 0])
+    index_process(tree, axes[0, 1], num_replicas)
+    mean_energy(tree, axes[1, 0])
+    if "tempered_predictive" in tree.children and tree["tempered_predictive"].sizes["temperature"] > 1:
+        scores(tree, axes[1, 1])
+    else:
+        barrier(tree, axes[1, 1])
+    figure.suptitle(f"{tree.attrs['data'] or 'ladder'}: {len(tree['exchange']['beta'])} replicas")
+    return figure
+
+
+def swap_rates(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
+    """Rejection of every pair along the ladder, with the cumulative barrier."""
+    axes = axes_or_new(axes)
+    pairs = diagnostics.exchange(tree)
+    position = np.arange(len(pairs)) + 0.5
+    colours = ["C3" if wall else "C0" for wall in pairs["wall"]]
+    axes.bar(position, pairs["rejection"], width=0.9, color=colours)
+    label_rungs(axes.xaxis, tree)
+    axes.set(xlabel="inverse temperature β of the rungs", ylabel="rejection of the pair", ylim=(0, 1))
+    twin = axes.twinx()
+    twin.plot(np.arange(len(pairs) + 1), np.concatenate([[0.0], np.cumsum(pairs["rejection"])]), color="black")
+    twin.set_ylabel("cumulative barrier")
+    axes.set_title(f"Exchange: barrier {pairs['rejection'].sum():.1f}")
+    return axes
+
+
+def index_process(tree: xr.DataTree, axes: "Axes | None" = None, num_replicas: int = 3) -> "Axes":
+    """The rungs that a few replicas of the first ladder visit over the run."""
+    axes = axes_or_new(axes)
+    replica = tree["exchange"].to_dataset()["replica"].isel(chain=0).values  # (draw, slot): who sits there
+    slots = np.argsort(replica, axis=1)  # (draw, replica): where it sits
+    chosen = np.linspace(0, slots.shape[1] - 1, num_replicas).round().astype(int)
+    for r in chosen:
+        axes.plot(slots[:, r], linewidth=0.8)
+    label_rungs(axes.yaxis, tree)
+    named = ", ".join(str(r) for r in chosen)
+    axes.set(xlabel="draw", ylabel="inverse temperature β", title=f"Index process of replicas {named}")
+    return axes
+
+
+def barrier(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
+    """The local communication barrier λ(β) along the ladder."""
+    axes = axes_or_new(axes)
+    pairs = diagnostics.exchange(tree)
+    middle = (pairs["beta_hot"] + pairs["beta_cold"]) / 2
+    axes.step(middle, pairs["rejection"] / (pairs["beta_cold"] - pairs["beta_hot"]), where="mid")
+    axes.set(xscale="log", yscale="log", xlabel="inverse temperature", ylabel="local barrier", title="Barrier")
+    return axes

@@ -1,0 +1,119 @@
+"""Pictures of any run: scores, mixing, energies and predictions."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from temperax import diagnostics, predict
+from temperax.errors import InputError
+from temperax.plots.canvas import against_temperature, axes_or_new, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def summary(tree: xr.DataTree, baselines: dict[str, float] | None = None) -> "Figure":
+    """Four pictures of a run: scores, mixing and energies per temperature, and predictions against targets.
+
+    Parameters
+    ----------
+    tree
+        A result with held-out rows.
+    baselines
+        LPPD of other models to draw as lines, by name.
+
+    Raises
+    ------
+    InputError
+        If the result has no held-out rows.
+    """
+    if "tempered_predictive" not in tree.children:
+        raise InputError("tree", list(tree.children), "has no held-out predictions", "hold rows out of the data set")
+    figure, axes = new_figure(2, 2, (9.0, 7.0))
+    scores(tree, axes[0, 0], baselines)
+    mixing(tree, axes[0, 1])
+    # Histograms of a few temperatures can be told apart; of a whole ladder the means say more.
+    (energies if tree["tempered_stats"].sizes["temperature"] <= 5 else mean_energy)(tree, axes[1, 0])
+    predictions(tree, axes[1, 1])
+    figure.suptitle(f"{tree.attrs['data']}, {tree.attrs['num_parameters']} parameters")
+    return figure
+
+
+def scores(tree: xr.DataTree, axes: "Axes", baselines: dict[str, float] | None = None) -> None:
+    """LPPD on held-out rows against temperature."""
+    lppd = predict.scores(tree)["lppd"]
+    against_temperature(axes, lppd.index.to_numpy(), lppd.to_numpy(), label="draws")
+    for i, (name, value) in enumerate((baselines or {}).items()):
+        axes.axhline(value, color=f"C{i + 1}", linestyle="--", label=name)
+    axes.set(ylabel="LPPD per held-out row (nats)", title="Predictive score")
+    axes.legend(frameon=False)
+
+
+def mixing(tree: xr.DataTree, axes: "Axes") -> None:
+    """R-hat of held-out predictions against temperature: median and worst row."""
+    table = diagnostics.function_space(tree)
+    for column, label in (("rhat_f_max", "worst row"), ("rhat_f_median", "median row")):
+        against_temperature(axes, table.index.to_numpy(), table[column].to_numpy(), label=label)
+    axes.axhline(1.01, color="black", linewidth=0.8, linestyle=":", label="1.01")
+    axes.set(ylabel="R-hat of f(x*)", title="Do the chains agree?")
+    axes.legend(frameon=False)
+
+
+def energies(tree: xr.DataTree, axes: "Axes") -> None:
+    """Distribution of the data energy at every temperature."""
+    stats = tree["tempered_stats"].to_dataset()
+    for i, temperature in enumerate(stats["temperature"].values):
+        values = stats["data_energy"].isel(temperature=i).values.ravel()
+        axes.hist(values, bins=60, histtype="stepfilled", alpha=0.5, density=True, label=f"T = {temperature:.3g}")
+    axes.set(xlabel="data energy E (nats)", ylabel="density", title="Energies")
+    axes.legend(frameon=False)
+
+
+def mean_energy(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
+    """Mean data energy against temperature, with two standard errors."""
+    axes = axes_or_new(axes)
+    table = diagnostics.energies(tree)
+    temperature = table.index.to_numpy()
+    finite = np.isfinite(temperature)
+    axes.errorbar(
+        temperature[finite],
+        table["data_energy"][finite],
+        yerr=2 * table["data_energy_mcse"][finite],
+        fmt="o-",
+        markersize=3,
+    )
+    axes.set(xscale="log", xlabel="temperature T", ylabel="mean data energy (nats)", title="Energy")
+    energy = table["data_energy"].to_numpy()[finite]
+    axes.set_yscale("log" if energy.min() > 0 else "symlog", **({} if energy.min() > 0 else {"linthresh": 100.0}))
+    return axes
+
+
+def predictions(tree: xr.DataTree, axes: "Axes") -> None:
+    """Held-out targets against the posterior's predictions, with 90 % intervals; or calibration of a classifier."""
+    constant, predictive = (tree[group].to_dataset() for group in ("constant_data", "posterior_predictive"))
+    y = constant["y_test"].values
+    f = predictive["f"].mean(("chain", "draw")).values
+    if tree.attrs["task"] == "classification":
+        confidence = f.max(axis=1) if f.shape[1] > 1 else np.maximum(f[:, 0], 1 - f[:, 0])
+        predicted = f.argmax(axis=1) if f.shape[1] > 1 else (f[:, 0] > 0.5)
+        right = (predicted == y[:, 0]).astype(float)
+        order = np.argsort(confidence)
+        groups = [g for g in np.array_split(order, 8) if len(g)]
+        axes.plot([confidence[g].mean() for g in groups], [right[g].mean() for g in groups], "o-")
+        axes.plot([0, 1], [0, 1], color="black", linewidth=0.8)
+        axes.set(xlabel="confidence", ylabel="accuracy", title="Calibration", xlim=(0.3, 1.02), ylim=(0, 1.05))
+        return
+    scale, mean = constant["y_scale"].values, constant["y_mean"].values
+    draws = predictive["y"].stack(sample=("chain", "draw")).transpose("sample", "test_row", "target").values
+    low, high = np.quantile(draws, (0.05, 0.95), axis=0)
+    f, y, low, high = (v * scale + mean for v in (f, y, low, high))
+    error = np.abs(np.stack([f - low, high - f])[..., 0])
+    axes.errorbar(y[:, 0], f[:, 0], yerr=error, fmt="o", markersize=3, linewidth=0.7)
+    axes.axline((float(y.mean()), float(y.mean())), slope=1, color="black", linewidth=0.8)
+    axes.set(
+        xlabel="held-out target",
+        ylabel="prediction, 90 % interval",
+        title="Predictions at the target temperature",
+    )
