@@ -1,6 +1,5 @@
 """Annealing: schedules, the way down to T = 0, equipartition, and hysteresis."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
@@ -39,15 +38,15 @@ def test_schedules_reach_their_ends_and_linger_where_the_heat_capacity_peaks():
 
 def test_the_mean_energy_falls_to_the_minimum_with_slope_half_p(key):
     """Equipartition: ⟨U⟩_T = U(MAP) + P T/2; with the wrong count of directions it would not hold."""
-    temperatures = [0.1, 0.03, 0.01]
-    tree = tx.sample(key, BOWL, temperatures, path="posterior", num_warmup=200, num_draws=500, progress=False)
+    options = {"path": "posterior", "num_warmup": 200, "num_draws": 500, "progress": False}
+    tree = tx.sample(key, BOWL, [0.1, 0.03, 0.01], **options)
     ground = float(optimise.minimise(key, BOWL, 2).score.min())
-    energy = tree["tempered_stats"].dataset["path_energy"]
-    for temperature in temperatures:
-        values = energy.sel(temperature=temperature, method="nearest").values - ground
-        slope, error = values.mean() / temperature, values.std() / np.sqrt(values.size) / temperature * 2
-        assert abs(slope - 3.0) < 4 * error
-        assert abs(slope - 2.5) > 4 * error, "sharp enough to fail"
+    study = tx.studies.equipartition(tree, ground)
+    assert (np.abs(study["ratio"] - 1) < 4 * study["ratio_error"]).all()
+    assert (np.abs(study["ratio"] - 5 / 6) > 4 * study["ratio_error"]).all(), "sharp enough to fail"
+    tx.plots.equipartition(study).figure.canvas.draw()
+    with pytest.raises(tx.InputError, match="ground_energy"):
+        tx.studies.equipartition(tree, ground + 100.0)
 
 
 def test_annealing_ends_where_training_does_and_counts_its_gradients(key):
@@ -67,13 +66,11 @@ def test_annealing_ends_where_training_does_and_counts_its_gradients(key):
 def test_annealing_beats_restarts_on_a_rugged_energy_at_equal_gradients(key):
     """Restarted Adam finds the nearest dents; a schedule that is slow enough finds the lowest."""
     schedule = ladder.geometric(60, hottest=0.05, coldest=30.0)
-    tree = tx.anneal(key, RUGGED, schedule, path="likelihood", num_chains=8, scans=20)
-    steps = 400
-    restarts = tree["annealing"].attrs["num_gradients"] // steps
-    adam = optimise.minimise(jax.random.fold_in(key, 1), RUGGED, restarts, max_steps=steps)
-    found = tree["sample_stats"].dataset["data_energy"].values
-    assert np.median(found) < np.median(adam.data_energy)
-    assert found.min() < adam.data_energy.min()
+    study = tx.studies.annealing_against_restarts(key, RUGGED, schedule, path="likelihood", num_chains=8, scans=20)
+    assert study.sizes["start"] > 8
+    assert np.median(study["annealed"]) < np.median(study["restarted"])
+    assert study["annealed"].min() < study["restarted"].min()
+    tx.plots.annealing_against_restarts(study).figure.canvas.draw()
 
 
 def test_a_fast_cycle_shows_hysteresis_and_a_slow_one_of_a_bowl_none(key):

@@ -60,13 +60,20 @@ def test_a_ladder_from_table_to_pictures(tmp_path):
         (("temper", "diabetes", "--replicas", "many"), "num_replicas"),
         (("sample", "diabetes", "--out", "/proc/nowhere"), "cannot be written"),
         (("sample", "diabetes", "--chains", "two"), "--chains"),
-        (("thermodynamics", "nowhere"), "no result.nc"),
     ],
 )
 def test_mistakes_are_one_sentence_and_status_2(tmp_path, arguments, words):
     done = temperax(*arguments, *(() if "--out" in arguments else ("--out", str(tmp_path / "o"))))
     assert done.returncode == 2
     assert words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_thermodynamics_of_a_folder_without_a_run(tmp_path):
+    done = temperax("thermodynamics", "nowhere", cwd=tmp_path)
+    assert done.returncode == 2 and "no result.nc" in done.stderr
+    (tmp_path / "result.nc").write_text("broken")
+    done = temperax("thermodynamics", ".", cwd=tmp_path)
+    assert done.returncode == 2 and "cannot be read" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_help_reads_well():

@@ -483,7 +483,7 @@ def test_high_temperature_explores_and_low_temperature_agrees(ladder):
 
 def test_every_study_has_a_picture(ladder, tmp_path):
     energy, tree = ladder
-    for name in studies.__all__:
+    for name in set(studies.__all__) - {"equipartition", "annealing_against_restarts"}:  # those of the way to T = 0
         study = getattr(studies, name)
         found = study(tree) if name == "overlap" else study(tree, energy)
         assert isinstance(found, xr.Dataset) and "temperature" in found.dims

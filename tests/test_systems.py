@@ -147,6 +147,23 @@ def test_ising_by_parallel_tempering(key, exact_cases, case):
     assert tx.diagnostics.round_trips(tree)["efficiency"] > 0.7
 
 
+@pytest.mark.parametrize("case", [0, 1])
+def test_ising_thermodynamics_at_every_beta(key, exact_cases, case):
+    """At the rungs and at the file's β between them, by reweighting; log Z and entropy count from N log 2."""
+    case = exact_cases["ising_4x4"][case]
+    found = thermodynamics.ensemble(ising_tree(key, case))
+    for text, exact in case["beta"].items():
+        at = found.at(float(text))
+        for name, offset in (
+            ("log_z", 16 * np.log(2)),
+            ("mean_energy", 0),
+            ("heat_capacity", 0),
+            ("entropy", 16 * np.log(2)),
+        ):
+            assert abs(at[name] + offset - exact[name]) < 4 * at[f"{name}_error"] + 1e-4, (text, name)
+        assert 0 < at["log_z_error"] < 0.1, "sharp enough to fail"
+
+
 def test_all_spins_at_once_fails(key, exact_cases):
     case = exact_cases["ising_4x4"][0]
     assert worst_ising(ising_tree(key, case, systems.HeatBath(jnp.zeros(16, jnp.int32))), case) > 9

@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+import warnings
 
+import arviz_stats
 import jax
 import numpy as np
 import pytest
@@ -181,7 +183,7 @@ def test_evidence_prefers_the_model_that_made_the_data(exact_cases):
 def network_ladder(small_data):
     """A small network's ladder from the prior to the posterior."""
     energy = tx.Energy.mlp(small_data, (3,))
-    options = {"num_replicas": 16, "num_draws": 256, "num_chains": 2, "progress": False}
+    options = {"num_replicas": 16, "num_draws": 256, "num_chains": 2, "progress": False, "log_likelihood": True}
     return tx.parallel_tempering(jax.random.key(3), energy, **options)
 
 
@@ -190,7 +192,8 @@ def test_report_reads_a_ladder_of_a_network(network_ladder, capsys):
     printed = capsys.readouterr().out
     assert "log Z between the ends" in printed and len(table) == 16
     assert table.index.name == "temperature"
-    assert isinstance(thermodynamics.curves(network_ladder), xr.Dataset)
+    curves = thermodynamics.curves(network_ladder)
+    assert isinstance(curves, xr.Dataset) and (np.diff(curves["entropy"]) < 0).all()
 
 
 @pytest.mark.parametrize(
@@ -248,6 +251,15 @@ def test_evidence_of_networks_prefers_the_one_that_made_the_data(key):
         }
         right += thermodynamics.compare_evidence(trees).index[0] == truth
     assert right >= 19, right
+
+
+def test_evidence_stands_beside_cross_validation(network_ladder):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of large Pareto k: a few rows of a small set
+        table = thermodynamics.compare_evidence({"a": network_ladder, "b": network_ladder})
+        loo = arviz_stats.loo(network_ladder)
+    assert table["elpd_loo"].tolist() == [pytest.approx(loo.elpd)] * 2
+    assert table["probability"].tolist() == [0.5, 0.5] and table["log_bayes_factor"].iloc[1] == 0
 
 
 def test_the_mean_energy_is_minus_the_slope_of_log_z_along_a_networks_ladder(network_ladder):

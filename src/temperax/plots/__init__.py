@@ -5,8 +5,10 @@ This is the one room that imports matplotlib, and only when a picture is drawn.
 
 from temperax.plots.curves import thermodynamic_curves
 from temperax.plots.findings import (
+    annealing_against_restarts,
     cold_posterior,
     effective_parameters,
+    equipartition,
     expressivity,
     gaussian_replacement,
     generalisation_gap,
@@ -20,10 +22,12 @@ from temperax.plots.ladders import barrier, index_process, ladder, swap_rates
 from temperax.plots.runs import energies, mean_energy, mixing, predictions, scores, summary
 
 __all__ = [
+    "annealing_against_restarts",
     "barrier",
     "cold_posterior",
     "effective_parameters",
     "energies",
+    "equipartition",
     "expressivity",
     "gaussian_replacement",
     "generalisation_gap",

@@ -121,6 +121,29 @@ def expressivity(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
     return axes
 
 
+def equipartition(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
+    """Energy above the ground state against T, beside P T/2."""
+    axes = axes_or_new(axes)
+    temperature = study["temperature"].values
+    axes.errorbar(temperature, study["excess"], yerr=2 * study["excess_error"], fmt="o", markersize=3, label="draws")
+    axes.plot(temperature, study.attrs["num_parameters"] / 2 * temperature, color="black", linewidth=0.8, label="P T/2")
+    axes.set(xscale="log", yscale="log", xlabel="temperature T", ylabel="energy above the ground state (nats)")
+    axes.set_title("Equipartition")
+    axes.legend(frameon=False)
+    return axes
+
+
+def annealing_against_restarts(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
+    """Distributions of the minima that the two methods found."""
+    axes = axes_or_new(axes)
+    for name in ("restarted", "annealed"):
+        values = np.sort(study[name].values)
+        axes.step(values, np.arange(1, len(values) + 1) / len(values), where="post", label=f"{name}, {len(values)}")
+    axes.set(xlabel="U0 + E at the end (nats)", ylabel="share at or below", title="Minima at equal gradients")
+    axes.legend(frameon=False)
+    return axes
+
+
 def _compressed(study: xr.Dataset, axes: "Axes", dim: str, xlabel: str, title: str) -> "Axes":
     for rung in _some_rungs(study):
         here = study.isel(temperature=rung)

@@ -10,16 +10,20 @@ for each of them.
 - generalisation: `cold_posterior`, `generalisation_gap`
 - compressibility: `pruning`, `quantisation`, `gaussian_replacement`, `effective_parameters`
 - interpretability and expressivity: `relevance`, `expressivity`
+- the way to T = 0: `equipartition` (a result's energies alone) and `annealing_against_restarts` (a run of its own)
 """
 
 from temperax.studies.compression import effective_parameters, gaussian_replacement, pruning, quantisation
+from temperax.studies.cooling import annealing_against_restarts, equipartition
 from temperax.studies.diversity import overlap, uncertainty
 from temperax.studies.generalisation import cold_posterior, generalisation_gap
 from temperax.studies.interpretation import expressivity, relevance
 
 __all__ = [
+    "annealing_against_restarts",
     "cold_posterior",
     "effective_parameters",
+    "equipartition",
     "expressivity",
     "gaussian_replacement",
     "generalisation_gap",
