@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.evidence --json out.json`` (``--data diabetes`` and ``--widths 2 10`` for a part)
 
-N(0,1) priors, learned noise, split 0, from the prior to the posterior; the ladder is chosen by "auto".  Trajectories
+N(0,1) priors, learned noise, split 0, from the prior to the posterior; the ladder is chosen by "auto".  Peaks of the
+heat capacity are named by their temperature and kind.  Trajectories
 have at most 256 steps: log Z needs energies that are right, not replicas that come home.
 """
 
@@ -41,6 +42,7 @@ def evidence_row(name: str, width: int, draws: int, chains: int) -> dict:
         "mbar": z.mbar,
         "mbar_error": z.mbar_error,
         "gap": abs(z.backward - z.forward),
+        "peaks": "; ".join(f"T = {p.temperature:.3g}: {p.kind}" for p in tx.transitions.peaks(found).itertuples()),
         "rhat_energy": float(found.rhat().max()) if chains > 1 else float("nan"),
         "doubts": "; ".join(tx.thermodynamics.doubts(found)),
         "seconds": seconds,
