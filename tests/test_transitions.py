@@ -49,6 +49,20 @@ def test_one_wide_hump_is_a_crossover():
     assert peak.kind == "crossover" and peak.barrier < 0.2 and 0.8 < peak.beta < 1.4
 
 
+def test_levels_of_a_small_lattice_are_one_hump():
+    """The 4×4 Ising model, whose ground state stands two levels apart: draws of all its states by enumeration."""
+    spins = 1 - 2 * ((np.arange(2**16)[:, None] >> np.arange(16)) & 1).reshape(-1, 4, 4)
+    levels = -(spins * (np.roll(spins, 1, 1) + np.roll(spins, 1, 2))).sum((1, 2))
+    betas, rng = np.linspace(0.0, 0.8, 7), np.random.default_rng(3)
+    energies = np.empty((4, 1000, len(betas)))
+    for n, beta in enumerate(betas):
+        weights = np.exp(-beta * (levels + 32.0))
+        energies[..., n] = rng.choice(levels, size=(4, 1000), p=weights / weights.sum())
+    (peak,) = transitions.peaks((betas, energies)).itertuples()
+    assert peak.kind == "crossover" and abs(peak.beta - 0.41) < 4 * peak.beta_error
+    assert transitions.ensemble((betas, energies)).level_spacing == pytest.approx(4, abs=0.05)
+
+
 def test_ladders_that_disagree_have_not_equilibrated():
     energies = two_phases(8.0)
     stuck = two_phases(0.0, seed=1)

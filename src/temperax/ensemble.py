@@ -133,6 +133,13 @@ class Ensemble:
             [logsumexp(free - self.betas * self._samples[part, None], axis=1) for part in self._chunks()]
         )
 
+    @cached_property
+    def level_spacing(self) -> float:
+        """Median distance of the energies' levels in nats: next to 0 where they are continuous."""
+        found = self._samples[self._samples < _HUGE]
+        levels = np.unique(np.round(found / (resolution := max(found.std() * 1e-3, 1e-300)))) * resolution
+        return float(np.median(np.diff(levels))) if len(levels) > 1 else 0.0
+
     @property
     def overlap(self) -> Float[np.ndarray, " pair"]:
         """Share of a rung's weight on its colder neighbour's draws, for each pair: 1/2 or less, 0 is a gap."""

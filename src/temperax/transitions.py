@@ -22,7 +22,7 @@ from temperax.ensemble import Ensemble, Source, ensemble
 from temperax.errors import InputError, check_count
 from temperax.ladder import check_ladder
 
-#: Smoothing of energy histograms in standard deviations: wide enough for the discrete levels of small lattices.
+#: Smoothing of energy histograms in standard deviations; discrete levels are smoothed over their spacing at least.
 BANDWIDTH = 0.3
 #: A peak rises by at least this share of the highest heat capacity over its surroundings.
 PROMINENCE = 0.05
@@ -51,8 +51,9 @@ def energy_histogram(source: Source, beta: float, bins: int = 200) -> xr.Dataset
     Returns
     -------
     xarray.Dataset
-        ``density`` (energy), smoothed over 0.3 standard deviations, and the attribute ``barrier``: log of the lower
-        hump's height over the valley's, in nats; 0 where there is one hump.
+        ``density`` (energy), smoothed over 0.3 standard deviations (over the spacing of discrete levels where that is
+        more), and the attribute ``barrier``: log of the lower hump's height over the valley's, in nats; 0 where there
+        is one hump.
     """
     check_count("bins", bins, 20)
     found = _humps(ensemble(source), beta, bins)
@@ -158,7 +159,8 @@ def _humps(found: Ensemble, beta: float, bins: int = 200) -> Humps:
     edges = np.linspace(mean - 6 * deviation, mean + 6 * deviation, bins + 1)
     density, _ = np.histogram(found.energies.reshape(-1), edges, weights=weights)
     width = edges[1] - edges[0]
-    density = gaussian_filter1d(density / width, BANDWIDTH * deviation / width, mode="constant")
+    smoothing = max(BANDWIDTH * deviation, found.level_spacing)
+    density = gaussian_filter1d(density / width, smoothing / width, mode="constant")
     tops, _ = find_peaks(density)
     barrier = 0.0
     if len(tops) >= 2:
