@@ -30,8 +30,7 @@ def against_temperature(axes: "Axes", temperature: np.ndarray, values: np.ndarra
     """A curve over a logarithmic axis of finite temperatures."""
     finite = np.isfinite(temperature)
     axes.plot(temperature[finite], values[finite], "o-", label=label)
-    axes.set_xscale("log")
-    axes.set_xlabel("temperature T")
+    temperature_axis(axes)
 
 
 def label_rungs(axis: "Axis", tree: xr.DataTree) -> None:
@@ -39,3 +38,15 @@ def label_rungs(axis: "Axis", tree: xr.DataTree) -> None:
     betas = tree["exchange"].to_dataset()["beta"].values
     rungs = np.unique(np.linspace(0, len(betas) - 1, 7).round().astype(int)).tolist()
     axis.set_ticks(rungs, [f"{betas[r]:.2g}" for r in rungs])
+
+
+def temperature_axis(axes: "Axes") -> None:
+    """A logarithmic axis of T; over a decade or two, where powers of ten say too little, with 1, 2 and 5 of each."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set(xscale="log", xlabel="temperature T")
+    low, high = axes.get_xlim()
+    if high < 200 * low:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda t, _: f"{t:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())

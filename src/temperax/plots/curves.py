@@ -6,7 +6,7 @@ import numpy as np
 
 from temperax import thermodynamics, transitions
 from temperax.ensemble import Source, ensemble
-from temperax.plots.canvas import new_figure
+from temperax.plots.canvas import new_figure, temperature_axis
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +43,8 @@ def thermodynamic_curves(source: Source, num_points: int = 100) -> "Figure":
         panel.plot(1 / betas, line, linewidth=1.0)
         error = 2 * rungs[f"{name}_error"].values
         panel.errorbar(rungs["temperature"], rungs[name], yerr=error, fmt="o", markersize=3, color="C0")
-        panel.set(xscale="log", xlabel="temperature T", ylabel=title)
+        temperature_axis(panel)
+        panel.set_ylabel(title)
         spread = np.abs(line[np.isfinite(line)])
         if spread.max() > 100 * np.median(spread):  # a divergence at the hot end would flatten all else
             panel.set_yscale("symlog", linthresh=float(np.median(spread)))

@@ -7,7 +7,7 @@ import xarray as xr
 
 from temperax import diagnostics, predict
 from temperax.errors import InputError
-from temperax.plots.canvas import against_temperature, axes_or_new, new_figure
+from temperax.plots.canvas import against_temperature, axes_or_new, new_figure, temperature_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,7 +84,8 @@ def mean_energy(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
         fmt="o-",
         markersize=3,
     )
-    axes.set(xscale="log", xlabel="temperature T", ylabel="mean data energy (nats)", title="Energy")
+    temperature_axis(axes)
+    axes.set(ylabel="mean data energy (nats)", title="Energy")
     energy = table["data_energy"].to_numpy()[finite]
     axes.set_yscale("log" if energy.min() > 0 else "symlog", **({} if energy.min() > 0 else {"linthresh": 100.0}))
     return axes
