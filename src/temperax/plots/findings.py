@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from temperax.plots.canvas import axes_or_new
+from temperax.plots.canvas import axes_or_new, temperature_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -177,4 +177,4 @@ def _curve(axes: "Axes", study: xr.Dataset, name: str, label: str, fmt: str = "o
     )
     for level in value[~finite]:
         axes.axhline(level, color=drawn[0].get_color(), linestyle=":", linewidth=0.8)
-    axes.set(xscale="log", xlabel="temperature T")
+    temperature_axis(axes)
