@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import temperax as tx
-from temperax import engine, optimise
+from temperax import descent, engine
 from temperax.datasets import Dataset
 
 X, Y = np.arange(12.0).reshape(6, 2), np.arange(6.0)
@@ -144,8 +144,8 @@ def test_bad_input(case, monkeypatch):
     for module, name in (
         (engine, "start_state"),
         (engine, "run_block"),
-        (optimise, "_begin"),
-        (optimise, "_advance"),
+        (descent, "_begin"),
+        (descent, "_advance"),
     ):
         monkeypatch.setattr(module, name, compiled)
     attempt, argument = BAD[case]
