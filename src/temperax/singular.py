@@ -87,6 +87,7 @@ def learning_coefficient(
     What remains is the theory's own at finite n.  A minimum of multiplicity m lowers λ̂ by about (m - 1)/log(nβ), which
     is 0.14 (m - 1) at n = 10⁴.  θ* must be the minimum for the rows at hand, not the truth behind them, whose energy is
     O(λ) nats higher and lowers λ̂ by about βλ; noise that θ* fits along degenerate directions raises λ̂ by O(β) in turn.
+    By default it is that of U0 + E; where a prior pulls on few rows, E alone goes lower, and λ̂ is low by β times that.
 
     Parameters
     ----------
