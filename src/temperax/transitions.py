@@ -79,9 +79,9 @@ def peaks(source: Source, num_points: int = 200) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row a peak, highest first: ``beta`` and ``temperature`` with ``beta_error``, ``heat_capacity`` with
-        ``heat_capacity_error``, ``barrier`` between two humps of the energy (nats, the largest within the peak) with
-        ``barrier_error``, and ``kind``: ``crossover``, ``coexistence`` or ``not equilibrated``.
+        A row a peak, highest first: ``beta``, ``temperature``, ``heat_capacity`` and the ``barrier`` between two humps
+        of the energy (nats, the largest within the peak), each with its ``_error``; and ``kind``: ``crossover``,
+        ``coexistence`` or ``not equilibrated``.
     """
     check_count("num_points", num_points, 20)
     whole = ensemble(source)
@@ -107,6 +107,7 @@ def peaks(source: Source, num_points: int = 200) -> pd.DataFrame:
                 "beta": beta,
                 "beta_error": error[0],
                 "temperature": 1.0 / beta,
+                "temperature_error": error[0] / beta**2,
                 "heat_capacity": height,
                 "heat_capacity_error": error[1],
                 "barrier": max(barriers),
@@ -114,7 +115,7 @@ def peaks(source: Source, num_points: int = 200) -> pd.DataFrame:
                 "kind": _kind(whole, near, max(barriers), spread),
             }
         )
-    columns = ["beta", "beta_error", "temperature", "heat_capacity", "heat_capacity_error"]
+    columns = ["beta", "beta_error", "temperature", "temperature_error", "heat_capacity", "heat_capacity_error"]
     table = pd.DataFrame(rows, columns=[*columns, "barrier", "barrier_error", "kind"])
     return table.sort_values("heat_capacity", ascending=False, ignore_index=True)
 
