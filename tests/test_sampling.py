@@ -10,7 +10,7 @@ import pytest
 from jax import monitoring
 
 import temperax as tx
-from temperax import engine
+from temperax import engine, program
 
 QUICK = {"num_chains": 2, "num_warmup": 30, "num_draws": 20, "progress": False}
 
@@ -65,7 +65,7 @@ def test_number_of_draws_and_blocks_share_one_program(key, energy):
 
 def test_draws_do_not_depend_on_the_blocks(key, energy, monkeypatch):
     one = tx.sample(key, energy, **QUICK)
-    monkeypatch.setattr(engine, "BLOCK_DRAWS", 7)
+    monkeypatch.setattr(program, "BLOCK_DRAWS", 7)
     monkeypatch.setattr(engine, "BLOCK_SECONDS", 1e9)
     other = tx.sample(key, energy, **QUICK)
     for name, values in one["posterior"].data_vars.items():
@@ -192,7 +192,7 @@ def test_one_program_on_several_devices():
     """Blocks follow one another without compiling again, however arrays come to lie on the devices."""
     code = """
 import jax, numpy as np, temperax as tx
-from temperax import engine
+from temperax import engine, program
 tx.use_cpu_devices(2)
 data = tx.Dataset.from_arrays(np.arange(40.0)[:, None] % 7, np.arange(40.0) % 5)
 energy = tx.Energy.mlp(data, (2,))
