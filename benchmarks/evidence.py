@@ -53,7 +53,7 @@ def main() -> None:
     parser = harness.arguments(__doc__.splitlines()[0])
     parser.add_argument("--data", nargs="+", default=["diabetes", "concrete"])
     parser.add_argument("--widths", nargs="+", type=int, default=[2, 10, 50])
-    parser.add_argument("--draws", type=int, default=512)
+    parser.add_argument("--draws", type=int, default=768)
     parser.add_argument("--chains", type=int, default=2, help="independent ladders")
     options = parser.parse_args()
     tx.use_cpu_devices(2)
