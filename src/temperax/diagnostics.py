@@ -31,8 +31,7 @@ def function_space(tree: xr.DataTree) -> pd.DataFrame:
     InputError
         If the result has no held-out predictions.
     """
-    if "tempered_predictive" not in tree.children:
-        raise InputError("tree", list(tree.children), "has no held-out predictions", "hold rows out of the data set")
+    check_held_out(tree)
     f = tree["tempered_predictive"].dataset[["f"]]
     rest = [d for d in f["f"].dims if d not in ("chain", "draw", "temperature")]
     rhat, ess = arviz_stats.rhat(f)["f"], arviz_stats.ess(f)["f"]
@@ -45,6 +44,12 @@ def function_space(tree: xr.DataTree) -> pd.DataFrame:
         },
         index=pd.Index(f["temperature"].values, name="temperature"),
     )
+
+
+def check_held_out(tree: xr.DataTree) -> None:
+    """Say so if a result has no predictions of held-out rows."""
+    if "tempered_predictive" not in tree.children:
+        raise InputError("tree", list(tree.children), "has no held-out predictions", "hold rows out of the data set")
 
 
 def energies(tree: xr.DataTree) -> pd.DataFrame:

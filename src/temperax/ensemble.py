@@ -4,7 +4,7 @@ Units are nats, k_B = 1.  U is the *path energy* of the ladder, so that ⟨U⟩_
 likelihood path, U0 + E on the posterior path.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -86,6 +86,12 @@ class Ensemble:
             return None
         return [self._shares(self._solution[0], part) for part in self._chunks()]
 
+    def _parts(self) -> Iterator[tuple[slice, Float[np.ndarray, "part temperature"]]]:
+        """Every part of the samples with its shares at the solution."""
+        kept = self._solved_shares
+        for n, part in enumerate(self._chunks()):
+            yield part, self._shares(self._solution[0], part) if kept is None else kept[n]
+
     @cached_property
     def _solution(self) -> tuple[np.ndarray, np.ndarray]:
         """f_i = -log Z_i, f_0 = 0, and the curvature of the convex function that it minimises."""
@@ -120,8 +126,8 @@ class Ensemble:
     def _pull(self) -> Float[np.ndarray, "scan temperature"]:
         """How the rungs' f change with the weight of each scan."""
         free, curvature = self._solution
-        excess = np.concatenate([self._shares(free, part) for part in self._chunks()])
-        excess = excess.reshape(self.scans, len(free), len(free)).sum(axis=1) - 1.0
+        owned = [s.reshape(-1, len(free), len(free)).sum(axis=1) for _, s in self._parts()]
+        excess = np.concatenate(owned) - 1.0
         inverse = np.linalg.pinv(curvature[1:, 1:], hermitian=True)
         return np.pad(-excess[:, 1:] @ inverse, ((0, 0), (1, 0)))
 
@@ -201,12 +207,10 @@ class Ensemble:
 
         ``terms`` gives the summands (quantity, part) of a part of the samples.
         """
-        free, _ = self._solution
-        kept = self._solved_shares
         direct, through = [], 0.0
-        for n, part in enumerate(self._chunks()):
+        for part, shares in self._parts():
             summands = terms(part)
-            through = through + summands @ (self._shares(free, part) if kept is None else kept[n])
+            through = through + summands @ shares
             direct.append(summands.reshape(len(summands), -1, len(self.betas)).sum(axis=-1))
         return self.scans * (np.concatenate(direct, axis=1) - through @ self._pull.T)
 

@@ -15,6 +15,7 @@ from jaxtyping import Array
 
 from temperax import engine, optimise, recipes, results, tempering
 from temperax.datasets import Dataset
+from temperax.descent import prior_draws
 from temperax.energy import Energy
 from temperax.errors import InputError, check_choice, check_count
 from temperax.kernels import Kernel, as_kernel, most_steps
@@ -252,8 +253,8 @@ def make_starts(
     """
     shape = (program.num_chains, len(program.betas), energy.size)
     if isinstance(start, str) and start == "prior":
-        keys = jax.random.split(key, shape[:2])
-        return program, _prior_draws(energy, keys), {"start": "prior"}
+        keys = jax.random.split(key, shape[:2]).reshape(-1)
+        return program, prior_draws(energy, keys).reshape(shape), {"start": "prior"}
     if isinstance(start, str):
         rows = 0 if energy.dataset is None else len(energy.dataset.x)
         optima = optimise.minimise(
@@ -274,11 +275,6 @@ def make_starts(
         positions, report = jnp.asarray(start, jnp.result_type(float)), {"start": "given"}
     program = replace(program, energy=energy.relative_to(positions[0]))
     return program, jnp.broadcast_to(positions[:, None], shape), report
-
-
-@jax.jit
-def _prior_draws(energy: Energy, keys: Array) -> Array:
-    return jax.vmap(jax.vmap(energy.sample_prior))(keys)
 
 
 def step_cap(program: Program, state: State) -> list[float]:

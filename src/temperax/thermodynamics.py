@@ -135,7 +135,12 @@ def _integrate(found: Ensemble) -> tuple[float, float]:
 def doubts(source: Source) -> list[str]:
     """What speaks against believing a ladder's log Z, a sentence each; an empty list is good."""
     found = ensemble(source)
-    z, overlap = log_evidence(found), found.overlap
+    return _doubts(found, log_evidence(found))
+
+
+def _doubts(found: Ensemble, z: Evidence) -> list[str]:
+    """`doubts` of a ladder whose log Z is known already."""
+    overlap = found.overlap
     said = []
     if overlap.min() < MIN_OVERLAP:
         n = int(overlap.argmin())
@@ -186,7 +191,7 @@ def report(source: Source) -> pd.DataFrame:
         f"forward {_with_error(z.forward, z.forward_error)}, backward {_with_error(z.backward, z.backward_error)}, "
         f"thermodynamic integration {_with_error(z.integration, z.integration_error)}"
     )
-    for doubt in doubts(found):
+    for doubt in _doubts(found, z):
         print(f"doubt: {doubt}.")
     return table
 
@@ -224,11 +229,11 @@ def compare_evidence(trees: Mapping[str, Source]) -> pd.DataFrame:
                 "are the ends of its ladder",
                 "sample from β = 0 to β = 1 (path='likelihood' or 'reference')",
             )
-        end = found.at(float(found.betas[-1]))
+        z = log_evidence(found)
         rows[name] = {
-            "log_evidence": end["log_z"],
-            "log_evidence_error": end["log_z_error"],
-            "doubts": len(doubts(found)),
+            "log_evidence": z.mbar,
+            "log_evidence_error": z.mbar_error,
+            "doubts": len(_doubts(found, z)),
         }
     table = pd.DataFrame(rows).T.rename_axis("model").sort_values("log_evidence", ascending=False)
     table["log_bayes_factor"] = table["log_evidence"] - table["log_evidence"].iloc[0]

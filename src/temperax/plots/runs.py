@@ -6,7 +6,6 @@ import numpy as np
 import xarray as xr
 
 from temperax import diagnostics, predict
-from temperax.errors import InputError
 from temperax.plots.canvas import against_temperature, axes_or_new, new_figure, temperature_axis
 
 if TYPE_CHECKING:
@@ -29,8 +28,7 @@ def summary(tree: xr.DataTree, baselines: dict[str, float] | None = None) -> "Fi
     InputError
         If the result has no held-out rows.
     """
-    if "tempered_predictive" not in tree.children:
-        raise InputError("tree", list(tree.children), "has no held-out predictions", "hold rows out of the data set")
+    diagnostics.check_held_out(tree)
     figure, axes = new_figure(2, 2, (9.0, 7.0))
     scores(tree, axes[0, 0], baselines)
     mixing(tree, axes[0, 1])

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from numpyro.distributions import Distribution, biject_to, constraints
 
 from temperax import predict, thermodynamics
+from temperax.descent import prior_draws
 from temperax.energy import Energy
 from temperax.errors import InputError, check_count
 from temperax.studies import draws
@@ -101,13 +102,8 @@ def _fisher(energy: Energy, x: Array, position: Array, key: Array) -> Float[Arra
 def _prior_scale(energy: Energy) -> Float[np.ndarray, " parameter"]:
     """Scale of the prior of every position, from quartiles, which heavy tails do not move."""
     keys = jax.random.split(jax.random.key(0), _PRIOR_DRAWS)
-    low, high = np.quantile(np.asarray(_prior_draws(energy, keys)), (0.25, 0.75), axis=0)
+    low, high = np.quantile(np.asarray(prior_draws(energy, keys)), (0.25, 0.75), axis=0)
     return (high - low) / _QUARTILES
-
-
-@jax.jit
-def _prior_draws(energy: Energy, keys: Array) -> Float[Array, "draw parameter"]:
-    return jax.vmap(energy.sample_prior)(keys)
 
 
 def _is_weight(energy: Energy) -> np.ndarray:

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
-from scipy.special import logsumexp
 
 from temperax import predict
 from temperax.energy import Energy, NetworkModel
+from temperax.ensemble import log_mean_exp
 from temperax.errors import InputError, check_count
 
 #: Most rows at which a study evaluates entropies, gradients and curvatures.
@@ -70,9 +70,13 @@ def held_out(tree: xr.DataTree) -> HeldOut:
 
 
 def lppd(log_density: Float[np.ndarray, "chain draw temperature row"]) -> Float[np.ndarray, " temperature"]:
-    """Mean over rows of log (1/S Σ_s p(y | x, θ_s)), in nats."""
-    chains, draws = log_density.shape[:2]
-    return (logsumexp(log_density, axis=(0, 1)) - np.log(chains * draws)).mean(axis=-1)
+    """Mean over rows of `row_lppd`, in nats."""
+    return row_lppd(log_density).mean(axis=-1)
+
+
+def row_lppd(log_density: Float[np.ndarray, "chain draw temperature row"]) -> Float[np.ndarray, "temperature row"]:
+    """Log (1/S Σ_s p(y | x, θ_s)) of every row, in nats."""
+    return log_mean_exp(log_density)
 
 
 def point_score(

@@ -219,7 +219,7 @@ def generalisation_gap(
         return np.stack([seen, unseen, seen - unseen, draws.penalty(train[kept], beta) / rows])
 
     value, error = draws.jackknife(over, len(train))
-    of_rows = [_row_scores(part).var(axis=-1, ddof=1) / part.shape[-1] for part in (train, test)]
+    of_rows = [draws.row_lppd(part).var(axis=-1, ddof=1) / part.shape[-1] for part in (train, test)]
     error[2] = np.sqrt(error[2] ** 2 + of_rows[0] + of_rows[1])
     names = ("train_lppd", "test_lppd", "gap", "waic_gap")
     found = draws.with_errors(["temperature"], coords, **{n: (value[i], error[i]) for i, n in enumerate(names)})
@@ -229,10 +229,6 @@ def generalisation_gap(
     if learning_coefficient is not None:
         found = found.assign(learning_gap=2 * learning_coefficient / rows)
     return found
-
-
-def _row_scores(log_density: Float[np.ndarray, "chain draw temperature row"]) -> np.ndarray:
-    return logsumexp(log_density, axis=(0, 1)) - np.log(log_density.shape[0] * log_density.shape[1])
 
 
 def _loo(log_density: Float[np.ndarray, "chain draw row"]) -> tuple[float, float]:
