@@ -24,6 +24,7 @@ from jax.tree_util import register_dataclass
 import temperax as tx
 from benchmarks import harness
 from temperax import engine, sampling, tempering
+from temperax.program import EXPLORE, Program, keys, make_program
 
 CASES = json.loads((Path(__file__).parents[1] / "tests" / "reference" / "exact_cases.json").read_text())
 
@@ -109,14 +110,17 @@ def exact_rows(quick: bool) -> list[dict]:
     return rows
 
 
-def network_row(name: str, path: str, quick: bool, draws: int, **options) -> dict:
+def network_row(name: str, path: str, quick: bool, draws: int, folder: Path | None, **options) -> dict:
     """A 50-unit tanh network with learned noise, prior to posterior."""
     energy = tx.Energy.mlp(tx.datasets.load(name, split=0), (50,))
     if quick:
         options |= {"num_replicas": 8, "num_chains": 2}
     began = time.perf_counter()
-    tree = tx.parallel_tempering(jax.random.key(0), energy, path=path, num_draws=draws, progress=False, **options)
+    tree = tx.parallel_tempering(jax.random.key(0), energy, path=path, num_draws=draws, **options)
     seconds = time.perf_counter() - began
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        tree.to_netcdf(folder / f"{name}.nc")
     trips, pairs = tx.diagnostics.round_trips(tree), tx.diagnostics.exchange(tree)
     print(f"\n{name}, {path} path, {seconds:.0f} s")
     tx.diagnostics.report(tree)
@@ -225,6 +229,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--draws", type=int, help="draws of the networks' last round")
     parser.add_argument("--path", choices=("likelihood", "reference"), default="likelihood", help="the networks' path")
+    parser.add_argument("--max-steps", type=int, default=256, help="most steps of the networks' trajectories")
+    parser.add_argument("--coldest", type=float, default=1.0, help="coldest temperature of the networks' ladders")
+    parser.add_argument("--keep", type=Path, help="folder for the networks' results")
     options = parser.parse_args()
     tx.use_cpu_devices(2)
     rows, goals = [], []
@@ -242,7 +249,10 @@ def main() -> None:
     for name in ("concrete", "yacht"):
         if name not in options.only:
             continue
-        rows.append(network_row(name, options.path, options.quick, draws))
+        kernel = tx.HMC(max_steps=options.max_steps)
+        rows.append(
+            network_row(name, options.path, options.quick, draws, options.keep, kernel=kernel, coldest=options.coldest)
+        )
         goals.append(harness.goal(f"{name}: round trips", rows[-1]["round_trips"], 1, at_most=False))
         goals.append(harness.goal(f"{name}: log Z gap (nats)", rows[-1]["log_z_gap"], 3.0, at_most=True))
     harness.finish(rows, goals, options.json)
