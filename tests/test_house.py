@@ -14,6 +14,8 @@ SOURCE = Path(tx.__file__).parent
 ROOMS = [
     "errors",
     "progress",
+    "sharding",
+    "densities",
     "priors",
     "likelihoods",
     "networks",
@@ -25,14 +27,20 @@ ROOMS = [
     "adaptation",
     "ladder",
     "exchange",
-    "sharding",
+    "tallies",
     "program",
     "engine",
     "recipes",
     "predict",
     "results",
+    "drawstore",
+    "checkpoint",
+    "rundir",
     "descent",
     "optimise",
+    "starts",
+    "runs",
+    "drawing",
     "sampling",
     "singular",
     "rounds",
@@ -85,9 +93,9 @@ def test_one_room_each_for_numpyros_transition_matplotlib_and_arvizs_writers():
 def test_import_changes_nothing_and_prints_nothing():
     code = (
         "import jax; before = (jax.config.jax_enable_x64, jax.config.jax_platforms, jax.config.jax_num_cpu_devices);"
-        "import temperax, sys;"
+        "import temperax, temperax.rundir, sys;"
         "assert before == (jax.config.jax_enable_x64, jax.config.jax_platforms, jax.config.jax_num_cpu_devices);"
-        "assert 'matplotlib.pyplot' not in sys.modules;"
+        "assert not {'matplotlib.pyplot', 'orbax', 'tensorstore', 'zarr'} & set(sys.modules);"
         "import jax._src.xla_bridge as bridge; assert not bridge.backends_are_initialized()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

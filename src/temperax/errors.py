@@ -1,27 +1,65 @@
 """The errors that a user's input can raise: one sentence each, with the argument, its value and the remedy."""
 
-import math
+import sys
 from collections.abc import Callable, Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import xarray as xr
+
+#: The largest count: JAX's integers have 32 bits.
+MOST = 2**31 - 1
+#: Positive numbers that single precision can hold, subnormal ones left out since JAX takes them for 0.
+SMALLEST, LARGEST = 1e-37, 1e37
 
 
 class InputError(ValueError):
     """An argument, a table or a file cannot be used as it is; raised before anything is compiled."""
 
     def __init__(self, argument: str, value: object, problem: str, remedy: str) -> None:
-        super().__init__(f"{argument} = {_short(value)} {problem}; {remedy}.")
+        super().__init__(_one_line(f"{argument} = {short(value)} {problem}; {remedy}."))
         self.argument = argument
 
 
-def _short(value: object) -> str:
+class Interrupted(KeyboardInterrupt):
+    """A run that was asked to stop has stopped, after its last block."""
+
+    def __init__(self, directory: object, where: str) -> None:
+        saved = f"saved in {directory}: resume it" if directory else "nothing was saved: give a directory next time"
+        super().__init__(f"stopped ({where}); {saved}.")
+
+
+class StorageError(OSError):
+    """A run directory can no longer be written: the disk is full, say, or the folder became read-only.
+
+    Raised in the middle of a run, whose draws up to its last checkpoint are safe.
+    """
+
+    def __init__(self, folder: object, reason: str, num_draws: int) -> None:
+        safe = f"its {num_draws} draws up to" if num_draws else "the run up to"
+        are = "are" if num_draws else "is"
+        super().__init__(
+            f"directory = {short(str(folder))} cannot be written any more ({reason}); "
+            f"free space or make it writable, then resume: {safe} the last checkpoint {are} safe."
+        )
+
+
+def _one_line(text: str) -> str:
+    """Text that a file or another library's message may have a part in, as one line that moves no terminal's cursor."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def short(value: object) -> str:
     """A value in at most one line."""
     if isinstance(value, (np.ndarray, jax.Array)) and not jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
         if value.size > 8:
             return f"array of shape {tuple(value.shape)}"
         value = np.asarray(value).tolist()
-    text = " ".join(repr(value).split())
+    try:
+        text = _one_line(repr(value))
+    except Exception:  # what cannot say what it is (an int of 5000 digits, say) must not hide what is wrong with it
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -29,17 +67,21 @@ def check_positive(argument: str, value: object) -> float:
     """Return ``value`` as a float, or say that it must be a positive finite number."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
         raise InputError(argument, value, "is not a number", "give a positive number such as 1.0")
-    if not (math.isfinite(value) and value > 0):
+    if not 0 < value <= sys.float_info.max:  # NaN fails too, and so does an int that no float can hold
         raise InputError(argument, value, "is not positive and finite", "give a positive number such as 1.0")
+    if not SMALLEST <= value <= LARGEST:
+        raise InputError(argument, value, "is beyond single precision", f"stay between {SMALLEST:g} and {LARGEST:g}")
     return float(value)
 
 
-def check_count(argument: str, value: object, minimum: int = 1) -> int:
-    """Return ``value`` as an int, or say that it must be a whole number of at least ``minimum``."""
+def check_count(argument: str, value: object, minimum: int = 1, maximum: int = MOST) -> int:
+    """Return ``value`` as an int, or say that it must be a whole number from ``minimum`` to ``maximum``."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise InputError(argument, value, "is not a whole number", f"give an int of at least {minimum}")
     if value < minimum:
         raise InputError(argument, value, "is too small", f"give at least {minimum}")
+    if value > maximum:
+        raise InputError(argument, value, "is too large", f"give at most {maximum}")
     return int(value)
 
 
@@ -59,7 +101,58 @@ def check_choice[T](argument: str, value: object, choices: Mapping[str, T]) -> T
 
 
 def check_callable(argument: str, value: object, what: str) -> Callable:
-    """Return ``value`` if it can be called."""
+    """Return ``value`` if it can be called and can name a compiled program."""
     if not callable(value):
         raise InputError(argument, value, "cannot be called", f"give {what}")
+    if type(value).__hash__ is None:
+        raise InputError(argument, value, "cannot be hashed, as compiled programs ask", f"give {what}")
     return value
+
+
+def check_array(argument: str, values: object, remedy: str) -> np.ndarray:
+    """Return ``values`` as an array of floats, of any shape and perhaps not finite, or say that they are no numbers."""
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind in "cmM":  # NumPy would drop imaginary parts and count days
+            raise TypeError(f"{array.dtype} is not real")
+        return array.astype(float, copy=False)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(argument, values, "is not made of numbers", remedy) from error
+
+
+def check_single(argument: str, values: object, array: np.ndarray) -> None:
+    """Say so where an array has NaN, or values that single precision cannot hold."""
+    if not (np.abs(array) <= np.finfo(np.float32).max).all():
+        raise InputError(argument, values, "has values that are NaN or too large", "give numbers below 1e38")
+
+
+def check_betas(argument: str, given: object, betas: np.ndarray) -> None:
+    """Say so where inverse temperatures are not numbers that single precision can hold and tell apart from 0."""
+    if not ((betas == 0) | ((betas >= SMALLEST) & (betas <= LARGEST))).all():  # NaN fails too
+        problem = "has a β that is negative, not finite, or beyond single precision"
+        raise InputError(argument, given, problem, f"give β = 0 or {SMALLEST:g} ≤ β ≤ {LARGEST:g}")
+
+
+def check_key(key: object) -> None:
+    """Say what is wrong with something that is no random key."""
+    if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.shape != ():
+        raise InputError("key", key, "is not a JAX random key", "give jax.random.key(0)")
+
+
+def check_result(
+    tree: object,
+    group: str,
+    *variables: str,
+    problem: str = "is no result of a sampler",
+    remedy: str = "give what temperax.sample returned",
+) -> xr.Dataset:
+    """Return a group of a result, or say that the result lacks it or the group lacks some of ``variables``."""
+    if not isinstance(tree, xr.DataTree):
+        raise InputError("tree", type(tree).__name__, problem, remedy)
+    if group not in tree.children:
+        raise InputError("tree", list(tree.children), problem, remedy)
+    found = tree[group].to_dataset()
+    missing = sorted(set(variables) - set(map(str, found.variables)))
+    if missing:
+        raise InputError("tree", missing, f"are not in its group {group}", remedy)
+    return found
