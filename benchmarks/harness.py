@@ -1,15 +1,24 @@
-"""What every benchmark shares: the machine, the versions, the table and the JSON."""
+"""What every benchmark shares: the machine, the versions, the table and the JSON.
+
+A long benchmark can be run in parts: with ``--merge`` the rows of this run replace those of the same key in the JSON
+and leave the others, and the table and the goals are those of all rows.  Rows then carry their own machine, versions
+and date, since the parts need not have the same.
+"""
 
 import argparse
+import datetime
 import json
+import math
 import os
 import platform
-from importlib.metadata import version
+import re
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pandas as pd
 
-PACKAGES = ("temperax", "jax", "jaxlib", "numpyro", "arviz", "numpy")
+PACKAGES = ("temperax", "jax", "jaxlib", "numpyro", "blackjax", "arviz", "numpy")
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -20,28 +29,106 @@ def arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def add_merge(parser: argparse.ArgumentParser) -> None:
+    """The option of benchmarks that are run in parts."""
+    parser.add_argument("--merge", action="store_true", help="keep the other rows that the JSON has already")
+
+
 def goal(name: str, value: float, goal: float, *, at_most: bool) -> dict:
     """A goal and whether it is met."""
     return {"name": name, "value": value, "goal": goal, "met": bool(value <= goal if at_most else value >= goal)}
 
 
-def finish(rows: list[dict], goals: list[dict], file: Path | None) -> None:
-    """Print the table and the goals, and write the JSON."""
+def cores() -> int:
+    """Cores of this machine."""
+    return os.cpu_count() or 1
+
+
+def versions() -> dict[str, str]:
+    """Versions of what is installed."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict:
+    """What the numbers were measured on; asks JAX for its devices, and so starts it."""
     import jax
 
-    result = {
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "devices": [str(d) for d in jax.local_devices()],
-            "python": platform.python_version(),
-        },
-        "versions": {package: version(package) for package in PACKAGES},
-        "rows": rows,
-        "goals": goals,
+    return {
+        "processor": processor(),
+        "cores": cores(),
+        "devices": [str(d) for d in jax.local_devices()],
+        "python": platform.python_version(),
     }
-    print(pd.DataFrame(rows).to_string(index=False, float_format="{:.4g}".format))
+
+
+def processor() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def stamp(row: dict) -> dict:
+    """A row with its machine, versions and date."""
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return row | {"machine": machine(), "versions": versions(), "date": today}
+
+
+def merged(rows: list[dict], file: Path | None, key: Iterable[str]) -> list[dict]:
+    """The rows that a JSON file has already, those with the key of a new row replaced."""
+    if file is None or not file.exists():
+        return rows
+    key = tuple(key)
+    new = {tuple(row.get(k) for k in key) for row in rows}
+    old = [row for row in json.loads(file.read_text())["rows"] if tuple(row.get(k) for k in key) not in new]
+    return old + rows
+
+
+def last_error(text: str) -> str:
+    """The line of a process's error output that says most: its last exception, or its last line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
+    return (named or lines or [""])[-1][:300]
+
+
+def finish(rows: list[dict], goals: list[dict], file: Path | None) -> None:
+    """Print the table and the goals, and write the JSON."""
+    show(rows, goals)
+    write(rows, goals, file)
+
+
+def show(rows: list[dict], goals: list[dict], columns: Iterable[str] | None = None) -> None:
+    """Print the table (all plain columns, or those named that there are) and the goals."""
+    flat = [{name: value for name, value in row.items() if not isinstance(value, (dict, list))} for row in rows]
+    table = pd.DataFrame(flat)
+    table = table if columns is None else table[[c for c in columns if c in table]]
+    print(table.to_string(index=False, float_format="{:.4g}".format, na_rep=""))
     for g in goals:
         print(f"{'met   ' if g['met'] else 'missed'}  {g['name']}: {g['value']:.4g} (goal {g['goal']:.4g})")
+
+
+def write(rows: list[dict], goals: list[dict], file: Path | None) -> None:
+    """Write the JSON, if a file is named."""
     if file is not None:
-        file.write_text(json.dumps(result, indent=1))
+        result = {"machine": machine(), "versions": versions(), "rows": rows, "goals": goals}
+        file.write_text(json.dumps(_plain(result), indent=1, allow_nan=False))
+
+
+def _plain(value: object) -> object:
+    """Numbers that JSON cannot write become null."""
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

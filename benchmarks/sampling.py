@@ -1,0 +1,156 @@
+"""temperax beside NumPyro and BlackJAX on four posteriors: effective draws of f a second, and seconds to convergence.
+
+``python -m benchmarks.sampling --json out.json`` (``--targets diabetes --samplers temperax-hmc numpyro-nuts`` for a
+part, ``--merge`` to add it to a file that is there)
+
+Every sampler runs in a process of its own with four chains, the same log density and the same held-out rows, until its
+worst R-hat of f is at most 1.01 and its least bulk ESS of f at least 400, or a limit of minutes (twice as many for
+airfoil) is over and what is there is judged; it makes a thousand draws in any case.  Peers' chains are continued and
+judged whenever they have grown by a quarter.  temperax makes a run of a thousand draws and, where that misses the
+target, another that fills the limit; both are whole runs of its public functions, judged at prefixes that grow by a
+quarter.  Seconds "end to end" have the starting points, every compilation and the warm-up in them, but neither imports
+nor the judging; NumPyro compiles for every run that continues, and that is counted once.  Lines of the table whose
+sampler failed say how.  An unadjusted sampler's bias is its mean energy less that of the exact sampler that has the
+smallest R-hat of the energy.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import harness
+from benchmarks.samplers import SAMPLERS, TARGETS
+
+#: Times the limit, and seconds, after which a process is ended that has not come back from a compiled call.  Two runs
+#: of temperax, and the judging, have room in it.
+OVERTIME, GRACE = 2.2, 120.0
+#: What is printed; the JSON has everything.
+COLUMNS = (
+    *("target", "sampler", "to_target", "seconds", "seconds_warmup", "draws", "rhat_f_max", "rhat_f_median"),
+    *("ess_f_min", "min_ess_per_s", "median_ess_per_s", "min_ess_per_s_sampling", "median_ess_per_s_sampling"),
+    *("gradients_per_ess", "us_per_gradient", "energy", "energy_bias", "ess_energy", "rhat_energy", "rmse", "lppd"),
+    "failure",
+)
+
+
+def run(target: str, sampler: str, minutes: float, draws: int, quick: bool) -> dict:
+    """The last judgement of a sampler's process, or why there is none."""
+    command = [sys.executable, "-m", "benchmarks.sampling_run", target, sampler]
+    command += ["--minutes", str(minutes), "--draws", str(draws), *(["--quick"] if quick else [])]
+    # A cache of compiled programs would hide what compiling costs.
+    environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"} | {"JAX_PLATFORMS": "cpu"}
+    limit = 60 * minutes * TARGETS[target].patience
+    row: dict = {"target": target, "sampler": sampler, "exact": SAMPLERS[sampler].exact, "limit": limit}
+    longest = OVERTIME * limit + GRACE
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, cwd=Path(__file__).parent.parent
+        )
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(longest, end)
+        timer.start()
+        try:
+            for line in process.stdout or ():
+                row |= json.loads(line)
+            code = process.wait()
+        except BaseException:  # Ctrl-C: leave nothing running
+            process.kill()
+            raise
+        finally:
+            timer.cancel()
+        if late.is_set():
+            row["failure"] = f"ended from outside after {longest:.0f} s"
+        elif code:
+            errors.seek(0)
+            row["failure"] = harness.last_error(errors.read()) or f"exit status {code}"
+    return row
+
+
+def judged(rows: list[dict]) -> list[dict]:
+    """Rows with what is seen only beside others: the words for the time, and the bias in the mean energy."""
+    done = []
+    for row in rows:
+        seconds = row.get("seconds_to_target")
+        in_time = seconds is not None and seconds <= row["limit"]
+        row["to_target"] = f"{seconds:.0f} s" if in_time else f"not in {row['limit'] / 60:g} minutes"
+        others = [r for r in rows if r["target"] == row["target"] and r["exact"] and _number(r, "rhat_energy") < np.inf]
+        if not row["exact"] and others and row.get("energy") is not None:
+            best = min(others, key=lambda r: r["rhat_energy"])
+            row["energy_bias"] = row["energy"] - best["energy"]
+            row["energy_bias_error"] = float(np.hypot(row["energy_mcse"], best["energy_mcse"]))
+            row["energy_bias_sd"] = row["energy_bias"] / best["energy_sd"]
+            row["energy_bias_from"] = best["sampler"]
+        done.append(row)
+    return done
+
+
+def _number(row: dict, column: str, missing: float = np.inf) -> float:
+    """A row's number, or what stands for one that is missing or undefined."""
+    value = row.get(column)
+    return missing if value is None or not np.isfinite(value) else float(value)
+
+
+def _best(rows: list[dict], target: str, ours: bool, column: str, *, least: bool = False) -> float:
+    """The best number that temperax, or an exact peer, has on a target."""
+    worst = np.inf if least else 0.0
+    mine = [r for r in rows if r["target"] == target and r["exact"] and r["sampler"].startswith("temperax") == ours]
+    return (min if least else max)((_number(r, column, worst) for r in mine), default=worst)
+
+
+def goals(rows: list[dict]) -> list[dict]:
+    """The goals of the targets that have rows of both sides."""
+    found = []
+    targets = {r["target"] for r in rows}
+
+    def ratio(target: str, peers: float) -> float:
+        return _best(rows, target, True, "min_ess_per_s") / peers if peers > 0 else float("nan")
+
+    for target, factor in (("diabetes", 3.0), ("breast_cancer", 2.0)):
+        if target in targets:
+            value = ratio(target, _best(rows, target, False, "min_ess_per_s"))
+            found.append(
+                harness.goal(f"{target}: least ESS of f / s over the best exact peer's", value, factor, at_most=False)
+            )
+    if "concrete" in targets:
+        minutes = _best(rows, "concrete", True, "seconds_to_target", least=True) / 60
+        found.append(harness.goal("concrete: minutes to the target", minutes, 15.0, at_most=True))
+        numpyro = [r for r in rows if r["target"] == "concrete" and r["sampler"].startswith("numpyro")]
+        value = ratio("concrete", max((_number(r, "min_ess_per_s", 0.0) for r in numpyro), default=0.0))
+        found.append(harness.goal("concrete: least ESS of f / s over NumPyro's", value, 20.0, at_most=False))
+    if "airfoil" in targets:
+        median = _best(rows, "airfoil", True, "rhat_f_median", least=True)
+        found.append(harness.goal("airfoil: median R-hat of f within 30 minutes", median, 1.05, at_most=True))
+    return found
+
+
+def main() -> None:
+    parser = harness.arguments(__doc__.splitlines()[0])
+    harness.add_merge(parser)
+    parser.add_argument("--targets", nargs="+", choices=TARGETS)
+    parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
+    parser.add_argument("--minutes", type=float, default=15.0, help="limit of a sampler's own time on a target")
+    options = parser.parse_args()
+    minutes, draws = (0.5, 50) if options.quick else (options.minutes, 1000)
+    rows = []
+    for target in options.targets or (["diabetes"] if options.quick else TARGETS):
+        for sampler in options.samplers:
+            print(f"{target}, {sampler} …", flush=True)
+            rows.append(harness.stamp(run(target, sampler, minutes, draws, options.quick)))
+            everything = harness.merged(rows, options.json if options.merge else None, ("target", "sampler"))
+            harness.write(judged(everything), goals(everything), options.json)
+    harness.show(judged(everything), goals(everything), COLUMNS)
+
+
+if __name__ == "__main__":
+    main()
