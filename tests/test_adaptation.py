@@ -12,6 +12,9 @@ from temperax.kernels import Info
 CHAINS, WIDTHS = 4, jnp.array([0.01, 1.0, 100.0])
 
 
+SOUND = jnp.ones((CHAINS, 1), bool)
+
+
 def info_of(shape: tuple[int, int], momentum: jax.Array, trajectory: jax.Array) -> Info:
     """What a kernel reports of perfect trajectories."""
     ones = jnp.ones(shape)
@@ -24,7 +27,7 @@ def test_mass_of_directions_that_are_hardly_explored(key):
     draws = 0.01 * WIDTHS * jax.random.normal(key, (50, CHAINS, 1, len(WIDTHS))) + WIDTHS  # off the centre, too
     info = info_of((CHAINS, 1), jnp.zeros((CHAINS, 1, len(WIDTHS))), jnp.ones(()))
     for before, after in zip(draws[:-1], draws[1:], strict=True):
-        tuning, state = adaptation.update(tx.HMC(), tuning, state, before, after, after / WIDTHS**2, info)
+        tuning, state = adaptation.update(tx.HMC(), tuning, state, before, after, after / WIDTHS**2, info, SOUND)
     tuning, _ = adaptation.end_window(tx.HMC(), tuning, state)
     # The mass before the window, 1, keeps the weight of five draws: (10⁴)^(5/54) = 2.3 at the narrow end.
     assert (np.abs(np.log(tuning.inverse_mass[0] / WIDTHS**2)) < np.log(3)).all()
@@ -47,7 +50,7 @@ def test_trajectories_grow_until_they_turn_back(key, first):
         t = u * tuning.trajectory_length[0]
         end, momentum = q * jnp.cos(t) + p * jnp.sin(t), p * jnp.cos(t) - q * jnp.sin(t)
         info = info_of((CHAINS, 1), momentum, t)
-        tuning, state = adaptation.update(kernel, tuning, state, q, end, end, info)
+        tuning, state = adaptation.update(kernel, tuning, state, q, end, end, info, SOUND)
         return (tuning._replace(step_size=jnp.array([0.02])), state), tuning.trajectory_length[0]
 
     _, lengths = jax.lax.scan(scan, (tuning, state), jnp.arange(600))

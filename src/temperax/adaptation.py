@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 from numpyro.infer.hmc_util import build_adaptation_schedule, dual_averaging, welford_covariance
 
 from temperax.kernels import Info, Kernel, Tuning
@@ -81,10 +81,14 @@ def update(
     after: Float[Array, "chain temperature parameter"],
     gradient: Float[Array, "chain temperature parameter"],
     info: Info,
+    sound: Bool[Array, "chain temperature"],
 ) -> tuple[Tuning, Adaptation]:
-    """Learn from one scan of all chains: where their last transition led, and the gradient of the potential there."""
-    by_temperature = jax.vmap(_update_one, in_axes=(None, 0, 0, 1, 1, 1, 1))
-    return by_temperature(kernel, tuning, adaptation, before, after, gradient, info)
+    """Learn from one scan of all chains: where their last transition led, and the gradient of the potential there.
+
+    Replicas that are not ``sound`` (their energy is not finite) teach nothing.
+    """
+    by_temperature = jax.vmap(_update_one, in_axes=(None, 0, 0, 1, 1, 1, 1, 1))
+    return by_temperature(kernel, tuning, adaptation, before, after, gradient, info, sound)
 
 
 def _update_one(
@@ -95,12 +99,16 @@ def _update_one(
     after: Float[Array, "chain parameter"],
     gradient: Float[Array, "chain parameter"],
     info: Info,
+    sound: Bool[Array, " chain"],
 ) -> tuple[Tuning, Adaptation]:
     """`update` for one temperature."""
     # Acceptances below 1e-3 say no more than that: the step is too long.
-    acceptance = jnp.exp(jnp.mean(jnp.log(jnp.clip(info.acceptance_rate, 1e-3))))
+    acceptance = jnp.exp(jnp.mean(jnp.log(jnp.clip(info.acceptance_rate, 1e-3)), where=sound))
     averaging = _average(adaptation.target - acceptance, adaptation.averaging)
-    moments = jax.vmap(_add_to_moments)(jnp.concatenate([after, gradient], axis=-1), adaptation.moments)
+    seen = jax.vmap(_add_to_moments)(jnp.concatenate([after, gradient], axis=-1), adaptation.moments)
+    moments = jax.tree.map(
+        lambda new, old: jnp.where(sound.reshape(-1, *[1] * (new.ndim - 1)), new, old), seen, adaptation.moments
+    )
 
     new_turn, new_size = _trajectory_criterion(before, after, tuning.trajectory_length, info)
     turn = adaptation.turn + (new_turn - adaptation.turn) / LENGTH_MEMORY
@@ -119,7 +127,7 @@ def _update_one(
         trajectory_length=jnp.exp(log_length) if kernel.trajectory_length is None else tuning.trajectory_length,
     )
     # Exact draws take no steps and teach nothing about them.
-    moved = jnp.any(info.n_steps > 0)
+    moved = jnp.any((info.n_steps > 0) & sound)
     return jax.tree.map(lambda new, old: jnp.where(moved, new, old), (tuned, learned), (tuning, adaptation))
 
 
@@ -144,7 +152,8 @@ def end_window(kernel: Kernel, tuning: Tuning, adaptation: Adaptation) -> tuple[
     tuning = finish(kernel, tuning, adaptation)
     variance = jax.vmap(jax.vmap(lambda moments: _variance(moments)[0]))(adaptation.moments)
     num_chains = variance.shape[1]
-    of_draws, of_forces = jnp.split(jnp.mean(variance, axis=1), 2, axis=-1)
+    taught = (adaptation.moments[2] > 1)[..., None]  # chains that have moved in this window
+    of_draws, of_forces = jnp.split(jnp.mean(variance, axis=1, where=taught), 2, axis=-1)
     found = 0.5 * (jnp.log(of_draws) - jnp.log(of_forces))
     old = jnp.log(tuning.inverse_mass)
     # A few draws count for as much as what was there before.

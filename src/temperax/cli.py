@@ -46,9 +46,9 @@ KernelName = Annotated[str, typer.Option("--kernel", help="hmc or nuts.")]
 Chains = Annotated[int, typer.Option(help="Independent chains at every temperature.")]
 Warmup = Annotated[int, typer.Option(help="Scans of adaptation.")]
 Draws = Annotated[int, typer.Option(help="Draws kept of every chain.")]
-Seed = Annotated[int, typer.Option(help="Seed of all randomness.")]
+Seed = Annotated[int, typer.Option(help="Seed of all randomness.", min=0, max=2**32 - 1)]
 Devices = Annotated[
-    int | None, typer.Option(help="Processor devices to spread replicas over. [default: all cores]", min=1)
+    int | None, typer.Option(help="Processor devices to spread replicas over. [default: all cores]", min=1, max=1024)
 ]
 Out = Annotated[Path, typer.Option(help="Folder for the result and the picture.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a result that is there.")]
@@ -146,7 +146,7 @@ def temper(
             energy,
             path=path,
             kernel=kernel,
-            num_replicas=int(replicas) if replicas.isdigit() else replicas,
+            num_replicas=int(replicas) if replicas.isdecimal() and len(replicas) < 10 else replicas,
             num_chains=chains,
             num_draws=draws,
             transitions=transitions,
@@ -168,20 +168,30 @@ def thermodynamics(
 
     Example: temperax thermodynamics run
     """
+    import h5py
     import xarray as xr
 
     import temperax as tx
+    from temperax.errors import check_result
 
     with _errors_in_one_sentence(tx.InputError):
         result = run / "result.nc"
-        if not result.exists():
+        if not result.is_file():
             raise tx.InputError("RUN", str(run), "has no result.nc", "name the folder of a finished run")
         try:
-            tree = xr.open_datatree(result).load()
-        except (OSError, ValueError) as error:
+            with h5py.File(
+                result
+            ):  # damaged files are found out here: h5netcdf leaves a traceback when it is collected
+                pass
+            # By the reader of what was written, so that no other one that is installed guesses what the file is.
+            tree = xr.open_datatree(result, engine="h5netcdf").load()
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:  # what HDF5 says of damaged files
             raise tx.InputError(
                 "RUN", str(run), f"has a result.nc that cannot be read ({error})", "run it again"
             ) from error
+        stats = check_result(tree, "tempered_stats", "beta", "path_energy")
+        if not {"chain", "draw", "temperature"} <= set(stats["path_energy"].dims) or stats["beta"].ndim != 1:
+            raise tx.InputError("RUN", str(run), "has a result.nc of another kind", "name the folder of a finished run")
         found = tx.thermodynamics.ensemble(tree)
         tx.thermodynamics.report(found)
         peaks = tx.transitions.peaks(found)
@@ -195,16 +205,19 @@ def _prepare(out: Path, overwrite: bool, devices: int | None) -> Path:
     """The folder of the results and the devices, before any work is done."""
     import temperax as tx
 
+    try:
+        str(out).encode()
+    except UnicodeEncodeError as error:
+        raise tx.InputError("--out", str(out), "is not a name in UTF-8", "choose another folder") from error
     if (out / "result.nc").exists() and not overwrite:
         raise tx.InputError("--out", str(out), "has a result", "choose another folder or add --overwrite")
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / ".writable").touch()
         (out / ".writable").unlink()
-    except OSError as error:
-        raise tx.InputError(
-            "--out", str(out), f"cannot be written ({error.strerror})", "choose another folder"
-        ) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", error)
+        raise tx.InputError("--out", str(out), f"cannot be written ({reason})", "choose another folder") from error
     tx.use_cpu_devices(devices or os.cpu_count() or 1)
     tx.use_compilation_cache()
     return out
@@ -227,7 +240,10 @@ def _energy(
 
     widths = tuple(hidden) if hidden is not None else (50,)
     prior = tx.priors.Normal(prior_scale)
-    return tx.Energy.mlp(_load(data, target, task, split), widths, activation, prior=prior), jax.random.key(seed)
+    dataset = _load(data, target, task, split)
+    if not len(dataset.x_test):
+        raise tx.InputError("DATA", data, "has too few rows to hold any out for the scores", "give at least 5 rows")
+    return tx.Energy.mlp(dataset, widths, activation, prior=prior), jax.random.key(seed)
 
 
 def _load(data: str, target: list[str] | None, task: str, split: int) -> "Dataset":
@@ -298,4 +314,7 @@ class _errors_in_one_sentence:  # noqa: N801 - a context manager, used like a fu
             raise typer.Exit(130)
         if isinstance(value, OSError):
             print(f"temperax: {value.strerror or value}: {value.filename or ''}", file=sys.stderr)
+            raise typer.Exit(1)
+        if isinstance(value, MemoryError):
+            print("temperax: there is not enough memory for a network and data of this size.", file=sys.stderr)
             raise typer.Exit(1)

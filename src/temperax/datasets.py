@@ -11,10 +11,14 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from temperax.errors import InputError, check_choice, check_count
+from temperax.errors import InputError, check_array, check_choice, check_count
 
 Task = Literal["regression", "classification", "counts"]
 TASKS = {"regression": "regression", "classification": "classification", "counts": "counts"}
+#: Numbers up to here have differences that a float can hold; energies are computed in single precision, up to here.
+_LARGEST, _LARGEST_SINGLE = 1e300, float(np.finfo(np.float32).max)
+#: Random splits of a table that is no published one: each costs a shuffle, since all come from one stream in turn.
+_MOST_SPLITS = 1000
 
 
 class Source(NamedTuple):
@@ -130,7 +134,8 @@ class Dataset:
         Raises
         ------
         InputError
-            For shapes that do not fit, no rows, NaN or infinite values, and a constant target of a regression.
+            For shapes that do not fit, no rows, NaN or infinite values, values that single precision cannot hold once
+            they are standardised, and a constant target of a regression.
         """
         check_choice("task", task, TASKS)
         x, y = _table("x", x), _table("y", y)
@@ -144,15 +149,15 @@ class Dataset:
         for part, a, b in (("x_test", x, x_test), ("y_test", y, y_test)):
             if a.shape[1] != b.shape[1]:
                 raise InputError(part, b.shape, f"does not have the {a.shape[1]} training columns", "match the columns")
-        if task == "regression" and (y == y[0]).all(axis=0).any():
+        if task == "regression" and _constant(y).any():
             raise InputError("y", y[0], "is the same in every row", "give targets that vary or choose another task")
         x_mean, x_scale = _moments(x) if standardise else _no_moments(x)
         y_mean, y_scale = _moments(y) if standardise and task == "regression" else _no_moments(y)
         return cls(
-            (x - x_mean) / x_scale,
-            (y - y_mean) / y_scale,
-            (x_test - x_mean) / x_scale,
-            (y_test - y_mean) / y_scale,
+            _standardised("x", x, x_mean, x_scale),
+            _standardised("y", y, y_mean, y_scale),
+            _standardised("x_test", x_test, x_mean, x_scale),
+            _standardised("y_test", y_test, y_mean, y_scale),
             x_mean,
             x_scale,
             y_mean,
@@ -179,13 +184,13 @@ class Dataset:
         Parameters
         ----------
         path
-            The file; every column but ``target`` is an input and must be numeric.
+            The file, on this machine; every column but ``target`` is an input and must be numeric.
         target
             Name of the target's column, or several.
         task, standardise
             As in `from_arrays`.
         split
-            Which random split, 0, 1, …
+            Which random split, 0 … 999.
         train_fraction
             Share of the rows to train on; 1.0 holds nothing out.
 
@@ -197,20 +202,36 @@ class Dataset:
         import pandas as pd
 
         check_choice("task", task, TASKS)
+        if not isinstance(path, (str, os.PathLike)):
+            raise InputError("path", path, "is not a path", "give the name of a CSV file")
+        targets = [target] if isinstance(target, str) else target
+        if not isinstance(targets, Sequence) or not targets or not all(isinstance(name, str) for name in targets):
+            raise InputError("target", target, "is not a column's name", "give one, or a list of several")
         try:
-            table = pd.read_csv(path)
+            # Opened here, so that neither an address is fetched nor an archive unpacked, and no device is waited for.
+            place = Path(os.path.expanduser(path))
+            if place.exists() and not place.is_file():
+                raise OSError("it is not a regular file")
+            with place.open("rb") as file:
+                table = pd.read_csv(file, low_memory=False)
         except (OSError, ValueError) as error:
             raise InputError(
                 "path", str(path), f"cannot be read as CSV ({error})", "give a CSV file with a header"
             ) from error
-        targets = [target] if isinstance(target, str) else list(target)
         for column in targets:
             if column not in table.columns:
-                columns = ", ".join(map(str, table.columns))
+                columns = ", ".join(map(str, table.columns[:20])) + (", …" if len(table.columns) > 20 else "")
                 raise InputError("target", column, "is not a column", f"choose from {columns}")
+        if not len(table):
+            raise InputError("path", str(path), "has a header and no rows", "give one row an observation")
         for column in table.columns:
             if not pd.api.types.is_numeric_dtype(table[column]):
                 raise InputError("column", column, "is not numeric", "encode it as numbers or drop it")
+            if not (finite := np.isfinite(table[column].to_numpy(float))).all():
+                row = int(finite.argmin())
+                raise InputError(
+                    "column", column, f"has no finite number in row {row} under the header", "remove or impute it"
+                )
         inputs = [column for column in table.columns if column not in targets]
         return _split(
             table[inputs].to_numpy(float),
@@ -299,8 +320,8 @@ def _split(
     **names: Any,
 ) -> Dataset:
     """Hold rows out by the published recipe."""
-    check_count("split", split, 0)
-    if not 0 < train_fraction <= 1:
+    check_count("split", split, 0, _MOST_SPLITS - 1)
+    if isinstance(train_fraction, bool) or not isinstance(train_fraction, (int, float)) or not 0 < train_fraction <= 1:
         raise InputError("train_fraction", train_fraction, "is not in (0, 1]", "give a share such as 0.9")
     # The published splits come from the legacy global generator; an own RandomState gives the same stream.
     generator = np.random.RandomState(1)  # noqa: NPY002
@@ -312,31 +333,56 @@ def _split(
 
 def _table(argument: str, values: Any, rows: int = 1) -> np.ndarray:
     """A float table (row, column) without NaN, from whatever the user gave."""
-    try:
-        table = np.asarray(values, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise InputError(argument, values, "is not a table of numbers", "give an array (row, column)") from error
+    table = check_array(argument, values, "give an array (row, column)")
     table = table[:, None] if table.ndim == 1 else table
     if table.ndim != 2:
         raise InputError(argument, table.shape, "is not (row, column)", "give a two-dimensional array")
     if len(table) < rows or table.shape[1] == 0:
         raise InputError(argument, table.shape, "is empty", "give at least one row and one column")
-    if not np.isfinite(table).all():
-        row, column = np.argwhere(~np.isfinite(table))[0].tolist()
-        raise InputError(
-            argument,
-            table[row, column],
-            f"at row {row}, column {column} is not finite",
-            "remove or impute it",
-        )
+    _check_size(argument, table, np.abs(table) <= _LARGEST)
     return table
 
 
+def _check_size(argument: str, table: np.ndarray, fine: np.ndarray) -> None:
+    """Say where the first number of a table is that cannot be computed with."""
+    if not fine.all():
+        row, column = np.argwhere(~fine)[0].tolist()
+        value = float(table[row, column])
+        problem, remedy = (
+            ("is too large to compute with", "rescale the column or remove the row")
+            if np.isfinite(value)
+            else ("is not finite", "remove or impute it")
+        )
+        raise InputError(argument, value, f"at row {row}, column {column} {problem}", remedy)
+
+
+def _standardised(argument: str, table: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """The table in units of the training part."""
+    with np.errstate(over="ignore"):
+        found = (table - mean) / scale
+    _check_size(argument, table, np.abs(found) <= _LARGEST_SINGLE)
+    return found
+
+
 def _moments(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of the columns; a constant column keeps its unit."""
-    scale = table.std(axis=0)
-    constant = scale <= 1e-12 * np.abs(table).max(axis=0)
-    return table.mean(axis=0), np.where(constant, 1.0, scale)
+    """Mean and standard deviation of the columns; a constant column keeps its unit, up to 1e12."""
+    # By a power of two, which is exact, so that squares neither overflow nor vanish.
+    unit = _unit(table)
+    scaled = table / unit
+    mean, scale = scaled.mean(axis=0) * unit, scaled.std(axis=0) * unit
+    return mean, np.where(_constant(table), np.maximum(1.0, 1e-12 * unit), scale)  # what is left is rounding
+
+
+def _constant(table: np.ndarray) -> np.ndarray:
+    """Which columns do not vary, by more than rounding does."""
+    scaled = table / _unit(table)
+    return scaled.std(axis=0) <= 1e-12 * np.abs(scaled).max(axis=0)
+
+
+def _unit(table: np.ndarray) -> np.ndarray:
+    """A power of two near the largest number of each column; 1 for a column of zeros."""
+    _, exponent = np.frexp(np.abs(table).max(axis=0))
+    return np.ldexp(1.0, np.maximum(exponent, -1000))
 
 
 def _no_moments(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -346,6 +392,10 @@ def _no_moments(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _names(argument: str, names: Sequence[str] | None, table: np.ndarray, letter: str) -> tuple[str, ...]:
     if names is None:
         return (letter,) if table.shape[1] == 1 else tuple(f"{letter}{i}" for i in range(table.shape[1]))
+    if isinstance(names, str) or not isinstance(names, (Sequence, np.ndarray)):
+        raise InputError(argument, names, "is not a list of names", "give one name a column")
     if len(names) != table.shape[1]:
         raise InputError(argument, names, f"does not name {table.shape[1]} columns", "give one name a column")
+    if not all(isinstance(name, str) and "\0" not in name for name in names) or len(set(names)) < len(names):
+        raise InputError(argument, names, "are not distinct strings", "give every column a name of its own")
     return tuple(names)

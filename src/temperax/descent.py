@@ -12,7 +12,7 @@ import scipy.optimize
 from jaxtyping import Array, Float, Int
 
 from temperax.energy import Energy
-from temperax.errors import InputError, check_count, check_fraction
+from temperax.errors import InputError, check_array, check_count, check_fraction, check_key, check_single
 from temperax.progress import tqdm
 
 #: Steps of one compiled call, between which stopping is decided.
@@ -115,10 +115,14 @@ def minimise(
     InputError
         For bad arguments, if there are no rows to hold out, and if no start keeps a finite loss.
     """
+    check_key(key)
+    _check_energy(energy)
     check_count("num_starts", num_starts)
     check_count("max_steps", max_steps)
     check_count("patience", patience)
     optimiser = _DEFAULT if optimiser is None else optimiser
+    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 <= tolerance < np.inf:
+        raise InputError("tolerance", tolerance, "is not a finite number of at least 0", "give nats such as 1e-3")
     if not isinstance(optimiser, optax.GradientTransformation):
         raise InputError("optimiser", optimiser, "is not an optax optimiser", "give one such as optax.adam(0.01)")
     train, held_out = (energy, None) if holdout is None else _hold_out(jax.random.fold_in(key, 1), energy, holdout)
@@ -169,7 +173,14 @@ def polish(energy: Energy, position: Float[np.ndarray, " parameter"]) -> Float[n
     -------
     numpy.ndarray
         The bottom, or the start if nothing lower was found.
+
+    Raises
+    ------
+    InputError
+        If the energy is none that a gradient can lower, or the position is not one of its own.
     """
+    _check_energy(energy)
+    check_positions("position", check_array("position", position, "give an optimum")[None], (1, energy.size))
     relative = energy.relative_to(jnp.asarray(position))
 
     def loss(q: np.ndarray) -> tuple[float, np.ndarray]:
@@ -193,6 +204,14 @@ def _hold_out(key: Array, energy: Energy, share: float) -> tuple[Energy, Energy]
     return _rows(energy, order[count:]), _rows(energy, order[:count])
 
 
+def _check_energy(energy: object) -> None:
+    """Say so where something is no energy that a gradient can lower."""
+    if not isinstance(energy, Energy):
+        raise InputError("energy", energy, "is not an Energy", "give one such as Energy.mlp(data)")
+    if energy.discrete:
+        raise InputError("energy", energy, "has spins, which follow no gradient", "anneal them by systems.heat_bath")
+
+
 def _rows(energy: Energy, rows: np.ndarray) -> Energy:
     """The same model on some of the rows."""
     return energy.with_data(jax.tree.map(lambda a: a[rows], energy.data))
@@ -206,11 +225,10 @@ def prior_draws(energy: Energy, keys: Array) -> Array:
 
 def check_positions(argument: str, positions: object, shape: tuple[int, int]) -> Array:
     """Positions of the shape that is needed and finite, or what is wrong with them."""
-    found = np.asarray(positions, dtype=float)
+    found = check_array(argument, positions, "give one row of parameters each")
     if found.shape != shape:
         raise InputError(argument, found.shape, f"is not of shape {shape}", "give one row of parameters each")
-    if not np.isfinite(found).all():
-        raise InputError(argument, positions, "has NaN or infinite values", "give finite positions")
+    check_single(argument, positions, found)
     return jnp.asarray(found, jnp.result_type(float))
 
 

@@ -5,6 +5,7 @@ inputs and of the energy, per temperature, over independent chains.  The statist
 """
 
 import json
+import math
 from typing import NamedTuple
 
 import arviz_stats
@@ -13,7 +14,8 @@ import pandas as pd
 import xarray as xr
 
 from temperax import ladder, thermodynamics
-from temperax.errors import InputError
+from temperax.errors import InputError, check_result
+from temperax.rounds import MOST_REPLICAS
 
 
 def function_space(tree: xr.DataTree) -> pd.DataFrame:
@@ -48,8 +50,8 @@ def function_space(tree: xr.DataTree) -> pd.DataFrame:
 
 def check_held_out(tree: xr.DataTree) -> None:
     """Say so if a result has no predictions of held-out rows."""
-    if "tempered_predictive" not in tree.children:
-        raise InputError("tree", list(tree.children), "has no held-out predictions", "hold rows out of the data set")
+    remedy = "hold rows out of the data set"
+    check_result(tree, "tempered_predictive", "f", problem="has no held-out predictions", remedy=remedy)
 
 
 def energies(tree: xr.DataTree) -> pd.DataFrame:
@@ -63,11 +65,16 @@ def energies(tree: xr.DataTree) -> pd.DataFrame:
         transitions that hit the kernel's cap on steps), ``divergences``.
     """
     stats = _stats(tree)
+    if "step_cap" not in tree.attrs:
+        raise InputError("tree", list(tree.attrs), "are not the attributes of a result", "give what a sampler returned")
     data = stats[["data_energy"]]
-    # Exact draws at β = 0 have no Hamiltonian: their energy is constant and its BFMI undefined.
-    with np.errstate(invalid="ignore", divide="ignore"):
-        bfmi = arviz_stats.bfmi(stats.to_dataset() if isinstance(stats, xr.DataTree) else stats)
-    bfmi = bfmi["energy"] if isinstance(bfmi, xr.Dataset) else bfmi
+    if stats.sizes["draw"] < 2:
+        bfmi = stats["energy"].isel(draw=0) * np.nan  # of one draw, ArviZ divides by no degrees of freedom
+    else:
+        # Exact draws at β = 0 have no Hamiltonian: their energy is constant and its BFMI undefined.
+        with np.errstate(invalid="ignore", divide="ignore"):
+            bfmi = arviz_stats.bfmi(stats)
+        bfmi = bfmi["energy"] if isinstance(bfmi, xr.Dataset) else bfmi
     return pd.DataFrame(
         {
             "data_energy": stats["data_energy"].mean(("chain", "draw")).values,
@@ -205,9 +212,9 @@ WALL = 0.9
 
 
 def _barrier(tree: xr.DataTree) -> ladder.Barrier:
-    if not isinstance(tree, xr.DataTree) or "exchange" not in tree.children:
-        raise InputError("tree", type(tree).__name__, "has no exchange", "give a result of temperax.parallel_tempering")
-    group = tree["exchange"].to_dataset()
+    remedy = "give a result of temperax.parallel_tempering"
+    wanted = ("swap_acceptance", "round_trips", "restarts", "beta")
+    group = check_result(tree, "exchange", *wanted, problem="has no exchange", remedy=remedy)
     acceptance = group["swap_acceptance"].mean(("chain", "draw")).values
     return ladder.barrier(group["beta"].values, np.clip(1.0 - acceptance, 0.0, 1.0))
 
@@ -221,9 +228,8 @@ def _bimodality(values: np.ndarray) -> float:
 
 
 def _stats(tree: xr.DataTree) -> xr.Dataset:
-    if not isinstance(tree, xr.DataTree) or "tempered_stats" not in tree.children:
-        raise InputError("tree", type(tree).__name__, "is no result of a sampler", "give what temperax.sample returned")
-    return tree["tempered_stats"].to_dataset()
+    wanted = ("data_energy", "path_energy", "energy", "virial", "acceptance_rate", "n_steps", "diverging")
+    return check_result(tree, "tempered_stats", *wanted, "temperature", "beta")
 
 
 # -- the report ------------------------------------------------------------------------------------------------------
@@ -384,11 +390,22 @@ def _start_sentence(tree: xr.DataTree) -> str:
     )
 
 
+def _why_replicas(tree: xr.DataTree, pairs: pd.DataFrame) -> str:
+    """One sentence on the number of replicas."""
+    arguments = json.loads(tree.attrs["arguments"])
+    count, worst, barrier = len(pairs) + 1, pairs["rejection"].max(), pairs["rejection"].sum()
+    seen = f"barrier {barrier:.1f}, so about {math.ceil(2 * barrier) + 1} are best; worst rejection {worst:.2f}"
+    if arguments["num_replicas"] == "auto" and arguments["ladder"] is None:
+        capped = f" (capped at {MOST_REPLICAS})" if count == MOST_REPLICAS else ""
+        return f"auto chose {count} replicas{capped}: {seen}."
+    return f"{count} replicas were given: {seen}."
+
+
 def _exchange_sentences(tree: xr.DataTree) -> list[str]:
     """What exchange did, in plain sentences."""
     trips, pairs = round_trips(tree), exchange(tree)
     sentences = [
-        tree.attrs["why_replicas"] + ".",
+        _why_replicas(tree, pairs),
         f"log Z from {trips['log_z_forward']:.2f} ± {trips['log_z_forward_error']:.2f} (forward) to "
         f"{trips['log_z_backward']:.2f} ± {trips['log_z_backward_error']:.2f} (backward).",
     ]

@@ -21,15 +21,18 @@ from jaxtyping import Array, Float
 from numpyro import distributions as dist
 from numpyro.distributions import Distribution, Independent, TransformedDistribution, biject_to
 
-from temperax import likelihoods
+from temperax import likelihoods, sharding
 from temperax.datasets import Dataset
+from temperax.densities import log_prob
 from temperax.errors import InputError, check_callable
 from temperax.likelihoods import Likelihood
 from temperax.networks import MLP, effective_weight, factor_weight
-from temperax.priors import Elementwise, Normal, Prior, PriorLike, network_prior
+from temperax.priors import ARD, Elementwise, FanInNormal, Normal, Prior, PriorLike, as_prior, network_prior
 
 Position = Float[Array, " parameter"]
 
+#: Names that results give to their own dimensions and coordinates.
+_TAKEN = ("chain", "draw", "temperature", "beta")
 #: Rows whose energies are held at once: their activations fit a processor's cache, and any number of rows the memory.
 CHUNK_ROWS = 8192
 
@@ -68,7 +71,7 @@ class NetworkModel:
     def log_prob(self, parameters: Any, x: Float[Array, "row input"], y: Array) -> Float[Array, " row"]:
         """Log p(y | x, θ) of every row, in nats."""
         y = y.astype(int) if self.likelihood.task == "classification" else y  # classes index their probabilities
-        return self.distribution(parameters, x).log_prob(y)
+        return log_prob(self.distribution(parameters, x), y)
 
     def row_energies(self, parameters: Any, data: Any) -> Float[Array, " row"]:
         """-log p(y_i | x_i, θ) of every row, in nats."""
@@ -94,8 +97,9 @@ class Energy:
     Raises
     ------
     InputError
-        If the prior has leaves that are no continuous distributions (nor spins, see `temperax.systems`), the data are
-        not finite, or ``data_energy`` does not return real numbers.
+        If the prior has leaves that are no continuous distributions (nor spins, see `temperax.systems`) or parameters
+        whose names a result could not tell apart, the data are not finite in single precision, or ``data_energy`` does
+        not return real numbers.  What ``data_energy`` itself raises comes through as it is.
 
     Examples
     --------
@@ -114,30 +118,34 @@ class Energy:
     arguments: dict[str, Any] | None = None
     #: Where energies are counted from; see `relative_to`.
     reference: Reference | None = None
+    #: Of rows that `over_rows` has spread over devices: 1, or 0 for one that only fills a device's share.
+    weights: Float[Array, " row"] | None = None
 
     def __init__(self, data_energy: Callable, prior: Any, data: Any = None) -> None:
         check_callable("data_energy", data_energy, "a function of the parameters")
-        if data is not None and len(inspect.signature(data_energy).parameters) < 2:
-            raise InputError("data_energy", data_energy, "takes no data", "give it two arguments or leave data out")
+        if not _takes(data_energy, 1 if data is None else 2):
+            takes = "takes other arguments than the parameters" if data is None else "takes no data"
+            raise InputError("data_energy", data_energy, takes, "give it two arguments, or one and leave data out")
         self._assemble(FunctionModel(data_energy), prior, data)
 
     def _assemble(self, model: FunctionModel | NetworkModel, prior: Any, data: Any) -> None:
-        leaves = jax.tree.leaves(prior, is_leaf=_is_distribution)
+        leaves = _leaves("prior", prior)
         if not leaves:
             raise InputError("prior", prior, "has no parameters", "give a pytree of NumPyro distributions")
         for leaf in leaves:
             if not _is_distribution(leaf) or (leaf.is_discrete and not _has_floats(leaf)):
                 raise InputError("prior", leaf, "is not a continuous NumPyro distribution", "give one such as Normal()")
-        for leaf in jax.tree.leaves(data):
-            if jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.inexact) and not np.isfinite(leaf).all():
-                raise InputError("data", leaf, "has NaN or infinite values", "remove or impute those rows")
+        _check_names(prior)
+        _leaves("data", data)
         self.model, self.prior, self.data = (
             model,
             jax.tree.map(_as_float, prior),
-            jax.tree.map(_as_float, data),
+            jax.tree.map(_as_data, data),
         )
+        if self.size == 0:
+            raise InputError("prior", prior, "has no parameters", "give a pytree of NumPyro distributions")
         out = self._row_energies()
-        if not hasattr(out, "dtype") or not jnp.issubdtype(out.dtype, jnp.floating) or out.ndim > 1:
+        if not jnp.issubdtype(out.dtype, jnp.floating) or out.ndim > 1:
             raise InputError("data_energy", out, "is not a real scalar or one real number a row", "return -log p(D|θ)")
 
     @classmethod
@@ -198,19 +206,34 @@ class Energy:
         prior
             A pytree of NumPyro distributions in the structure of ``parameters``, or one prior for every array (a
             scalar NumPyro distribution or a member of `temperax.priors` without layer structure).
+
+        Raises
+        ------
+        InputError
+            If ``parameters`` are not arrays of real numbers, the prior does not fit them, or ``apply`` does not return
+            one row of outputs for each row of inputs.  What ``apply`` itself raises comes through as it is.
         """
         likelihood, prior = _defaults(data, likelihood, prior)
-        check_callable("apply", apply, "a function of (parameters, x)")
+        if not _takes(check_callable("apply", apply, "a function of (parameters, x)"), 2):
+            raise InputError("apply", apply, "does not take (parameters, x)", "give it two arguments")
+        for leaf in _leaves("parameters", parameters):
+            if not jnp.issubdtype(getattr(leaf, "dtype", type(leaf)), jnp.floating):
+                remedy = "keep what is fixed out of the parameters, by eqx.partition for one"
+                raise InputError("parameters", leaf, "is not an array of real numbers", remedy)
         if isinstance(prior, Prior):
-            prior = prior.weight(1)
+            if isinstance(prior, (ARD, FanInNormal)):
+                raise InputError("prior", prior, "is a prior for layers", "use Energy.mlp, or give one distribution")
+            prior = as_prior(prior).weight(1)
         if _is_distribution(prior):
             scalar = Elementwise(prior).distribution
             prior = jax.tree.map(lambda leaf: scalar.expand(jnp.shape(leaf)).to_event(jnp.ndim(leaf)), parameters)
+        _check_fit(prior, parameters)
         return cls._of_network(data, apply, likelihood, prior)
 
     @classmethod
     def _of_network(cls, data: Dataset, network: Callable, likelihood: Likelihood, prior: Any) -> "Energy":
         energy = object.__new__(cls)
+        _check_outputs(network, prior, data, likelihood)
         tree = {"network": prior, "noise": likelihood.parameters(data.y.shape[1])}
         energy._assemble(NetworkModel(network, likelihood), tree, {"x": data.x, "y": data.y})
         energy.dataset = data
@@ -261,18 +284,24 @@ class Energy:
 
     def data_energy(self, position: Position) -> Float[Array, ""]:
         """E = -log p(D|θ), in nats."""
+        if self.weights is None:
+            return self._sum_of_rows(position)
+        return sharding.total(self._sum_of_rows(sharding.shared(position)))
+
+    def _sum_of_rows(self, position: Position) -> Float[Array, ""]:
+        """E of the rows that are at hand."""
         parameters = self.unravel(position)
-        reference = None if self.reference is None else self.reference.rows
 
-        def total(data: Any, reference: Array | None) -> Array:
+        def total(data: Any, reference: Array | None, weights: Array | None) -> Array:
             rows = self.model.row_energies(parameters, data)
-            return jnp.sum(rows if reference is None else rows - reference)
+            rows = rows if reference is None else rows - reference
+            return jnp.sum(rows if weights is None else rows * weights)
 
+        rows = (self.data, None if self.reference is None else self.reference.rows, self.weights)
         num_rows = len(self.data["x"]) if isinstance(self.model, NetworkModel) else 0
         if num_rows <= CHUNK_ROWS:
-            return total(self.data, reference)
+            return total(*rows)
         whole = num_rows // CHUNK_ROWS * CHUNK_ROWS
-        rows = (self.data, reference)
         chunks = jax.tree.map(lambda leaf: leaf[:whole].reshape(-1, CHUNK_ROWS, *leaf.shape[1:]), rows)
         # Recomputed in the backward pass, so that no chunk's activations outlive it.
         add = jax.checkpoint(lambda energy, chunk: energy + total(*chunk))
@@ -290,6 +319,33 @@ class Energy:
         relative.reference = Reference(*_terms(absolute, position))
         return relative
 
+    def over_rows(self, devices: int) -> "Energy":
+        """The same energies for rows that so many devices share, filled up to an equal share each.
+
+        Only inside `sharding.on_mesh` can such an energy be evaluated.
+
+        Raises
+        ------
+        InputError
+            If the data energy is not a sum over rows of the data.
+        """
+        if devices == 1:
+            return self
+        rows = self.num_rows
+        if rows is None or any(jnp.shape(leaf)[:1] != (rows,) for leaf in jax.tree.leaves(self.data)):
+            raise InputError("row_devices", devices, "asks for rows to share", "let data_energy return one value a row")
+        spare = -rows % devices
+
+        def fill(leaf: Array) -> Array:
+            return jnp.concatenate([leaf, jnp.broadcast_to(leaf[:1], (spare, *leaf.shape[1:]))])
+
+        spread = self.with_data(jax.tree.map(fill, self.data))
+        if self.reference is not None:
+            spread.reference = self.reference._replace(rows=fill(self.reference.rows))
+        spread.weights = jnp.concatenate([jnp.ones(rows), jnp.zeros(spare)])
+        spread.dataset = self.dataset
+        return spread
+
     def localised_at(self, position: Position, precision: float) -> "Energy":
         """The same data energy under a Gaussian prior N(position, 1/precision) of the unconstrained parameters.
 
@@ -302,7 +358,7 @@ class Energy:
             return normal if transform.codomain is dist.constraints.real else TransformedDistribution(normal, transform)
 
         prior = self._map(around, self._unravel_free(jnp.asarray(position, jnp.result_type(float))))
-        localised = Energy.tree_unflatten(None, (self.model, prior, self.data, None))
+        localised = Energy.tree_unflatten(None, (self.model, prior, self.data, None, None))
         localised.dataset = self.dataset
         return localised
 
@@ -353,6 +409,12 @@ class Energy:
             parameters = parameters | {"network": layers}
         return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(parameters)}
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the `variables`."""
+        paths = jax.tree_util.tree_leaves_with_path(self.prior, is_leaf=_is_distribution)
+        return [_name(path) for path, _ in paths]
+
     def position(self, variables: Mapping[str, Array]) -> Position:
         """The position of named arrays: the inverse of `variables`."""
         named, structure = jax.tree_util.tree_flatten_with_path(self.prior, is_leaf=_is_distribution)
@@ -362,6 +424,17 @@ class Energy:
             layers = {k: layer | {"weight": factor_weight(layer)} for k, layer in layers.items()}
             parameters = parameters | {"network": layers}
         return self.ravel(parameters)
+
+    def name(self, parameter: int) -> str:
+        """The name of one parameter of a position, ``layer_0_weight[2, 1]`` say."""
+        shapes = jax.tree_util.tree_flatten_with_path(self._shapes(), is_leaf=_is_shape)[0]
+        for path, shape in shapes:
+            size = int(np.prod(shape))
+            if parameter < size:
+                index = ", ".join(str(i) for i in np.unravel_index(parameter, shape)) if shape else ""
+                return f"{_name(path)}[{index}]" if index else _name(path)
+            parameter -= size
+        raise IndexError(parameter)
 
     @property
     def dims(self) -> dict[str, list[str]]:
@@ -391,19 +464,19 @@ class Energy:
 
     def with_data(self, data: Any) -> "Energy":
         """The same model on other data of the same structure, unchecked: for use inside the library."""
-        return Energy.tree_unflatten(None, (self.model, self.prior, data, None))
+        return Energy.tree_unflatten(None, (self.model, self.prior, data, None, None))
 
     # -- pytree ------------------------------------------------------------------------------------------------------
 
     def tree_flatten(self) -> tuple[tuple, None]:
-        """Model, prior, data and reference; the data set and the arguments stay behind on the host."""
-        return (self.model, self.prior, self.data, self.reference), None
+        """What is computed with; the data set and the arguments stay behind on the host."""
+        return (self.model, self.prior, self.data, self.reference, self.weights), None
 
     @classmethod
     def tree_unflatten(cls, structure: None, children: tuple) -> "Energy":
         """Rebuild without checks, since JAX passes placeholders through here."""
         energy = object.__new__(cls)
-        energy.model, energy.prior, energy.data, energy.reference = children
+        energy.model, energy.prior, energy.data, energy.reference, energy.weights = children
         return energy
 
     def _map(self, function: Callable, *trees: Any) -> Any:
@@ -416,16 +489,21 @@ class Energy:
             prior = _elementwise(prior)
             transform = biject_to(prior.support)
             value = transform(free)
-            return -(prior.log_prob(value) + transform.log_abs_det_jacobian(free, value))
+            return -(log_prob(prior, value) + transform.log_abs_det_jacobian(free, value))
 
         return self._map(terms, self._unravel_free(position))
 
     def _row_energies(self) -> jax.ShapeDtypeStruct:
         """Shape and type of what the model returns, without computing it."""
         position = jax.ShapeDtypeStruct((self.size,), jnp.result_type(float))
-        return jax.eval_shape(
-            lambda energy, q: energy.model.row_energies(energy.unravel(q), energy.data), self, position
-        )
+
+        def evaluate(energy: "Energy", q: Array) -> Array:
+            out = energy.model.row_energies(energy.unravel(q), energy.data)
+            if not isinstance(out, (jax.Array, np.ndarray, np.number, int, float, complex)):
+                raise InputError("data_energy", out, "is not a real scalar or one number a row", "return -log p(D|θ)")
+            return out
+
+        return jax.eval_shape(evaluate, self, position)
 
     def _shapes(self) -> Any:
         return self._map(lambda prior: biject_to(prior.support).inverse_shape(prior.shape()))
@@ -445,7 +523,7 @@ def _defaults(data: object, likelihood: object, prior: Any) -> tuple[Likelihood,
     if not isinstance(data, Dataset):
         raise InputError("data", data, "is not a Dataset", "use temperax.datasets.load or Dataset.from_arrays")
     likelihood = likelihoods.default(data.task, data.y) if likelihood is None else likelihood
-    if not isinstance(likelihood, Likelihood):
+    if not isinstance(likelihood, Likelihood) or not hasattr(likelihood, "task"):
         raise InputError("likelihood", likelihood, "is not a likelihood", "give one of temperax.likelihoods")
     if likelihood.task != data.task:
         raise InputError(
@@ -454,8 +532,80 @@ def _defaults(data: object, likelihood: object, prior: Any) -> tuple[Likelihood,
             f"does not fit a data set for {data.task}",
             "change it or the data set's task",
         )
+    likelihood.check_parameters()
     likelihood.check_targets(data.y)
     return likelihood, Normal(1.0) if prior is None else prior
+
+
+def _takes(function: Callable, number: int) -> bool:
+    """Whether a function can be called with so many arguments, as far as can be told without calling it."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # some built-in functions have none
+        return True
+    try:
+        signature.bind(*range(number))
+    except TypeError:
+        return False
+    return True
+
+
+def _leaves(argument: str, tree: Any) -> list:
+    """The leaves of a user's pytree, or what is wrong with it."""
+    try:
+        return jax.tree.leaves(tree, is_leaf=_is_distribution)
+    except (TypeError, ValueError) as error:
+        raise InputError(argument, tree, "is no pytree", "give its dictionaries keys of one type") from error
+
+
+def _check_names(prior: Any) -> None:
+    """Say so where a result could not hold the parameters, or not tell them apart."""
+    paths = jax.tree_util.tree_leaves_with_path(prior, is_leaf=_is_distribution)
+    names = [_name(path) for path, _ in paths]
+    for name in names:
+        if names.count(name) > 1 or name in _TAKEN or "/" in name or not name.isprintable():
+            problem = "is the name of two parameters" if names.count(name) > 1 else "cannot name a variable of a result"
+            raise InputError("prior", name, problem, "rename the key of the pytree")
+
+
+def _check_fit(prior: Any, parameters: Any) -> None:
+    """Say so where a tree of distributions has not the structure and shapes of the parameters."""
+    priors = _leaves("prior", prior)
+    for leaf in priors:
+        if not _is_distribution(leaf):
+            raise InputError("prior", leaf, "is not a continuous NumPyro distribution", "give one such as Normal()")
+    structures: list = [jax.tree.structure(tree, is_leaf=_is_distribution) for tree in (prior, parameters)]
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(parameters)]
+    if structures[0] != structures[1] or [leaf.shape() for leaf in priors] != shapes:
+        raise InputError("prior", prior, "does not fit the parameters", "give one distribution of each array's shape")
+
+
+def _check_outputs(network: Callable, prior: Any, data: Dataset, likelihood: Likelihood) -> None:
+    """Say so where a network does not return (row, output): the targets would be broadcast against it."""
+    if isinstance(network, MLP):
+        return
+    dtype = jnp.result_type(float)
+    parameters = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape() if _is_distribution(leaf) else jnp.shape(leaf), dtype),
+        prior,
+        is_leaf=_is_distribution,
+    )
+    out = jax.eval_shape(network, parameters, jax.ShapeDtypeStruct(data.x.shape, dtype))
+    wanted = (len(data.x), likelihood.num_outputs(data.y))
+    if getattr(out, "shape", None) != wanted:
+        raise InputError("apply", out, f"is not of shape {wanted}, (row, output)", "return one row for each row of x")
+
+
+def _as_data(leaf: Any) -> Array:
+    """Data as an array, or what is wrong with them."""
+    try:
+        with np.errstate(over="ignore"):
+            array = _as_float(leaf)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError("data", leaf, "is not made of numbers", "give a pytree of arrays") from error
+    if jnp.issubdtype(array.dtype, jnp.inexact) and not np.isfinite(array).all():
+        raise InputError("data", leaf, "has values that are not finite in single precision", "impute or rescale them")
+    return array
 
 
 def _as_float(leaf: Any) -> Array:

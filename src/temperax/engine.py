@@ -1,14 +1,15 @@
 """The engine: C chains × R replicas, replica r of every chain at inverse temperature β_r.
 
 One scan is explore → exchange → record.  A block of scans is one compiled call; between blocks, in Python, are the
-progress bar, the copy of the draws to the host, and Ctrl-C.  Random keys are folded from (scan, chain, replica), so
-that results do not depend on the length of the blocks.
+progress bar, the copy of the draws to the host, and Ctrl-C.  Random keys are folded from (scan, chain, temperature),
+every replica is advanced by the same machine code, and all that follows is computed by every device alike: results
+depend neither on the length of the blocks nor on how many devices share the replicas.
 """
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +19,11 @@ from numpyro.infer.util import ParamInfo
 
 from temperax import adaptation, exchange, sharding
 from temperax.errors import InputError
+from temperax.exchange import Journeys
 from temperax.kernels import Info, Tuning, reasonable_step_size
 from temperax.program import EXCHANGE, EXPLORE, START, Program, Record, State, keys
 from temperax.progress import tqdm
-from temperax.tempering import Point, evaluate, potential_at, temper
+from temperax.tempering import Path, Point, evaluate, potential_at, temper
 
 #: About how many seconds a block should last, so that progress is seen.
 BLOCK_SECONDS = 0.5
@@ -33,7 +35,7 @@ GOLDEN_FRACTION = np.float32(0.6180339887498949)
 # -- one scan --------------------------------------------------------------------------------------------------------
 
 
-def _start_of(point: Point, beta: Array) -> ParamInfo:
+def start_of(point: Point, beta: Array) -> ParamInfo:
     """A point as NumPyro starts a trajectory from it, at this β."""
     gradient = temper(point.base_gradient, point.path_gradient, beta)
     return ParamInfo(point.position, temper(point.terms.base, point.terms.path, beta), gradient)
@@ -65,7 +67,7 @@ def move_replica(
         u = jnp.mod(jitter + i.astype(jitter.dtype) * GOLDEN_FRACTION, 1.0)
         return program.kernel.step(jax.random.fold_in(key, i), potential, beta, start, tuning, u)
 
-    start = _start_of(point, beta)
+    start = start_of(point, beta)
     blank: Info = jax.tree.map(
         lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(transition, jnp.int32(0), start)[1]
     )
@@ -87,9 +89,15 @@ def move_replica(
     return jax.lax.cond(beta == 0, draw, move)
 
 
-def rearrange(points: Point, order: Int[Array, " temperature"]) -> Point:
-    """Whole points to new slots: positions never part from their energies and gradients."""
-    return jax.tree.map(lambda x: x[order], points)
+def fault_of(point: Point, beta: Array) -> Int[Array, ""]:
+    """Where a replica's energy or its gradient is not finite: -1 nowhere, P in the energy, p < P at the p-th parameter.
+
+    Such a replica cannot move; the others go on without it.
+    """
+    start = start_of(point, beta)
+    bad = ~jnp.isfinite(start.z_grad) | ~jnp.isfinite(start.z)
+    nowhere = jnp.where(jnp.isfinite(start.potential_energy), -1, bad.size)
+    return jnp.where(jnp.any(bad), jnp.argmax(bad), nowhere).astype(jnp.int32)
 
 
 def jitter_of(scan: Array) -> Array:
@@ -97,82 +105,143 @@ def jitter_of(scan: Array) -> Array:
     return ((scan.astype(jnp.uint32) + 1) * GOLDEN).astype(jnp.float32) / 2.0**32
 
 
-def scan_once(program: Program, key: Array, state: State, adapt: Array) -> tuple[State, Info, Array, Array]:
-    """One scan of all replicas: the new state, and what is recorded of it before the exchange."""
-    betas, tuning = program.per_replica((program.betas, state.tuning))
-    replica_keys = keys(program, key, state.scan, EXPLORE)
-    transitions = program.per_replica(state.transitions)
-    points, info, before = program.over_replicas(
-        explore_replica,
-        replica_keys,
-        state.points,
-        betas,
-        tuning,
-        jnp.full_like(betas, jitter_of(state.scan)),
-        transitions,
-    )
-    gradient = temper(points.base_gradient, points.path_gradient, betas)
-    new_tuning, new_adaptation = jax.lax.cond(
-        adapt,
-        lambda: adaptation.update(
-            program.kernel, state.tuning, state.adaptation, before, points.position, gradient, info
-        ),
-        lambda: (state.tuning, state.adaptation),
-    )
-    # Any fixed centre serves; the last warm-up window's mean makes the estimate precise.
-    centre = jnp.swapaxes(adaptation.mean_position(state.adaptation), 0, 1)
-    virial = jnp.mean((points.position - centre) * gradient, axis=-1)
-    if program.energy.discrete:  # integration by parts, which makes its mean 1, is for positions that do not jump
-        virial = jnp.full_like(virial, jnp.nan)
-    swap_acceptance = jnp.zeros((program.num_chains, len(program.betas) - 1), points.position.dtype)
-    journeys = state.journeys
-    if program.scheme is not None:
-        swap_keys = keys(program, key, state.scan, EXCHANGE)[:, 0]
-        decide = partial(exchange.swap, program.scheme)
-        order, swap_acceptance = jax.vmap(decide, (0, None, None, 0))(
-            swap_keys, state.scan, program.betas, points.terms.path
+class Report(NamedTuple):
+    """What every device learns of every replica in a scan: one number each, sent in one message."""
+
+    prior: Array
+    data: Array
+    path: Array
+    base: Array
+    virial: Array
+    energy: Array
+    acceptance_rate: Array
+    n_steps: Array
+    diverging: Array
+    trajectory: Array
+    fault: Array
+
+
+class Seat(NamedTuple):
+    """Where a replica is: its chain, and the slot of the ladder that it holds now."""
+
+    chain: Int[Array, "*local"]
+    slot: Int[Array, "*local"]
+
+
+def seats(program: Program, journeys: Journeys) -> Seat:
+    """The seats of the replicas that this device holds."""
+    number = sharding.places(program.mesh, program.num_replicas)
+    chain, replica = number // len(program.betas), number % len(program.betas)
+    return Seat(chain, jnp.argsort(journeys.replica, axis=1)[chain, replica])
+
+
+def in_slots(program: Program, journeys: Journeys, local: Any) -> Any:
+    """Values (chain, temperature, …) on every device, from those of the replicas that each device holds."""
+    chains = jnp.arange(program.num_chains)[:, None]
+
+    def arrange(values: Array) -> Array:
+        values = values.reshape(program.num_chains, len(program.betas), *values.shape[1:])
+        return values[chains, journeys.replica]
+
+    return jax.tree.map(arrange, sharding.everywhere(local, program.num_replicas))
+
+
+def scan_once(program: Program, key: Array, state: State, adapt: Array) -> tuple[State, Report, exchange.Swaps]:
+    """One scan of all replicas: the new state, what they reported before the exchange, and the swaps.
+
+    A swap moves no position: the replicas trade their slots, and with them temperature and tuning.
+    """
+    seat = seats(program, state.journeys)
+    jitter = jitter_of(state.scan)
+    centres = adaptation.mean_position(state.adaptation)
+
+    def one(item: tuple[Array, Point, Seat]) -> tuple[Point, Array, Array, Report]:
+        key, point, (chain, slot) = item
+        beta, tuning = program.betas[slot], jax.tree.map(lambda x: x[slot], state.tuning)
+        point, info, before = explore_replica(
+            program, key, point, beta, tuning, jitter.astype(beta.dtype), state.transitions[slot]
         )
-        points = jax.vmap(rearrange)(points, order)
-        journeys = jax.vmap(exchange.travel)(journeys, order)
+        # Any fixed centre serves; the last warm-up window's mean makes the estimate precise.
+        gradient = temper(point.base_gradient, point.path_gradient, beta)
+        virial = jnp.mean((point.position - centres[slot, chain]) * gradient)
+        if program.energy.discrete:  # integration by parts, which makes its mean 1, is for positions that do not jump
+            virial = jnp.full_like(virial, jnp.nan)
+        report = Report(
+            *(point.terms.prior, point.terms.data, point.terms.path, point.terms.base, virial),
+            *(info.energy, info.acceptance_rate, info.n_steps, info.diverging, info.trajectory),
+            fault_of(point, beta),
+        )
+        return point, before, info.momentum, jax.tree.map(lambda x: x.astype(point.position.dtype), report)
+
+    replica_keys = keys(key, state.scan, EXPLORE, *seat)
+    points, before, momentum, reports = sharding.map_batch(
+        one, (replica_keys, state.points, seat), program.batch_size, jnp.minimum(state.scan, 0)
+    )
+    columns = in_slots(program, state.journeys, jnp.stack(reports, axis=-1))
+    report = Report(*jnp.moveaxis(columns, -1, 0))
+    report = report._replace(
+        n_steps=report.n_steps.astype(jnp.int32),
+        diverging=report.diverging > 0,
+        fault=report.fault.astype(jnp.int32),
+    )
+
+    def learn() -> tuple[Tuning, adaptation.Adaptation]:
+        beta = program.betas[seat.slot]
+        gradient = temper(points.base_gradient, points.path_gradient, beta)
+        start, end, gradient, arrival = in_slots(program, state.journeys, (before, points.position, gradient, momentum))
+        info = Info(report.acceptance_rate, report.n_steps, report.diverging, report.energy, arrival, report.trajectory)
+        return adaptation.update(
+            program.kernel, state.tuning, state.adaptation, start, end, gradient, info, report.fault < 0
+        )
+
+    new_tuning, new_adaptation = jax.lax.cond(adapt, learn, lambda: (state.tuning, state.adaptation))
+    chains, slots = jnp.arange(program.num_chains), jnp.arange(len(program.betas))
+    if program.scheme is None:
+        order = jnp.broadcast_to(slots, (program.num_chains, len(slots)))
+        swaps = exchange.Swaps(order, jnp.zeros_like(report.path[:, 1:]))
+    else:
+        swap_keys = keys(key, state.scan, EXCHANGE, chains, jnp.zeros_like(chains))
+        decide = partial(exchange.swap, program.scheme)
+        swaps = jax.vmap(decide, (0, None, None, 0))(swap_keys, state.scan, program.betas, report.path)
+    journeys = state.journeys if program.scheme is None else jax.vmap(exchange.travel)(state.journeys, swaps.order)
     state = State(state.scan + 1, points, new_tuning, new_adaptation, state.transitions, journeys)
-    return state, info, virial, swap_acceptance
+    return state, report, swaps
 
 
 def _draw(program: Program, key: Array, adapt: Array, state: State) -> tuple[State, Record]:
     """``thin`` scans, of which the last one's state and the totals are recorded."""
 
     def body(i: Array, carry: tuple) -> tuple:
-        state, totals = carry
-        state, info, virial, swaps = scan_once(program, key, state, adapt)
-        acceptance, steps, diverging, _, _, swap_total = totals
-        totals = (
-            acceptance + info.acceptance_rate,
-            steps + info.n_steps.astype(jnp.int32),
-            diverging | info.diverging,
-            info.energy,
-            virial,
-            swap_total + swaps,
-        )
-        return state, totals
+        state, acceptance, steps, diverging, swapping, *_ = carry
+        state, report, swaps = scan_once(program, key, state, adapt)
+        acceptance, steps = acceptance + report.acceptance_rate, steps + report.n_steps
+        return state, acceptance, steps, diverging | report.diverging, swapping + swaps.acceptance, report, swaps.order
 
     shape, dtype = (program.num_chains, len(program.betas)), state.points.position.dtype
-    zero, pairs = jnp.zeros(shape, dtype), jnp.zeros((shape[0], shape[1] - 1), dtype)
-    totals = (zero, jnp.zeros(shape, jnp.int32), jnp.zeros(shape, bool), zero, zero, pairs)
-    state, totals = jax.lax.fori_loop(0, program.thin, body, (state, totals))
-    acceptance, steps, diverging, hamiltonian, virial, swaps = totals
-    terms, journeys = state.points.terms, state.journeys
+    zero, none = jnp.zeros(shape, dtype), jnp.zeros(shape, jnp.int32)
+    blank = Report(*[zero] * len(Report._fields))._replace(n_steps=none, diverging=none > 0, fault=none)
+    begin = (state, zero, none, none > 0, zero[:, 1:], blank, none)
+    end = jax.lax.fori_loop(0, program.thin, body, begin)
+    state, acceptance, steps, diverging, swapping, last, order = end
+
+    def after_exchange(values: Array) -> Array:
+        return jnp.take_along_axis(values, order, axis=1)
+
+    journeys = state.journeys
+    kept = jnp.arange(program.num_chains)[:, None] * len(program.betas) + journeys.replica[:, program.keep]
     record = Record(
-        state.points.position[:, program.keep],
-        terms.prior,
-        terms.data,
-        terms.path,
-        terms.base,
-        virial,
-        hamiltonian,
+        sharding.picked(program.mesh, program.num_replicas, state.points.position, kept),
+        after_exchange(last.prior),
+        after_exchange(last.data),
+        after_exchange(last.path),
+        after_exchange(last.base),
+        last.virial,
+        last.energy,
         acceptance / program.thin,
         steps,
         diverging,
-        swaps / program.thin,
+        after_exchange(last.fault),
+        swapping / program.thin,
         journeys.replica,
         journeys.round_trips,
         journeys.restarts,
@@ -182,29 +251,69 @@ def _draw(program: Program, key: Array, adapt: Array, state: State) -> tuple[Sta
 
 # -- compiled calls --------------------------------------------------------------------------------------------------
 
+#: How a state lies on the mesh: replicas on devices of their own, all the rest on every device.
+_SPECS: dict[str, Any] = dict.fromkeys(State._fields, sharding.ON_EVERY_DEVICE) | {"points": sharding.BY_REPLICA}
+STATE = State(**_SPECS)
+
+
+def on_devices(function: Callable, program: Program, *arguments: Any, out: Any) -> Any:
+    """``function(program, …)`` on the program's mesh; arguments that are states lie as states do."""
+    leaves, structure = jax.tree.flatten(program)  # their specs would not pass for numbers in a user's own kernel
+    specs = [STATE if isinstance(a, State) else sharding.ON_EVERY_DEVICE for a in arguments]
+
+    def run(leaves: list[Array], *arguments: Any) -> Any:
+        return function(jax.tree.unflatten(structure, leaves), *arguments)
+
+    return sharding.on_mesh(program.mesh, run, (program.specs, *specs), out)(leaves, *arguments)
+
 
 @jax.jit
-def start_state(program: Program, key: Array, positions: Float[Array, "chain temperature parameter"]) -> State:
-    """The state before the first scan, with the kernel's step size or what a single leapfrog step suggests."""
+def start_state(
+    program: Program, key: Array, positions: Float[Array, "chain temperature parameter"], zero: Int[Array, ""]
+) -> tuple[State, Int[Array, "chain temperature"]]:
+    """The state before the first scan, with the kernel's step size or what one leapfrog step suggests; and faults."""
 
-    def begin(program: Program, key: Array, position: Array, beta: Array) -> tuple[Point, Array]:
-        point = evaluate(program.path, program.energy, position)
-        if program.kernel.step_size is not None:  # nothing to look for, nor a gradient that need make sense
-            return point, jnp.asarray(program.kernel.step_size, position.dtype)
+    def begin(program: Program, key: Array, positions: Array, zero: Array) -> tuple[State, Array]:
+        journeys = jax.vmap(lambda _: exchange.depart(len(program.betas)))(jnp.arange(program.num_chains))
+        seat = seats(program, journeys)
 
-        def potential(beta: Array) -> Callable:
-            return partial(potential_at, program.path, program.energy, beta)
+        def one(item: tuple[Array, Array, Array]) -> tuple[Point, Array, Array]:
+            key, position, beta = item
+            point = evaluate(program.path, program.energy, position)
+            fault = fault_of(point, beta)
+            if program.kernel.step_size is not None:  # nothing to look for, nor a gradient that need make sense
+                return point, jnp.asarray(program.kernel.step_size, position.dtype), fault
 
-        ones = jnp.ones_like(position)
-        return point, reasonable_step_size(key, potential, beta, _start_of(point, beta), ones)
+            def potential(beta: Array) -> Callable:
+                return partial(potential_at, program.path, program.energy, beta)
 
-    replica_keys = keys(program, key, jnp.int32(0), START)
-    points, steps = program.over_replicas(begin, replica_keys, positions, program.per_replica(program.betas))
-    # The smallest of the chains' guesses: one chain in a narrow place must be able to move.
-    tuning, adapt = adaptation.start(program.kernel, jnp.min(steps, axis=0), *positions.shape[::2])
-    journeys = program.per_replica(exchange.depart(len(program.betas)))
-    transitions = jnp.ones(len(program.betas), jnp.int32)
-    return State(jnp.int32(0), points, tuning, adapt, transitions, journeys)
+            ones = jnp.ones_like(position)
+            return point, reasonable_step_size(key, potential, beta, start_of(point, beta), ones), fault
+
+        replica_keys = keys(key, zero, START, *seat)
+        items = (replica_keys, positions[seat], program.betas[seat.slot])
+        points, steps, faults = sharding.map_batch(one, items, program.batch_size, zero)
+        steps, faults = in_slots(program, journeys, (steps, faults))
+        # The smallest of the chains' guesses: one chain in a narrow place must be able to move.
+        steps = jnp.min(jnp.where(faults < 0, steps, jnp.inf), axis=0)
+        steps = jnp.where(jnp.isfinite(steps), steps, 1.0)
+        tuning, adapt = adaptation.start(program.kernel, steps, *positions.shape[::2])
+        transitions = jnp.ones(len(program.betas), jnp.int32)
+        return State(zero, points, tuning, adapt, transitions, journeys), faults
+
+    return on_devices(begin, program, key, positions, zero, out=(STATE, sharding.ON_EVERY_DEVICE))
+
+
+@jax.jit
+def count_anew(journeys: Journeys) -> Journeys:
+    """Count the journeys of all chains from here on."""
+    return jax.vmap(exchange.count_anew)(journeys)
+
+
+def shape_of_state(program: Program) -> State:
+    """The structure of a program's states."""
+    positions = jax.ShapeDtypeStruct((program.num_chains, len(program.betas), program.energy.size), program.betas.dtype)
+    return jax.eval_shape(start_state, program, jax.random.key(0), positions, jnp.int32(0))[0]
 
 
 @partial(jax.jit, donate_argnames="state")
@@ -213,23 +322,31 @@ def run_block(program: Program, key: Array, state: State, num_draws: Array, adap
 
     The number is a value and the block's size is fixed, so that blocks of any length share one compiled program.
     """
-    draw = partial(_draw, program, key, adapt)
-    blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(draw, state)[1])
 
-    def step(state: State, i: Array) -> tuple[State, Record]:
-        return jax.lax.cond(i < num_draws, draw, lambda state: (state, blank), state)
+    def block(program: Program, key: Array, state: State, num_draws: Array, adapt: Array) -> tuple[State, Record]:
+        draw = partial(_draw, program, key, adapt)
+        blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(draw, state)[1])
 
-    return jax.lax.scan(step, state, jnp.arange(program.block_draws))
+        def step(state: State, i: Array) -> tuple[State, Record]:
+            return jax.lax.cond(i < num_draws, draw, lambda state: (state, blank), state)
+
+        return jax.lax.scan(step, state, jnp.arange(program.block_draws))
+
+    return on_devices(block, program, key, state, num_draws, adapt, out=(STATE, sharding.ON_EVERY_DEVICE))
 
 
 @jax.jit
 def reevaluate(program: Program, state: State) -> State:
     """The same positions on another path."""
 
-    def evaluate_one(program: Program, position: Array) -> Point:
-        return evaluate(program.path, program.energy, position)
+    def again(program: Program, state: State) -> State:
+        def one(position: Array) -> Point:
+            return evaluate(program.path, program.energy, position)
 
-    return state._replace(points=program.over_replicas(evaluate_one, state.points.position))
+        zero = jnp.minimum(state.scan, 0)
+        return state._replace(points=sharding.map_batch(one, state.points.position, program.batch_size, zero))
+
+    return on_devices(again, program, state, out=STATE)
 
 
 @jax.jit
@@ -245,17 +362,35 @@ def freeze(program: Program, state: State) -> State:
     return state._replace(tuning=adaptation.finish(program.kernel, state.tuning, state.adaptation))
 
 
-def absolute(program: Program, record: Record) -> Record:
+def to_host(program: Program, state: State) -> State:
+    """A state in host memory: the points' leading axis is (chain, replica), without a device's spare places."""
+    state = sharding.host(program.mesh, state)
+    count, shape = program.num_replicas, (program.num_chains, len(program.betas))
+    return state._replace(points=jax.tree.map(lambda x: x[:count].reshape(*shape, *x.shape[1:]), state.points))
+
+
+def to_devices(program: Program, state: State) -> State:
+    """The inverse of `to_host`, on whatever devices the program has."""
+    spare = sharding.per_device(program.mesh, program.num_replicas) * program.mesh.shape[sharding.REPLICA]
+    fill = spare - program.num_replicas
+
+    def lay(x: np.ndarray) -> np.ndarray:
+        flat = x.reshape(-1, *x.shape[2:])
+        return np.concatenate([flat, np.repeat(flat[-1:], fill, axis=0)])
+
+    return sharding.place(program.mesh, state._replace(points=jax.tree.map(lay, state.points)), STATE)
+
+
+def absolute(path: Path, betas: np.ndarray, offsets: tuple[float, float], record: Record) -> Record:
     """A record's energies (host arrays) with what the energy's reference point had taken off, in double precision."""
-    prior, data = program.energy.offsets()
-    base, path = program.path.offsets(prior, data)
-    betas = np.asarray(program.betas, float)
+    prior, data = offsets
+    base, along = path.offsets(prior, data)
     return record._replace(
         prior_energy=record.prior_energy.astype(float) + prior,
         data_energy=record.data_energy.astype(float) + data,
         base_energy=record.base_energy.astype(float) + base,
-        path_energy=record.path_energy.astype(float) + path,
-        energy=record.energy.astype(float) + base + betas * path,
+        path_energy=record.path_energy.astype(float) + along,
+        energy=record.energy.astype(float) + base + np.asarray(betas, float) * along,
     )
 
 
@@ -263,48 +398,50 @@ def absolute(program: Program, record: Record) -> Record:
 
 
 def start(program: Program, key: Array, positions: Float[Array, "chain temperature parameter"]) -> State:
-    """`start_state`, refusing starts that cannot move.
+    """`start_state`, refusing starts of which none can move.
 
     Raises
     ------
     InputError
-        If the energy or its gradient is not finite at a start.
+        If the energy or its gradient is finite at no start.
     """
-    state = start_state(program, key, positions)
-    betas = program.per_replica(program.betas)
-    potential, gradient = (
-        np.asarray(temper(a, v, betas))
-        for a, v in (
-            (state.points.terms.base, state.points.terms.path),
-            (state.points.base_gradient, state.points.path_gradient),
-        )
-    )
-    bad = ~np.isfinite(potential) | ~np.isfinite(gradient).all(axis=-1)
-    if bad.any():
-        chain, slot = np.argwhere(bad)[0].tolist()
-        raise InputError(
-            "start",
-            float(potential[chain, slot]),
-            f"is no finite energy with a finite gradient (chain {chain}, beta {float(program.betas[slot]):.3g})",
-            "start elsewhere, or look for overflow in the energy",
-        )
+    key, positions, zero = sharding.place(program.mesh, (key, positions, jnp.int32(0)))
+    state, faults = start_state(program, key, positions, zero)
+    _check_faults(program, np.asarray(faults), "start elsewhere, or look for overflow in the energy")
     return state
+
+
+def _check_faults(program: Program, faults: Int[np.ndarray, "chain temperature"], remedy: str) -> None:
+    """Stop where no replica is left that can move."""
+    if (faults < 0).all():
+        return
+    if (faults >= 0).all():
+        parameter = int(faults.min())
+        where = "of the energy itself" if parameter == program.energy.size else f"at {program.energy.name(parameter)}"
+        raise InputError(
+            "energy", f"{faults.size} replicas", f"has no finite energy with a finite gradient, first {where}", remedy
+        )
 
 
 def run(
     program: Program, key: Array, state: State, num_draws: int, *, adapt: bool, bar: tqdm
 ) -> Iterator[tuple[State, Record]]:
-    """Run draws block by block; yields the state and the block's record, on the host."""
+    """Run draws block by block; yields the state and the block's record, on the host.
+
+    Raises
+    ------
+    InputError
+        If no replica is left whose energy is finite.
+    """
     done, seconds_a_draw = 0, None
+    key = sharding.place(program.mesh, key)
     while done < num_draws:
         wanted = 1 if seconds_a_draw is None else int(BLOCK_SECONDS / max(seconds_a_draw, 1e-9))
         size = int(np.clip(wanted, 1, min(program.block_draws, num_draws - done)))
         began = time.perf_counter()
-        # However the arrays lay on the devices before: another layout would be another program.
-        state = sharding.everywhere(state, program.devices)
         state, record = run_block(program, key, state, np.int32(size), np.bool_(adapt))
         record = jax.tree.map(lambda x: np.asarray(x)[:size], record)  # noqa: B023 - used at once
-        seconds_a_draw = (time.perf_counter() - began) / size
+        seconds_a_draw = sharding.agree((time.perf_counter() - began) / size)
         done += size
         bar.update(size)
         bar.set_postfix(
@@ -313,13 +450,4 @@ def run(
             refresh=False,
         )
         yield state, record
-
-
-def warm_up(program: Program, key: Array, state: State, num_scans: int, bar: tqdm) -> State:
-    """Adapt over ``num_scans`` scans (none: everything stays as it started) and freeze."""
-    program = replace(program, thin=jnp.int32(1))
-    for length, new_mass in adaptation.windows(num_scans) if num_scans > 0 else []:
-        for after, _ in run(program, key, state, length, adapt=True, bar=bar):
-            state = after
-        state = end_window(program, state) if new_mass else state
-    return freeze(program, state) if num_scans > 0 else state
+        _check_faults(program, record.fault[-1], "shorten the steps, or narrow the prior")

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from scipy.special import logsumexp, softmax
 
 from temperax import ladder
-from temperax.errors import InputError
+from temperax.errors import LARGEST, InputError, check_array, check_result
 
 #: Samples × rungs whose shares are computed at once, and at most kept.
 _CHUNK, _KEPT = 2_000_000, 40_000_000
@@ -48,14 +48,14 @@ class Ensemble:
 
     def __init__(self, betas: Any, energies: Any) -> None:
         self.betas = ladder.check_ladder(betas)
-        energies = np.asarray(energies, float)
-        if energies.ndim != 3 or energies.shape[-1] != len(self.betas):
+        energies = check_array("energies", energies, "give an array (chain, draw, temperature)")
+        if energies.ndim != 3 or energies.shape[-1] != len(self.betas) or not energies.size:
             problem = f"is not of shape (chain, draw, {len(self.betas)})"
             raise InputError("energies", energies.shape, problem, "give one column a temperature")
-        broken = ~np.isfinite(energies) & ~((energies == np.inf) & (self.betas == 0))
+        broken = ~(np.abs(energies) <= LARGEST) & ~((energies == np.inf) & (self.betas == 0))
         if broken.any():
             chain, draw, rung = np.argwhere(broken)[0].tolist()
-            place = f"is not finite at chain {chain}, draw {draw}, β = {self.betas[rung]:g}"
+            place = f"is not finite in single precision at chain {chain}, draw {draw}, β = {self.betas[rung]:g}"
             raise InputError("energies", energies[chain, draw, rung], place, "remove those draws, or sample again")
         self.chains, self.draws, _ = energies.shape
         self.energies = np.minimum(energies, _HUGE)
@@ -171,6 +171,8 @@ class Ensemble:
     def _weigh(self, beta: float) -> tuple[float, np.ndarray]:
         """Log Z(β) and normalised weights."""
         lowest, highest = self.betas[[0, -1]]
+        if isinstance(beta, bool) or not isinstance(beta, (int, float, np.number)):
+            raise InputError("beta", beta, "is not a number", f"stay between {lowest:g} and {highest:g}")
         if not lowest * (1 - 1e-9) <= beta <= highest * (1 + 1e-9):
             raise InputError("beta", beta, "is outside the ladder", f"stay between {lowest:g} and {highest:g}")
         logs = -beta * self._samples - self._log_total
@@ -194,7 +196,7 @@ class Ensemble:
         beta
             Where.
         """
-        values = np.asarray(values, float)
+        values = check_array("values", values, "give one value a draw and rung")
         if values.shape != self.energies.shape:
             raise InputError("values", values.shape, f"is not {self.energies.shape}", "give one value a draw and rung")
         _, weights = self._weigh(beta)
@@ -259,9 +261,9 @@ def ensemble(source: Source) -> Ensemble:
     if isinstance(source, Ensemble):
         return source
     if isinstance(source, xr.DataTree):
-        if "tempered_stats" not in source.children:
-            raise InputError("source", list(source.children), "has no tempered draws", "give a result of a sampler")
-        stats = source["tempered_stats"].to_dataset()
+        stats = check_result(source, "tempered_stats", "beta", "path_energy", problem="has no tempered draws")
+        if set(stats["path_energy"].dims) != {"chain", "draw", "temperature"}:
+            raise InputError("tree", stats["path_energy"].dims, "are not the dimensions of draws", "give a result")
         return Ensemble(stats["beta"].values, stats["path_energy"].transpose("chain", "draw", "temperature").values)
     if isinstance(source, tuple) and len(source) == 2:
         return Ensemble(*source)

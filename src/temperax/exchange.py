@@ -22,7 +22,7 @@ class Swaps(NamedTuple):
 class Journeys(NamedTuple):
     """Where the replica in each slot has been, and how many trips its ladder has seen."""
 
-    replica: Int[Array, " temperature"]  # which original replica sits here: the index process
+    replica: Int[Array, " temperature"]  # which replica sits here: the index process
     last_end: Int[Array, " temperature"]  # end it touched last: 0 none yet, 1 hot, 2 cold after hot
     round_trips: Int[Array, ""]  # hot → cold → hot, over all replicas
     restarts: Int[Array, ""]  # hot → cold: fresh draws that reached the cold end
@@ -86,9 +86,10 @@ def depart(num_temperatures: int) -> Journeys:
 
 
 def count_anew(journeys: Journeys) -> Journeys:
-    """The same replicas, named by the slots they are in now, with no trips yet; where they come from is remembered."""
-    slot = jnp.arange(len(journeys.replica), dtype=jnp.int32)
-    return Journeys(slot, journeys.last_end, jnp.int32(0), jnp.int32(0))
+    """The same replicas with no trips yet; where they come from is remembered."""
+    return journeys._replace(
+        round_trips=jnp.zeros_like(journeys.round_trips), restarts=jnp.zeros_like(journeys.restarts)
+    )
 
 
 def travel(journeys: Journeys, order: Int[Array, " temperature"]) -> Journeys:

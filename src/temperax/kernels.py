@@ -17,7 +17,7 @@ from numpyro.infer.hmc import HMCState, hmc, momentum_generator
 from numpyro.infer.hmc_util import euclidean_kinetic_energy, find_reasonable_step_size
 from numpyro.infer.util import ParamInfo
 
-from temperax.errors import InputError, check_choice, check_count, check_fraction, check_positive
+from temperax.errors import MOST, InputError, check_choice, check_count, check_fraction, check_positive
 
 # The potential of a replica, given its β: what NumPyro calls a potential with model arguments.
 PotentialAt = Callable[[Array], Callable[[Array], Array]]
@@ -87,7 +87,12 @@ class HMC:
     max_steps: int = 2048
 
     def __post_init__(self) -> None:
-        _check_kernel(self, ("step_size", "trajectory_length"), ("max_steps",))
+        if isinstance(self.target_acceptance, (int, float)):  # else JAX rebuilds the pytree, and `as_kernel` checks
+            self.check()
+
+    def check(self) -> None:
+        """Say which of the numbers cannot be used."""
+        _check_kernel(self, ("step_size", "trajectory_length"), {"max_steps": MOST})
 
     def step(
         self,
@@ -141,7 +146,12 @@ class NUTS:
     trajectory_length: ClassVar[float] = 0.0  # never adapted: a tree finds its own
 
     def __post_init__(self) -> None:
-        _check_kernel(self, ("step_size",), ("max_tree_depth",))
+        if isinstance(self.target_acceptance, (int, float)):  # else JAX rebuilds the pytree, and `as_kernel` checks
+            self.check()
+
+    def check(self) -> None:
+        """Say which of the numbers cannot be used."""
+        _check_kernel(self, ("step_size",), {"max_tree_depth": 30})  # steps are counted in 32 bits
 
     def step(
         self,
@@ -241,6 +251,8 @@ def as_kernel(kernel: object) -> Kernel:
         return check_choice("kernel", kernel, KERNELS)()
     if not isinstance(kernel, Kernel):
         raise InputError("kernel", kernel, "is not a kernel", "give 'hmc', 'nuts', HMC(...), NUTS(...) or an Explorer")
+    if isinstance(kernel, (HMC, NUTS)):
+        kernel.check()
     if jax.tree_util.all_leaves([kernel]):
         raise InputError("kernel", kernel, "is no pytree", "decorate its class with jax.tree_util.register_dataclass")
     return kernel
@@ -281,13 +293,11 @@ def _info(state: HMCState, momentum: Array, trajectory: Array) -> Info:
     return Info(state.accept_prob, state.num_steps, state.diverging, state.energy, momentum, trajectory)
 
 
-def _check_kernel(kernel: HMC | NUTS, optional: tuple[str, ...], counts: tuple[str, ...]) -> None:
-    """Check the numbers a user gave; values that JAX puts in when it rebuilds the pytree pass."""
-    if not isinstance(kernel.target_acceptance, (int, float)):
-        return
+def _check_kernel(kernel: HMC | NUTS, optional: tuple[str, ...], counts: dict[str, int]) -> None:
+    """Check the numbers a user gave: the optional ones, and counts with the most that each may be."""
     check_fraction("target_acceptance", kernel.target_acceptance)
-    for name in counts:
-        check_count(name, getattr(kernel, name))
+    for name, most in counts.items():
+        check_count(name, getattr(kernel, name), 1, most)
     for name in optional:
         if getattr(kernel, name) is not None:
             check_positive(name, getattr(kernel, name))

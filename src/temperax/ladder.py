@@ -10,7 +10,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import PchipInterpolator
 
-from temperax.errors import InputError, check_count, check_positive
+from temperax.errors import InputError, check_array, check_betas, check_count, check_positive
+
+#: Rungs of a ladder, or steps of a schedule, at most.
+MOST_RUNGS = 1_000_000
 
 
 class Barrier(NamedTuple):
@@ -50,17 +53,18 @@ class Barrier(NamedTuple):
 
 def linear(num_replicas: int, *, hottest: float = 0.0, coldest: float = 1.0) -> Float[np.ndarray, " temperature"]:
     """β at equal distances from ``hottest`` to ``coldest``."""
-    check_count("num_replicas", num_replicas, 2)
-    return check_ladder(np.linspace(hottest, coldest, num_replicas))
+    check_count("num_replicas", num_replicas, 2, MOST_RUNGS)
+    hottest = 0.0 if _is_zero(hottest) else check_positive("hottest", hottest)
+    return check_ladder(np.linspace(hottest, check_positive("coldest", coldest), num_replicas))
 
 
 def geometric(
     num_replicas: int, *, hottest: float = 1e-3, coldest: float = 1.0, prior: bool = False
 ) -> Float[np.ndarray, " temperature"]:
     """β at equal ratios from ``hottest`` > 0 to ``coldest``; with ``prior``, below them a rung at β = 0."""
-    check_count("num_replicas", num_replicas, 3 if prior else 2)
-    check_positive("hottest", hottest)
-    rungs = np.geomspace(hottest, coldest, num_replicas - prior)
+    check_count("num_replicas", num_replicas, 3 if prior else 2, MOST_RUNGS)
+    ends = check_positive("hottest", hottest), check_positive("coldest", coldest)
+    rungs = np.geomspace(*ends, num_replicas - bool(prior))
     return check_ladder(np.concatenate([[0.0], rungs]) if prior else rungs)
 
 
@@ -69,9 +73,10 @@ def logarithmic(num_replicas: int, *, hottest: float = 1e-3, coldest: float = 1.
 
     Geman & Geman 1984, T_k ∝ 1/log(1 + k), here shifted and scaled to the two ends.
     """
-    check_count("num_replicas", num_replicas, 2)
+    check_count("num_replicas", num_replicas, 2, MOST_RUNGS)
+    hottest, coldest = check_positive("hottest", hottest), check_positive("coldest", coldest)
     grown = np.log1p(np.arange(num_replicas)) / np.log(num_replicas)
-    return check_ladder(check_positive("hottest", hottest) + (coldest - hottest) * grown)
+    return check_ladder(hottest + (coldest - hottest) * grown)
 
 
 def constant_speed(
@@ -89,8 +94,8 @@ def constant_speed(
     betas, heat_capacity
         As `temperax.thermodynamics.curves` finds them, ascending and positive; the schedule has their ends.
     """
-    check_count("num_replicas", num_replicas, 2)
-    betas, capacity = check_ladder(betas), np.asarray(heat_capacity, float)
+    check_count("num_replicas", num_replicas, 2, MOST_RUNGS)
+    betas, capacity = check_ladder(betas), check_array("heat_capacity", heat_capacity, "give one value for each β")
     if betas[0] == 0 or capacity.shape != betas.shape or not (np.isfinite(capacity) & (capacity >= 0)).all():
         raise InputError("heat_capacity", heat_capacity, "is not one value ≥ 0 for each β > 0", "leave β = 0 out")
     speed = np.sqrt(np.maximum(capacity, 1e-12 * max(capacity.max(), 1e-300)))
@@ -103,8 +108,11 @@ def constant_speed(
 
 def barrier(betas: Float[np.ndarray, " temperature"], rejection: Float[np.ndarray, " pair"]) -> Barrier:
     """The barrier that rejection rates of a ladder's neighbours show."""
-    betas, rejection = np.asarray(betas, float), np.asarray(rejection, float)
-    if len(rejection) != len(betas) - 1 or not ((rejection >= 0) & (rejection <= 1)).all():
+    betas, rejection = check_array("betas", betas, "give a ladder"), check_array("rejection", rejection, "give rates")
+    # Rungs of a ladder that was adapted may coincide in single precision.
+    if betas.ndim != 1 or not (np.diff(betas) >= 0).all():
+        raise InputError("betas", betas, "are no ladder", "give inverse temperatures, hottest first")
+    if rejection.shape != (len(betas) - 1,) or not ((rejection >= 0) & (rejection <= 1)).all():
         raise InputError("rejection", rejection, "is not one rate in [0, 1] a pair", "give len(betas) - 1 of them")
     return Barrier(betas, rejection, np.concatenate([[0.0], np.cumsum(rejection)]))
 
@@ -119,7 +127,9 @@ def adaptive(found: Barrier, num_replicas: int) -> Float[np.ndarray, " temperatu
     num_replicas
         Rungs of the new ladder.
     """
-    check_count("num_replicas", num_replicas, 2)
+    check_count("num_replicas", num_replicas, 2, MOST_RUNGS)
+    if not isinstance(found, Barrier):
+        raise InputError("found", found, "is not a Barrier", "give what ladder.barrier returned")
     # A pair that never rejects has no width on this axis; a sliver keeps the map invertible.
     cumulative = np.concatenate([[0.0], np.cumsum(np.maximum(found.rejection, 1e-6))])
     betas = PchipInterpolator(cumulative, found.betas)(np.linspace(0.0, cumulative[-1], num_replicas))
@@ -129,32 +139,60 @@ def adaptive(found: Barrier, num_replicas: int) -> Float[np.ndarray, " temperatu
 
 def lag_one(values: Float[np.ndarray, "chain draw *rest"]) -> Float[np.ndarray, "*rest"]:
     """Correlation of successive draws, about each chain's own mean; 1 where nothing ever changes."""
-    values = np.asarray(values, float)
+    values = check_array("values", values, "give an array (chain, draw, …)")
+    if values.ndim < 2 or values.shape[1] < 2:
+        raise InputError("values", values.shape, "has no two successive draws", "give an array (chain, draw, …)")
     centred = values - values.mean(axis=1, keepdims=True)
     variance = (centred**2).mean(axis=(0, 1))
     product = (centred[:, 1:] * centred[:, :-1]).mean(axis=(0, 1))
     return np.where(variance > 0, product / np.where(variance > 0, variance, 1.0), 1.0)
 
 
+def lag_one_of_sums(
+    count: int,
+    total: Float[np.ndarray, "chain *rest"],
+    squares: Float[np.ndarray, "chain *rest"],
+    products: Float[np.ndarray, "chain *rest"],
+    last: Float[np.ndarray, "chain *rest"],
+) -> Float[np.ndarray, "*rest"]:
+    """`lag_one` of draws of which only sums are known.
+
+    Parameters
+    ----------
+    count
+        Draws.
+    total, squares, products
+        Sums over the draws of x, x² and x times the x after it, where x is counted from the first draw.
+    last
+        The last x.
+    """
+    with np.errstate(invalid="ignore"):
+        mean = total / count
+        variance = (squares / count - mean**2).mean(axis=0)
+        centred = products - mean * (2 * total - last) + (count - 1) * mean**2  # the first x is 0
+        product = (centred / max(count - 1, 1)).mean(axis=0)
+    return np.where(variance > 0, product / np.where(variance > 0, variance, 1.0), 1.0)
+
+
 def pin(betas: Float[np.ndarray, " temperature"], beta: float) -> Float[np.ndarray, " temperature"]:
     """The ladder with its nearest inner rung moved to ``beta``."""
-    betas = np.array(betas, float)
+    betas = np.array(check_array("betas", betas, "give a ladder"))
+    if betas.ndim != 1 or len(betas) < 3 or not betas[0] < check_positive("beta", beta) < betas[-1]:
+        raise InputError("beta", beta, "is not inside a ladder of three rungs or more", "give one between its ends")
     betas[1 + int(np.argmin(np.abs(np.log(betas[1:-1] / beta))))] = beta
     return betas
 
 
+def _is_zero(value: object) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and value == 0
+
+
 def check_ladder(betas: object) -> Float[np.ndarray, " temperature"]:
     """Return a user's ladder as an array, or say what is wrong with it."""
-    try:
-        ladder = np.asarray(betas, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            "ladder", betas, "is not made of numbers", "give inverse temperatures, hottest first"
-        ) from error
+    ladder = check_array("ladder", betas, "give inverse temperatures, hottest first")
     if ladder.ndim != 1 or len(ladder) < 2:
         raise InputError("ladder", betas, "has fewer than two rungs", "give at least two inverse temperatures")
-    if not np.isfinite(ladder).all() or ladder[0] < 0:
-        raise InputError("ladder", betas, "has a β that is negative or not finite", "give 0 ≤ β < inf")
+    check_betas("ladder", betas, ladder)
     if not (np.diff(ladder) > 0).all():
         raise InputError("ladder", betas, "does not ascend", "sort β from the hottest to the coldest, each once")
     return ladder

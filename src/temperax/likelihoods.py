@@ -21,12 +21,17 @@ from temperax.priors import check_scale_prior
 
 type Parameter = float | Distribution
 
+#: Class numbers up to here are exact in single precision.
+MOST_CLASSES = 2**24
+
 
 class Likelihood:
     """What every likelihood answers."""
 
     #: Kind of target: ``regression``, ``classification`` or ``counts``.
     task: ClassVar[str]
+    #: Parameters that must be positive.
+    positive: ClassVar[tuple[str, ...]] = ()
 
     def num_outputs(self, y: np.ndarray) -> int:
         """Outputs that the network needs for targets ``y`` (row, target)."""
@@ -34,6 +39,13 @@ class Likelihood:
 
     def check_targets(self, y: np.ndarray) -> None:
         """Raise `InputError` where the targets are outside the likelihood's support."""
+
+    def check_parameters(self) -> None:
+        """Raise `InputError` where a fixed parameter that was given as an array is not one positive number."""
+        for name in self.positive:
+            value = getattr(self, name)
+            if isinstance(value, jax.Array):
+                check_positive(name, value.item() if value.ndim == 0 else value)
 
     def parameters(self, num_targets: int) -> dict[str, Distribution]:
         """Priors of the learned parameters, one value a target."""
@@ -72,6 +84,7 @@ class Gaussian(Likelihood):
 
     scale: Parameter = field(default_factory=_half_normal)
     task: ClassVar[str] = "regression"
+    positive: ClassVar[tuple[str, ...]] = ("scale",)
 
     def __post_init__(self) -> None:
         _check_parameter("scale", self.scale)
@@ -88,8 +101,11 @@ class HeteroscedasticGaussian(Likelihood):
 
     min_scale: float = 1e-3
     task: ClassVar[str] = "regression"
+    positive: ClassVar[tuple[str, ...]] = ("min_scale",)
 
     def __post_init__(self) -> None:
+        if isinstance(self.min_scale, Distribution):
+            raise InputError("min_scale", self.min_scale, "cannot be learned", "give a positive number such as 1e-3")
         _check_parameter("min_scale", self.min_scale)
 
     def num_outputs(self, y: np.ndarray) -> int:
@@ -110,6 +126,7 @@ class StudentT(Likelihood):
     df: Parameter = 4.0
     scale: Parameter = field(default_factory=_half_normal)
     task: ClassVar[str] = "regression"
+    positive: ClassVar[tuple[str, ...]] = ("df", "scale")
 
     def __post_init__(self) -> None:
         _check_parameter("df", self.df)
@@ -151,7 +168,7 @@ class Categorical(Likelihood):
 
     def __post_init__(self) -> None:
         if self.num_classes is not None:
-            check_count("num_classes", self.num_classes, 2)
+            check_count("num_classes", self.num_classes, 2, MOST_CLASSES)
 
     def num_outputs(self, y: np.ndarray) -> int:
         """One logit a class."""
@@ -163,6 +180,8 @@ class Categorical(Likelihood):
             raise InputError("y", y, "has several target columns", "give one column of class numbers")
         if (y < 0).any() or (y != np.round(y)).any():
             raise InputError("y", np.unique(y), "is not made of class numbers", "code the classes as 0, 1, …")
+        if y.max() >= MOST_CLASSES:
+            raise InputError("y", float(y.max()), "is no class number", f"code the classes as 0 … {MOST_CLASSES - 1}")
         if self.num_classes is not None and y.max() >= self.num_classes:
             raise InputError("num_classes", self.num_classes, f"is below the class {int(y.max())} in y", "raise it")
         if self.num_outputs(y) < 2:

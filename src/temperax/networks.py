@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from temperax.errors import InputError, check_callable, check_choice, check_count
+from temperax.errors import MOST, InputError, check_callable, check_choice, check_count
 
 ACTIVATIONS: Mapping[str, Callable] = {
     "elu": jax.nn.elu,
@@ -45,13 +45,17 @@ class MLP:
     @classmethod
     def create(cls, inputs: int, hidden: object, outputs: int, activation: object) -> "MLP":
         """Check a user's description of a network and build it."""
-        if isinstance(hidden, (str, int)) or not isinstance(hidden, Sequence):
+        if isinstance(hidden, (str, bytes, int)) or not isinstance(hidden, Sequence):
             raise InputError("hidden", hidden, "is not a sequence of widths", "give a tuple such as (50,) or ()")
         widths = tuple(check_count("hidden", width) for width in hidden)
+        sizes = (inputs, *widths, outputs)
+        number = sum((below + 1) * above for below, above in pairwise(sizes))
+        if number > MOST:
+            raise InputError("hidden", hidden, f"makes a network of {number:.0e} parameters", f"stay below {MOST:.0e}")
         if isinstance(activation, str):
             check_choice("activation", activation, ACTIVATIONS)
-            return cls((inputs, *widths, outputs), activation)
-        return cls((inputs, *widths, outputs), check_callable("activation", activation, "a name or a function"))
+            return cls(sizes, activation)
+        return cls(sizes, _check_activation(check_callable("activation", activation, "a name or a function")))
 
     def __call__(self, layers: Layers, x: Float[Array, "row input"]) -> Float[Array, "row output"]:
         """Outputs of the network at the rows of ``x``."""
@@ -76,6 +80,20 @@ class MLP:
                 f"layer_{i}_input_scale": [below],
             }
         return dims
+
+
+def _check_activation(activation: Callable) -> Callable:
+    """Return a function that can be applied to an array of JAX, element by element."""
+    probe = jax.ShapeDtypeStruct((2, 3), jnp.result_type(float))
+    remedy = "give an elementwise function of JAX arrays such as jax.numpy.tanh"
+    try:
+        out = jax.eval_shape(activation, probe)
+    except Exception as error:  # whatever a user's function raises
+        problem = f"fails on an array ({type(error).__name__})"
+        raise InputError("activation", activation, problem, remedy) from error
+    if getattr(out, "shape", None) != probe.shape or not jnp.issubdtype(out.dtype, jnp.floating):
+        raise InputError("activation", activation, "does not return one real number an element", remedy)
+    return activation
 
 
 def effective_weight(layer: dict[str, Array]) -> Array:

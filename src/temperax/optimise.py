@@ -3,7 +3,6 @@
 As T → 0 the posterior path concentrates on the minima of U0 + E, which is what training with weight decay finds.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ from jaxtyping import Array, Float
 from temperax import engine, results, tempering
 from temperax.descent import Optima, check_positions, energies_at, minimise, polish, prior_draws
 from temperax.energy import Energy
-from temperax.errors import InputError, check_choice, check_count
+from temperax.errors import InputError, check_array, check_betas, check_choice, check_count, check_key
 from temperax.kernels import Kernel, as_kernel
 from temperax.program import make_program
 from temperax.progress import tqdm
@@ -122,6 +121,7 @@ def anneal(
     InputError
         For bad arguments, before anything is compiled.
     """
+    check_key(key)
     betas = _check_schedule(betas, path)
     check_count("scans", scans)
     program = make_program(
@@ -137,27 +137,30 @@ def anneal(
     )
     if isinstance(start, str) and start != "prior":
         raise InputError("start", start, "is not a known choice", "give 'prior' or one position a chain")
+    if polish and energy.discrete:
+        raise InputError("polish", polish, "follows gradients, which spins lack", "leave it out")
     run_key, begin_key = jax.random.split(key)
     if isinstance(start, str):
         positions = prior_draws(energy, jax.random.split(begin_key, num_chains))
     else:
         positions = check_positions("start", start, (num_chains, energy.size))
-    program = replace(program, energy=energy.relative_to(positions[0]))
+    counted = energy.relative_to(positions[0])
+    program = program.placed(energy=counted)
     state = engine.start(program, run_key, positions[:, None])
     kept: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     gradients = 0
     with tqdm(total=len(betas) * scans, desc="anneal", unit="scan", disable=not progress) as bar:
         for beta in betas:
-            program = replace(program, betas=jnp.full_like(program.betas, beta))
+            program = program.placed(betas=np.full(1, beta, program.betas.dtype))
             records = []
             for after, record in engine.run(program, run_key, state, scans, adapt=True, bar=bar):
                 state = after
-                records.append(engine.absolute(program, record))
+                records.append(engine.absolute(program.path, np.array([beta]), counted.offsets(), record))
             energies = np.concatenate([record.path_energy for record in records])[..., 0]
             accepted = np.concatenate([record.acceptance_rate for record in records])[..., 0]
             gradients += sum(int(record.n_steps.sum()) for record in records)
             kept.append((energies[scans // 2 :].mean(axis=0), energies[-1], accepted.mean(axis=0)))
-    final = np.asarray(state.points.position[:, 0])
+    final = np.asarray(engine.to_host(program, state).points.position[:, 0])
     arguments = {"betas": betas.tolist(), "path": path, "scans": scans, "polish": polish}
     if polish:
         optima = minimise(key, energy, num_chains, start=final, progress=progress)
@@ -178,11 +181,10 @@ def anneal(
 def _check_schedule(betas: object, path: str) -> Float[np.ndarray, " step"]:
     """A schedule as an array, or what is wrong with it."""
     check_choice("path", path, tempering.PATHS)
-    found = np.atleast_1d(np.asarray(betas, dtype=float))
+    found = np.atleast_1d(check_array("betas", betas, "give a schedule such as ladder.geometric(50)"))
     if found.ndim != 1 or not found.size:
         raise InputError("betas", betas, "is not a list of inverse temperatures", "give ladder.geometric(50)")
-    if not np.isfinite(found).all() or (found < 0).any():
-        raise InputError("betas", betas, "has a β that is negative or not finite", "give 0 < β < inf")
+    check_betas("betas", betas, found)
     if (found == 0).any() and not tempering.PATHS[path].exact_at_zero:
         raise InputError("betas", betas, f"has β = 0, which is improper on the {path} path", "begin hotter than 0")
     return found
@@ -198,7 +200,7 @@ def _as_tree(
 ) -> xr.DataTree:
     """Optima as chains of one draw, by default at T = 0."""
     groups = results.position_groups(
-        energy, optima.position[:, None, None], np.array([beta]), 0, jax.random.fold_in(key, 2)
+        energy, optima.position[:, None, None], np.array([beta]), 0, jax.random.fold_in(key, 2), np.arange(1)
     )
     found = {"steps": optima.num_steps.tolist(), "stopped": optima.stopped}
     energies = {"prior_energy": optima.prior_energy, "data_energy": optima.data_energy}
@@ -206,4 +208,4 @@ def _as_tree(
         {name: (("chain", "draw"), values[:, None]) for name, values in energies.items()}
         | {"lp": (("chain", "draw"), -(optima.prior_energy + optima.data_energy)[:, None])}
     )
-    return results.assemble(groups, results.describe(energy, key, function, arguments, found, {}))
+    return results.assemble(groups, results.describe(energy, key, function, arguments, found) | {"timings": {}})

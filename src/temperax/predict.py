@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from scipy.special import logsumexp
 
 from temperax.energy import Energy
-from temperax.errors import InputError
+from temperax.errors import InputError, check_array, check_result
 
 #: Values (rows × units) that a chunk of draws may hold at once.
 CHUNK_VALUES = 4_000_000
@@ -46,8 +46,12 @@ def over_draws(
     rows = max((len(leaf) for leaf in jax.tree.leaves(x) if jnp.ndim(leaf) > 0), default=1)
     width = max(1, energy.size // 10)
     batch_size = int(np.clip(CHUNK_VALUES // (rows * width), 1, 64))
+    # Whole chunks only, so that a draw's numbers do not depend on how many come with it.
+    count = len(flat[0])
+    spare = -count % batch_size
+    flat = tuple(jnp.concatenate([jnp.asarray(a), jnp.repeat(jnp.asarray(a[-1:]), spare, axis=0)]) for a in flat)
     out = _chunked(function, energy, x, flat, batch_size)
-    return jax.tree.map(lambda a: np.asarray(a).reshape(*lead, *a.shape[1:]), out)
+    return jax.tree.map(lambda a: np.asarray(a)[:count].reshape(*lead, *a.shape[1:]), out)
 
 
 def means(energy: Energy, x: Any, position: Array) -> Float[Array, "row value"]:
@@ -81,7 +85,9 @@ def _positions(energy: Energy, variables: dict[str, Array], num_axes: int) -> Ar
 
 def positions(tree: xr.DataTree, energy: Energy, group: str = "posterior") -> Float[np.ndarray, "*draws parameter"]:
     """The unconstrained positions (chain, draw[, temperature], parameter) of a result's draws."""
-    variables = tree[group].dataset
+    if not isinstance(energy, Energy):
+        raise InputError("energy", energy, "is not an Energy", "give the one that was sampled")
+    variables = check_result(tree, group, *energy.names, problem=f"has no group {group}")
     lead = [d for d in ("chain", "draw", "temperature") if d in variables.dims]
     arrays = {str(name): variables[name].transpose(*lead, ...).values for name in variables.data_vars}
     return np.asarray(_positions(energy, arrays, len(lead)))
@@ -104,10 +110,10 @@ def predictions(tree: xr.DataTree, energy: Energy, x: Any, group: str = "posteri
     xarray.DataArray
         Expected targets in their original units, or class probabilities: (chain, draw[, temperature], row, value).
     """
-    data = energy.dataset
+    data = energy.dataset if isinstance(energy, Energy) else None
     if data is None:
-        raise InputError("energy", energy.model, "has no predictions", "build it by Energy.mlp or Energy.network")
-    x = np.asarray(x, dtype=float)
+        raise InputError("energy", energy, "has no predictions", "build it by Energy.mlp or Energy.network")
+    x = check_array("x", x, "give an array (row, input)")
     if x.ndim != 2 or x.shape[1] != data.x.shape[1]:
         raise InputError("x", x.shape, f"is not (row, {data.x.shape[1]})", "give one column an input")
     f = over_draws(means, energy, jnp.asarray((x - data.x_mean) / data.x_scale), positions(tree, energy, group))
@@ -145,14 +151,9 @@ def scores(tree: xr.DataTree) -> pd.DataFrame:
     InputError
         If the result has no held-out rows.
     """
-    if "tempered_predictive" not in tree.children:
-        raise InputError(
-            "tree",
-            list(tree.children),
-            "has no held-out predictions",
-            "sample with a data set that holds rows out",
-        )
-    predictive, data = tree["tempered_predictive"].to_dataset(), tree["constant_data"].to_dataset()
+    words = {"problem": "has no held-out predictions", "remedy": "sample with a data set that holds rows out"}
+    predictive = check_result(tree, "tempered_predictive", "f", "log_density", "temperature", **words)
+    data = check_result(tree, "constant_data", "y_test", "y_scale", **words)
     y, y_scale = data["y_test"].values, data["y_scale"].values
     table = []
     for temperature in predictive["temperature"].values:

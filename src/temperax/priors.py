@@ -180,19 +180,20 @@ def network_prior(prior: PriorLike, sizes: tuple[int, ...]) -> dict[str, dict[st
         unknown = set(prior) - set(names) - {"default"}
         if unknown:
             known = ", ".join([*names, "default"])
-            raise InputError("prior", sorted(unknown), "names layers that do not exist", f"use {known}")
+            raise InputError("prior", sorted(map(str, unknown)), "names layers that do not exist", f"use {known}")
         chosen = {name: prior.get(name, prior.get("default", Normal())) for name in names}
     else:
         chosen = dict.fromkeys(names, prior)
         if isinstance(prior, ARD):  # the scales belong to the data's inputs
             chosen |= dict.fromkeys(names[1:], Normal(prior.scale))
     layers = zip(chosen.items(), sizes[:-1], sizes[1:], strict=True)
-    return {name: _as_prior(p).layer(fan_in, fan_out) for (name, p), fan_in, fan_out in layers}
+    return {name: as_prior(p).layer(fan_in, fan_out) for (name, p), fan_in, fan_out in layers}
 
 
-def _as_prior(prior: object) -> Prior:
+def as_prior(prior: object) -> Prior:
+    """A prior, or a scalar distribution as one."""
     if isinstance(prior, Distribution):
         return Elementwise(prior)
-    if not isinstance(prior, Prior):
+    if not isinstance(prior, Prior) or type(prior) is Prior:
         raise InputError("prior", prior, "is not a prior", "give one of temperax.priors or a NumPyro distribution")
     return prior

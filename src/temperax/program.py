@@ -4,13 +4,13 @@ A program is a pytree.  Its arrays (data, temperatures, which slots are kept) ar
 rest (model, path, kernel, numbers of chains and devices) decides the compiled program.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float, Int
 
@@ -30,7 +30,7 @@ class State(NamedTuple):
     """All that a scan hands to the next one."""
 
     scan: Int[Array, ""]
-    points: Point  # leading axes (chain, temperature)
+    points: Point  # leading axis replica, chain after chain, in places that replicas never leave: see `slots`
     tuning: Tuning
     adaptation: Adaptation
     transitions: Int[Array, " temperature"]  # of the kernel in a scan
@@ -50,6 +50,7 @@ class Record(NamedTuple):
     acceptance_rate: Float[Array, "draw chain temperature"]
     n_steps: Int[Array, "draw chain temperature"]
     diverging: Array
+    fault: Int[Array, "draw chain temperature"]  # see `engine.fault_of`
     swap_acceptance: Float[Array, "draw chain pair"]
     replica: Int[Array, "draw chain temperature"]
     round_trips: Int[Array, "draw chain"]
@@ -70,7 +71,12 @@ class Program:
     scheme: str | None = field(metadata={"static": True})  # of exchange; None: no exchange
     num_chains: int = field(metadata={"static": True})
     batch_size: int = field(metadata={"static": True})
-    devices: int = field(metadata={"static": True})
+    mesh: Mesh = field(metadata={"static": True})
+
+    @property
+    def num_replicas(self) -> int:
+        """Replicas of all chains."""
+        return self.num_chains * len(self.betas)
 
     @property
     def block_draws(self) -> int:
@@ -78,34 +84,40 @@ class Program:
         kept = self.num_chains * len(self.keep) * self.energy.size * 4
         return int(np.clip(BLOCK_BYTES // max(kept, 1), 1, BLOCK_DRAWS))
 
-    def over_replicas(self, function: Callable, *batch: Any) -> Any:
-        """``function(program, *item)`` for every (chain, replica)."""
-        num_temperatures = len(self.betas)
-        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
-        out = sharding.map_batch(
-            lambda program, item: function(program, *item),
-            self,
-            flat,
-            batch_size=self.batch_size,
-            devices=self.devices,
-        )
-        return jax.tree.map(lambda x: x.reshape(self.num_chains, num_temperatures, *x.shape[1:]), out)
+    @property
+    def specs(self) -> list[PartitionSpec]:
+        """How each leaf lies on the mesh: on every device, but for rows that devices share."""
+        energy, shared = self.energy, set()
+        if energy.weights is not None:
+            rows = None if energy.reference is None else energy.reference.rows
+            shared = {id(leaf) for leaf in jax.tree.leaves((energy.data, energy.weights, rows))}
+        leaves = jax.tree.leaves(self)
+        return [sharding.BY_ROW if id(leaf) in shared else sharding.ON_EVERY_DEVICE for leaf in leaves]
 
-    def per_replica(self, values: Any) -> Any:
-        """Values per temperature, repeated for every chain."""
-        return jax.tree.map(lambda x: jnp.broadcast_to(x, (self.num_chains, *x.shape)), values)
+    def placed(self, **changes: Any) -> Self:
+        """The program with some of its fields changed, and its arrays laid out on the mesh."""
+        changed = replace(self, **changes)
+        leaves, structure = jax.tree.flatten(changed)
+        return jax.tree.unflatten(structure, sharding.place(changed.mesh, leaves, changed.specs))
+
+    def refit(self, betas: np.ndarray, **changes: Any) -> Self:
+        """The program on another ladder, and on the devices that fit it."""
+        mesh = sharding.make_mesh(self.num_chains * len(betas), self.mesh.shape[sharding.ROW])
+        return self.placed(betas=jnp.asarray(betas, self.betas.dtype), mesh=mesh, **changes)
 
 
 #: What a key is for.
 EXPLORE, EXCHANGE, START = range(3)
 
 
-def keys(program: Program, key: Array, scan: Array, purpose: int) -> Array:
-    """A key for every (chain, replica) of a scan."""
+def keys(key: Array, scan: Array, purpose: int, chain: Int[Array, "*batch"], slot: Int[Array, "*batch"]) -> Array:
+    """A key for each (chain, slot) of a scan."""
     key = jax.random.fold_in(jax.random.fold_in(key, purpose), scan)
-    chains, slots = jnp.arange(program.num_chains), jnp.arange(len(program.betas))
-    by_chain = jax.vmap(jax.random.fold_in, (None, 0))(key, chains)
-    return jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))(by_chain, slots)
+
+    def one(chain: Array, slot: Array) -> Array:
+        return jax.random.fold_in(jax.random.fold_in(key, chain), slot)
+
+    return jax.vmap(one)(chain, slot)
 
 
 def make_program(
@@ -119,6 +131,7 @@ def make_program(
     thin: int,
     scheme: str | None,
     batch_size: int | None,
+    row_devices: int = 1,
 ) -> Program:
     """Check the arguments that shape a program, and make it."""
     if not isinstance(energy, Energy):
@@ -128,6 +141,8 @@ def make_program(
     check_count("num_chains", num_chains)
     check_count("thin", thin)
     batch_size = sharding.default_batch_size() if batch_size is None else check_count("batch_size", batch_size, 0)
+    mesh = sharding.make_mesh(num_chains * len(betas), row_devices)
+    energy.over_rows(row_devices)  # can its rows be shared?
     return Program(
         energy=energy,
         kernel=jax.tree.map(_as_value, kernel),
@@ -138,7 +153,7 @@ def make_program(
         scheme=scheme,
         num_chains=num_chains,
         batch_size=batch_size,
-        devices=sharding.num_devices(num_chains * len(betas)),
+        mesh=mesh,
     )
 
 

@@ -4,6 +4,7 @@ Only classes of temperax and distributions of NumPyro are built, by name from a 
 """
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,7 +65,22 @@ def decode(value: Any) -> Any:
         raise InputError("recipe", value["function"], "is the user's own function or class", "call the sampler with it")
     for kind, known in (("class", _CLASSES), ("distribution", _DISTRIBUTIONS)):
         if kind in value:
-            if value[kind] not in known:
-                raise InputError("recipe", value[kind], "is not known to this version", "use the version that wrote it")
-            return known[value[kind]](**decode(value["arguments"]))
+            name, arguments = value[kind], value.get("arguments")
+            if not isinstance(name, str) or name not in known:
+                raise InputError("recipe", name, "is not known to this version", "use the version that wrote it")
+            wanted = set(inspect.signature(known[name]).parameters)
+            if not isinstance(arguments, dict) or not set(arguments) <= wanted:
+                raise InputError(
+                    "recipe", arguments, f"is not what {name} is made of", "use a result as it was written"
+                )
+            try:
+                return known[name](**decode(arguments))
+            except InputError:
+                raise
+            except (
+                TypeError,
+                ValueError,
+                AttributeError,
+            ) as error:  # NumPyro's own checks
+                raise InputError("recipe", arguments, f"makes no {name}", "use a result as it was written") from error
     return {k: decode(v) for k, v in value.items()}

@@ -8,6 +8,7 @@ coordinate; ``exchange`` for parallel tempering; the data; and, in the attribute
 import datetime
 import json
 from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -26,19 +27,25 @@ from temperax.program import Record
 DRAWS = ("chain", "draw")
 
 
-def build(
+#: How weights may be stored.
+STORAGE: Mapping[str, type] = {"float32": np.float32, "float16": np.float16}
+
+
+def groups(
     energy: Energy,
     record: Record,
+    first: int = 0,
     *,
     betas: np.ndarray,
     kept: np.ndarray,
     target: int,
     step_size: np.ndarray,
-    attributes: Mapping[str, Any],
-    exchange: bool,
     predict_key: Array,
-) -> xr.DataTree:
-    """The DataTree of a run.
+    first_replica: np.ndarray | None = None,
+    log_likelihood: bool = False,
+    storage: str = "float32",
+) -> dict[str, xr.Dataset]:
+    """The groups of a run, or of a part of it that follows others.
 
     Parameters
     ----------
@@ -46,47 +53,67 @@ def build(
         What was sampled.
     record
         Draws on the host, leading axis draw.
+    first
+        The number of the first of them.
     betas, kept, target
         The ladder, the slots whose positions were kept, and the slot of the ``posterior``.
     step_size
         Per temperature.
-    attributes
-        What the root's attributes say of the run.
-    exchange
-        Whether replicas were swapped.
     predict_key
         Randomness of the posterior predictive draws.
+    first_replica
+        Which replica (chain, temperature) each slot held before the first draw; None where replicas are not swapped.
+    log_likelihood
+        Whether to add the log likelihood of every row.
+    storage
+        A name of `STORAGE`.
     """
     draws: Record = jax.tree.map(lambda field: np.swapaxes(field, 0, 1), record)  # chain first
+    number = first + np.arange(draws.fault.shape[1])
     temperature = temperature_coords(betas)
     tempered = _tempered_stats(draws, betas, step_size)
-    groups = position_groups(energy, np.asarray(draws.position), betas[kept], list(kept).index(target), predict_key)
-    groups["sample_stats"] = _sample_stats(tempered, target)
-    groups["tempered_stats"] = _dataset(tempered, dict.fromkeys(tempered, ["temperature"]), temperature)
-    if exchange:
-        groups["exchange"] = _exchange(draws, betas)
-    return assemble(groups, attributes)
+    slot = list(kept).index(target)
+    found = position_groups(energy, np.asarray(draws.position), betas[kept], slot, predict_key, number, storage)
+    found["sample_stats"] = _sample_stats(tempered, target)
+    found["tempered_stats"] = _dataset(tempered, dict.fromkeys(tempered, ["temperature"]), temperature)
+    if first_replica is not None:
+        found["exchange"] = _exchange(draws, betas, first_replica)
+    if log_likelihood:
+        values = predict.over_draws(predict.log_likelihoods, energy, energy.data, draws.position[:, :, slot])
+        found["log_likelihood"] = _dataset({"y": values}, {"y": ["row"]}, {})
+    return {name: data.assign_coords(draw=number) if "draw" in data.dims else data for name, data in found.items()}
 
 
 def position_groups(
-    energy: Energy, positions: np.ndarray, betas: np.ndarray, target: int, key: Array
+    energy: Energy,
+    positions: np.ndarray,
+    betas: np.ndarray,
+    target: int,
+    key: Array,
+    number: np.ndarray,
+    storage: str = "float32",
 ) -> dict[str, xr.Dataset]:
-    """The groups that positions (chain, draw, temperature, parameter) alone determine."""
-    groups = {"posterior": _variables(energy, positions[:, :, target])}
+    """The groups that positions (chain, draw, temperature, parameter) alone determine; ``number`` counts the draws."""
+    found = {"posterior": _variables(energy, positions[:, :, target], storage)}
     if len(betas) > 1:
-        groups["tempered_posterior"] = _variables(energy, positions, temperature_coords(betas))
+        found["tempered_posterior"] = _variables(energy, positions, storage, temperature_coords(betas))
     if energy.dataset is not None:
-        groups |= data_groups(energy.dataset)
+        found |= data_groups(energy.dataset)
         if len(energy.dataset.x_test):
-            groups |= _predictive_groups(energy, positions, betas, target, key)
-    return groups
+            found |= _predictive_groups(energy, positions, betas, target, key, number)
+    return found
 
 
-def assemble(groups: Mapping[str, xr.Dataset], attributes: Mapping[str, Any]) -> xr.DataTree:
-    """Groups and attributes as a tree; attributes that files cannot hold become JSON."""
-    tree = xr.DataTree.from_dict(groups)
-    tree.attrs = {k: v if isinstance(v, (int, float, str)) else json.dumps(v) for k, v in attributes.items()}
+def assemble(found: Mapping[str, xr.Dataset], values: Mapping[str, Any]) -> xr.DataTree:
+    """Groups and attributes as a tree."""
+    tree = xr.DataTree.from_dict(found)
+    tree.attrs = attributes(values)
     return tree
+
+
+def attributes(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes; those that files cannot hold become JSON."""
+    return {k: v if isinstance(v, (int, float, str)) else json.dumps(v) for k, v in values.items()}
 
 
 def temperature_coords(betas: np.ndarray) -> dict[str, Any]:
@@ -109,9 +136,13 @@ def _dataset(data: Mapping[str, Any], dims: Mapping[str, list[str]], coords: Map
     return dataset.assign_coords({k: v for k, v in coords.items() if isinstance(v, tuple)})
 
 
-def _variables(energy: Energy, positions: np.ndarray, temperature: Mapping[str, Any] | None = None) -> xr.Dataset:
+def _variables(
+    energy: Energy, positions: np.ndarray, storage: str, temperature: Mapping[str, Any] | None = None
+) -> xr.Dataset:
     """Named parameters of positions (chain, draw[, temperature], parameter)."""
     variables = predict.over_draws(_named, energy, None, positions)
+    if storage != "float32":
+        variables = {name: values.astype(STORAGE[storage]) for name, values in variables.items()}
     lead = [] if temperature is None else ["temperature"]
     own = energy.dims
     dims = {}
@@ -145,6 +176,7 @@ def _tempered_stats(draws: Record, betas: np.ndarray, step_size: np.ndarray) -> 
         "acceptance_rate": draws.acceptance_rate,
         "n_steps": draws.n_steps,
         "diverging": draws.diverging,
+        "fault": draws.fault,
         "step_size": np.broadcast_to(step_size.astype(beta.dtype), draws.energy.shape),
     }
 
@@ -153,11 +185,15 @@ def _sample_stats(tempered: Mapping[str, np.ndarray], target: int) -> xr.Dataset
     return _dataset({name: values[:, :, target] for name, values in tempered.items()}, {}, {})
 
 
-def _exchange(draws: Record, betas: np.ndarray) -> xr.Dataset:
-    """The exchange's statistics; ``pair`` n is between slots n and n + 1."""
+def _exchange(draws: Record, betas: np.ndarray, first_replica: np.ndarray) -> xr.Dataset:
+    """The exchange's statistics; ``pair`` n is between slots n and n + 1.
+
+    A replica is named by the slot that it held before the first draw.
+    """
+    names = np.argsort(first_replica, axis=1).astype(draws.replica.dtype)
     data = {
         "swap_acceptance": draws.swap_acceptance,
-        "replica": draws.replica,
+        "replica": np.stack([name[replica] for name, replica in zip(names, draws.replica, strict=True)]),
         "round_trips": draws.round_trips,
         "restarts": draws.restarts,
     }
@@ -184,7 +220,7 @@ def data_groups(data: Dataset) -> dict[str, xr.Dataset]:
 
 
 def _predictive_groups(
-    energy: Energy, positions: np.ndarray, betas: np.ndarray, target: int, key: Array
+    energy: Energy, positions: np.ndarray, betas: np.ndarray, target: int, key: Array, number: np.ndarray
 ) -> dict[str, xr.Dataset]:
     """Predictions of the held-out rows: f and log density at every kept temperature, targets at the posterior's."""
     data = energy.dataset
@@ -200,14 +236,23 @@ def _predictive_groups(
         tempered["variance"] = predict.over_draws(_noise_variance, energy, x, positions)
         dims["variance"] = dims["f"]
     chosen = positions[:, :, target]
-    keys = jax.random.split(key, chosen.shape[:2])
-    y_draws = predict.over_draws(predict.targets, energy, x, chosen, keys)
+    y_draws = predict.over_draws(predict.targets, energy, x, chosen, _draw_keys(key, len(chosen), number))
     posterior = {"f": f[:, :, target], "y": y_draws}
     posterior_dims = {"f": ["test_row", value], "y": ["test_row", "target"]}
     return {
         "posterior_predictive": _dataset(posterior, posterior_dims, coords | {"target": list(data.targets)}),
         "tempered_predictive": _dataset(tempered, dims, coords | temperature_coords(betas)),
     }
+
+
+@partial(jax.jit, static_argnames="num_chains")
+def _draw_keys(key: Array, num_chains: int, number: Array) -> Array:
+    """A key (chain, draw) for every draw, by its number: in whatever parts they come, draws have the same keys."""
+
+    def one(chain: Array, draw: Array) -> Array:
+        return jax.random.fold_in(jax.random.fold_in(key, chain), draw)
+
+    return jax.vmap(jax.vmap(one, (None, 0)), (0, None))(jnp.arange(num_chains), jnp.asarray(number))
 
 
 def _noise_variance(energy: Energy, x: Array, position: Array) -> Array:
@@ -239,9 +284,8 @@ def describe(
     function: str,
     arguments: Mapping[str, Any],
     started: Mapping[str, Any],
-    timings: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Attributes that say what was run and how: version, energy, arguments, seed, device, timings."""
+    """Attributes that say what was run and how: version, energy, arguments, seed, device."""
     data, device = energy.dataset, jax.local_devices()[0]
     return {
         "inference_library": "temperax",
@@ -250,7 +294,7 @@ def describe(
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "key": np.asarray(jax.random.key_data(key)).tolist(),
         "key_implementation": str(jax.random.key_impl(key)),
-        "device": f"{jax.local_device_count()} x {device.device_kind} ({device.platform})",
+        "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
         "function": function,
         "arguments": recipes.encode(arguments),
         "energy": recipes.encode(energy.arguments),
@@ -258,5 +302,4 @@ def describe(
         "task": data.task if data is not None else "",
         "num_parameters": energy.size,
         "started": started,
-        "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
     }

@@ -7,9 +7,10 @@ the kernel's step size, mass and trajectory length at each of them.  The last ro
 
 import inspect
 import math
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,17 +18,19 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float, Int
 
-from temperax import adaptation, engine, exchange, results, sampling, sharding, tempering
+from temperax import adaptation, engine, exchange, results, runs, sampling, sharding, tempering
 from temperax import ladder as ladders
+from temperax.drawing import Clock, Draws, collect
 from temperax.energy import Energy
-from temperax.errors import InputError, check_choice, check_count, check_positive
-from temperax.kernels import Kernel, Tuning, as_kernel
+from temperax.errors import InputError, check_choice, check_count, check_key, check_positive
+from temperax.kernels import Kernel, as_kernel
 from temperax.ladder import Barrier
-from temperax.program import Program, Record, State, make_program
-from temperax.progress import tqdm
-from temperax.tempering import Path, Reference
-
-_STARTS, _RUN, _PREDICT = range(3)
+from temperax.program import Program, State, make_program
+from temperax.runs import Run
+from temperax.sampling import PREDICT, RUN, STARTS
+from temperax.starts import Origin, check_rows, check_start, make_starts
+from temperax.tallies import Tally
+from temperax.tempering import Reference
 
 #: Scans of the first round, rungs of the first ladder, and most rungs that "auto" takes.
 FIRST_ROUND, FIRST_REPLICAS, MOST_REPLICAS = 16, 8, 64
@@ -41,24 +44,6 @@ GROWTH = 1.6
 FIRST_BETA = 1e-4
 #: Names of the paths, with the one that is fitted on the way.
 PATHS = {**tempering.PATHS, "reference": None}
-
-
-class Round(NamedTuple):
-    """What a round did, as the result's attributes tell it."""
-
-    scans: int
-    path: str
-    barrier: Barrier
-
-    def report(self) -> dict[str, Any]:
-        """Plain numbers."""
-        return {
-            "scans": self.scans,
-            "path": self.path,
-            "replicas": len(self.barrier.betas),
-            "barrier": round(self.barrier.total, 3),
-            "worst_rejection": round(float(self.barrier.rejection.max()), 3),
-        }
 
 
 def parallel_tempering(
@@ -77,17 +62,22 @@ def parallel_tempering(
     ladder: Any = None,
     scheme: str = "deterministic",
     transitions: int = 1,
-    keep: str = "target",
+    keep: str | Sequence[float] = "target",
     start: str | np.ndarray = "optimum",
     log_likelihood: bool = False,
+    storage: str = "float32",
     batch_size: int | None = None,
+    row_devices: int = 1,
+    directory: str | Path | None = None,
+    resume: bool = False,
+    save_every: float = 60.0,
     progress: bool = True,
 ) -> xr.DataTree:
     """Draw from the posterior by replica exchange along a temperature ladder.
 
     Parameters
     ----------
-    key, energy, thin, start, log_likelihood, batch_size, progress
+    key, energy, thin, start, log_likelihood, storage, batch_size, row_devices, progress
         As in `temperax.sample`.
     path
         ``"likelihood"``: from the prior (β = 0, drawn exactly), exp(-U0 - βE); ``"posterior"``: exp(-β(U0 + E)) from a
@@ -112,7 +102,9 @@ def parallel_tempering(
         Least number of the kernel's transitions between exchanges.  Replicas whose energies remember the last scan make
         more (up to 4), since round trips need energies that forget.
     keep
-        ``"target"`` or ``"all"``: temperatures whose positions are kept.
+        ``"target"``, ``"all"``, or a list of temperatures: whose positions are kept (those of the nearest rungs).
+    directory, resume, save_every
+        As in `temperax.sample`.  A run that goes on for more draws keeps the rounds that it began with.
 
     Returns
     -------
@@ -122,15 +114,16 @@ def parallel_tempering(
 
     Raises
     ------
-    InputError
-        For bad arguments, before anything is compiled, and for starts whose energy is not finite.
+    InputError, StorageError, Interrupted
+        As `temperax.sample`.
     """
     check_choice("path", path, PATHS)
     check_choice("scheme", scheme, exchange.SCHEMES)
-    check_choice("keep", keep, {"target": 0, "all": 0})
     check_count("transitions", transitions)
-    sampling.check_key(key)
+    check_key(key)
+    check_choice("storage", storage, results.STORAGE)
     betas = _first_ladder(path, num_replicas, hottest, coldest, ladder)
+    sampling.kept_slots(keep, betas, 0, nearest=True)
     lengths = round_lengths(num_rounds, num_draws)
     arguments = {name: value for name, value in locals().items() if name in _ARGUMENTS}
     program = make_program(
@@ -143,57 +136,66 @@ def parallel_tempering(
         thin=thin,
         scheme=scheme,
         batch_size=batch_size,
+        row_devices=row_devices,
     )
-    sampling.check_start(start, energy, num_chains)
+    check_start(start, energy, num_chains)
+    check_rows(log_likelihood, energy)
     if path == "reference" and energy.discrete:
         raise InputError("path", path, "fits a Gaussian, which spins are not", "use path='likelihood'")
-
-    clock = sampling.Clock()
-    program, positions, started = sampling.make_starts(
-        jax.random.fold_in(key, _STARTS), energy, program, start, progress
+    run = runs.begin(
+        directory,
+        resume,
+        save_every,
+        progress,
+        lambda: runs.describe("parallel_tempering", key, energy, arguments),
+        plan=lengths,
     )
-    clock.lap("start")
-    run_key = jax.random.fold_in(key, _RUN)
-    state = engine.start(program, run_key, positions)
-    history: list[Round] = []
-    auto = num_replicas == "auto" and ladder is None
+
+    clock, run_key = Clock(run), jax.random.fold_in(key, RUN)
+    auto = isinstance(num_replicas, str) and ladder is None
     tuner = _Tuner(fixed=ladder is not None, auto=auto, path=path, transitions=transitions)
-    with tqdm(total=sum(lengths[:-1]) + _settling(lengths), desc="rounds", unit="scan", disable=not progress) as bar:
-        for length in lengths[:-1]:
-            program, state, done = tuner.round(program, run_key, state, length, bar)
-            history.append(done)
-        state = _settle(program, run_key, state, _settling(lengths), bar)
-    clock.lap("rounds")
+    with run.stoppable():
+        if run.resumes:
+            origin = Origin.at(energy, run.arrays.get("origin"), run.notes["started"])
+            program = origin.seat(tuner.restore(program, run))
+            state = run.state(program)
+        else:
+            starts_key = jax.random.fold_in(key, STARTS)
+            positions, origin = make_starts(starts_key, energy, program, start, run.progress)
+            clock.lap("start")
+            program = origin.seat(program)
+            state = engine.start(program, run_key, positions)
+        program, state = _run_rounds(run, tuner, program, run_key, state, origin, clock)
+        clock.lap("rounds")
 
-    target = sampling.target_slot(np.asarray(program.betas))
-    kept = np.arange(len(program.betas)) if keep == "all" else np.array([target])
-    program = replace(program, keep=jnp.asarray(kept), thin=jnp.int32(thin))
-    with tqdm(total=lengths[-1], desc="draws", unit="draw", disable=not progress) as bar:
-        state, record, interrupted = sampling.collect(program, run_key, state, lengths[-1], bar)
-    clock.lap("draws")
-    last = Round(lengths[-1] * thin, program.path.name, rejections(np.asarray(program.betas), record))
-    history.append(last)
-    tree = results.build(
-        energy,
-        record,
-        betas=np.asarray(program.betas),
-        kept=kept,
-        target=target,
-        step_size=np.asarray(state.tuning.step_size),
-        attributes=results.describe(energy, key, "parallel_tempering", arguments, started, clock.laps)
-        | {"interrupted": int(interrupted), "path": program.path.name, "scheme": scheme}
-        | {"step_cap": sampling.step_cap(program, state)}
-        | {"rounds": [r.report() for r in history], "why_replicas": tuner.why(last.barrier)},
-        exchange=True,
-        predict_key=jax.random.fold_in(key, _PREDICT),
-    )
-    if log_likelihood:
-        results.add_log_likelihood(tree, energy)
-    return tree
+        betas = np.asarray(program.betas)
+        target = sampling.target_slot(betas)
+        kept = sampling.kept_slots(keep, betas, target, nearest=True)
+        program = program.placed(keep=jnp.asarray(kept), thin=jnp.int32(thin))
+        first_replica = run.arrays.get("first_replica") if run.past(len(run.plan) - 1) else None
+        first_replica = np.asarray(state.journeys.replica) if first_replica is None else first_replica
+        build = partial(
+            results.groups,
+            energy,
+            betas=betas,
+            kept=kept,
+            target=target,
+            step_size=np.asarray(state.tuning.step_size),
+            first_replica=first_replica,
+            predict_key=jax.random.fold_in(key, PREDICT),
+            log_likelihood=log_likelihood,
+            storage=storage,
+        )
+        attributes = results.describe(energy, key, "parallel_tempering", arguments, origin.report)
+        attributes |= {"path": program.path.name, "scheme": scheme, "step_cap": sampling.step_cap(program, state)}
+        attributes |= {"rounds": tuner.history}
+        arrays = tuner.arrays(program) | {"first_replica": first_replica}
+        draws = Draws(run, build, attributes, clock, origin, arrays, {"rounds": tuner.history})
+        return collect(run, program, run_key, state, lengths[-1], len(run.plan), draws)
 
 
 _ARGUMENTS = [
-    name for name in inspect.signature(parallel_tempering).parameters if name not in ("key", "energy", "progress")
+    name for name in inspect.signature(parallel_tempering).parameters if name not in ("key", "energy", *runs.MEANS)
 ]
 
 
@@ -202,15 +204,10 @@ def round_lengths(num_rounds: int | None = None, num_draws: int | None = None) -
     if num_rounds is not None and num_draws is not None:
         raise InputError("num_draws", num_draws, "and num_rounds are both given", "give one of them")
     if num_draws is None:
-        num_draws = 2 ** check_count("num_rounds", 10 if num_rounds is None else num_rounds, 5)
+        num_draws = 2 ** check_count("num_rounds", 10 if num_rounds is None else num_rounds, 5, 30)
     check_count("num_draws", num_draws, 2 * FIRST_ROUND)
     halvings = int(math.log2(num_draws / FIRST_ROUND))
     return [num_draws // 2**i for i in range(halvings, -1, -1)]
-
-
-def _settling(lengths: list[int]) -> int:
-    """Scans between the last change of the ladder and the reported round."""
-    return max(FIRST_ROUND, lengths[-1] // 8)
 
 
 def _first_ladder(
@@ -225,10 +222,11 @@ def _first_ladder(
                 "ladder", own, "starts at β = 0, which is improper on the posterior path", "start hotter than 0"
             )
         return betas
-    if num_replicas != "auto":
-        check_count("num_replicas", num_replicas, 3)
+    auto = isinstance(num_replicas, str) and num_replicas == "auto"
+    if not auto:
+        check_count("num_replicas", num_replicas, 3, 4096)
     cold = 1.0 / check_positive("coldest", coldest)
-    if hottest is not None and math.isfinite(hottest):
+    if hottest is not None and not (isinstance(hottest, float) and hottest == math.inf):
         hot = 1.0 / check_positive("hottest", hottest)
         if hot >= cold:
             raise InputError("hottest", hottest, "is not above the coldest temperature", "raise it")
@@ -238,15 +236,9 @@ def _first_ladder(
         raise InputError(
             "hottest", hottest, "is not finite, and the posterior path is improper there", "give T such as 100"
         )
-    count = FIRST_REPLICAS if num_replicas == "auto" else int(num_replicas)
+    count = FIRST_REPLICAS if auto else int(num_replicas)
     betas = ladders.geometric(count, hottest=hot or FIRST_BETA * cold, coldest=cold, prior=hot == 0)
     return ladders.pin(betas, 1.0) if hot < 1.0 < cold else betas
-
-
-def rejections(betas: np.ndarray, *records: Record) -> Barrier:
-    """The barrier that recorded swap acceptances show, averaged over draws and chains."""
-    acceptance = np.concatenate([np.asarray(r.swap_acceptance, float).reshape(-1, len(betas) - 1) for r in records])
-    return ladders.barrier(betas, np.clip(1.0 - acceptance.mean(axis=0), 0.0, 1.0))
 
 
 # -- between rounds --------------------------------------------------------------------------------------------------
@@ -257,29 +249,48 @@ class _Tuner:
 
     def __init__(self, *, fixed: bool, auto: bool, path: str, transitions: int) -> None:
         self.fixed, self.auto, self.path, self.transitions = fixed, auto, path, transitions
+        self.history: list[dict[str, Any]] = []
 
-    def round(self, program: Program, key: Array, state: State, length: int, bar: tqdm) -> tuple[Program, State, Round]:
-        """Run one round, and move to the ladder that it suggests."""
-        once = replace(program, thin=jnp.int32(1))
-        records = []
-        for after, record in engine.run(once, key, state, length, adapt=True, bar=bar):
-            state = after
-            records.append(record)
-        betas = np.asarray(program.betas, float)
-        found = rejections(betas, *records)
-        done = Round(length, program.path.name, found)
+    def arrays(self, program: Program) -> dict[str, np.ndarray]:
+        """What a checkpoint keeps of the ladder and the reference."""
+        found = {"betas": np.asarray(program.betas)}
+        if isinstance(program.path, Reference):
+            found |= {"mean": np.asarray(program.path.mean), "scale": np.asarray(program.path.scale)}
+        return found
+
+    def restore(self, program: Program, run: Run) -> Program:
+        """The program with the ladder and the reference of a checkpoint."""
+        self.history = list(run.notes["rounds"])
+        betas = run.arrays["betas"]
+        path = program.path
+        if "mean" in run.arrays:
+            path = Reference(jnp.asarray(run.arrays["mean"]), jnp.asarray(run.arrays["scale"]))
+        keep = jnp.array([sampling.target_slot(betas)])
+        return program.refit(betas, path=path, keep=keep)
+
+    def learn(self, program: Program, state: State, tally: Tally) -> tuple[Program, State]:
+        """Move to the ladder that a round suggests."""
+        found = ladders.barrier(np.asarray(program.betas, float), tally.rejection)
+        self.history.append(
+            {
+                "scans": tally.length,
+                "path": program.path.name,
+                "replicas": len(found.betas),
+                "barrier": round(found.total, 3),
+                "worst_rejection": round(float(found.rejection.max()), 3),
+            }
+        )
         state = engine.end_window(program, state)
-        energies = np.concatenate([r.path_energy for r in records]).swapaxes(0, 1)
-        lag = ladders.lag_one(energies[:, length // 2 :])  # the round's beginning still remembers the ladder before it
-        state = state._replace(transitions=self._transitions(np.asarray(state.transitions), lag))
-        if self.path == "reference" and length >= 4 * FIRST_ROUND:
-            program = replace(program, path=_fit(records))
+        transitions = self._transitions(np.asarray(state.transitions), tally.lag_one)
+        state = state._replace(transitions=sharding.place(program.mesh, transitions))
+        if tally.fits:
+            program = program.placed(path=_fit(*tally.target))
             state = engine.reevaluate(program, state)
-        if not self.fixed:
-            new = ladders.adaptive(found, self._replicas(found))
-            new = ladders.pin(new, 1.0) if betas[0] < 1.0 < betas[-1] else new
-            program, state = _move(program, state, found, new)
-        return program, state, done
+        if self.fixed:
+            return program, state
+        betas = ladders.adaptive(found, self._replicas(found))
+        betas = ladders.pin(betas, 1.0) if found.betas[0] < 1.0 < found.betas[-1] else betas
+        return _move(program, state, found, betas)
 
     def _replicas(self, found: Barrier) -> int:
         """How many rungs the next ladder has."""
@@ -295,90 +306,104 @@ class _Tuner:
 
     def _transitions(
         self, now: Int[np.ndarray, " temperature"], lag: Float[np.ndarray, " temperature"]
-    ) -> Int[Array, " temperature"]:
+    ) -> Int[np.ndarray, " temperature"]:
         """Transitions in a scan: as many as take the lag-one correlation of the path energy to `LAG_ONE`.
 
         The correlation over k transitions is that over one to the power of k.
         """
         wanted = now * np.log(LAG_ONE) / np.log(np.clip(lag, 1e-3, 1 - 1e-3))
-        return jnp.asarray(
-            np.clip(np.round(wanted), self.transitions, max(self.transitions, MOST_TRANSITIONS)), jnp.int32
-        )
-
-    def why(self, last: Barrier) -> str:
-        """One sentence on the number of replicas."""
-        count, worst = len(last.betas), float(last.rejection.max())
-        seen = (
-            f"barrier {last.total:.1f}, so about {math.ceil(2 * last.total) + 1} are best; worst rejection {worst:.2f}"
-        )
-        if self.auto:
-            capped = f" (capped at {MOST_REPLICAS})" if count == MOST_REPLICAS else ""
-            return f"auto chose {count} replicas{capped}: {seen}"
-        return f"{count} replicas were given: {seen}"
+        most = max(self.transitions, MOST_TRANSITIONS)
+        return np.clip(np.round(wanted), self.transitions, most).astype(np.int32)
 
 
-def _settle(program: Program, key: Array, state: State, num_scans: int, bar: tqdm) -> State:
-    """Adapt the kernel a last time on the final ladder, freeze, and count journeys from here on."""
-    once = replace(program, thin=jnp.int32(1))
-    for after, _ in engine.run(once, key, state, num_scans, adapt=True, bar=bar):
-        state = after
-    state = engine.freeze(program, state)
-    return state._replace(journeys=jax.vmap(exchange.count_anew)(state.journeys))
+def _run_rounds(
+    run: Run, tuner: _Tuner, program: Program, key: Array, state: State, origin: Origin, clock: Clock
+) -> tuple[Program, State]:
+    """All rounds but the last, and the scans that settle what they found; journeys are counted from their end on."""
+    lengths = [*run.plan[:-1], max(FIRST_ROUND, run.plan[-1] // 8)]
+    with run.bar(sum(lengths), "rounds", "scan") as bar:
+        for stage, length in enumerate(lengths):
+            if run.past(stage):
+                continue
+            settling = stage == len(lengths) - 1
+            fits = tuner.path == "reference" and length >= 4 * FIRST_ROUND and not settling
+            tally = Tally(length, fits, _sums(run) if run.done(stage) else {})
+            keep = partial(_kept, tuner, program, tally, origin, clock)
+            program = program.placed(thin=jnp.int32(1))
+            for after, record in run.blocks(program, key, state, length, stage=stage, adapt=True, bar=bar, extra=keep):
+                state = after
+                if not settling:
+                    seen = (record.swap_acceptance, record.path_energy, record.position[:, :, 0])
+                    tally.add(*map(np.asarray, seen))
+            if settling:
+                state = engine.freeze(program, state)
+                state = state._replace(journeys=engine.count_anew(state.journeys))
+            else:
+                program, state = tuner.learn(program, state, tally)
+    return program, state
 
 
-def _fit(records: list[Record]) -> Path:
+def _kept(
+    tuner: _Tuner, program: Program, tally: Tally, origin: Origin, clock: Clock
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What a checkpoint between rounds keeps besides the state."""
+    clock.lap("rounds")
+    sums = {f"sums.{name}": value for name, value in tally.sums.items()}
+    notes = {"started": origin.report, "laps": clock.laps, "rounds": tuner.history}
+    return origin.arrays | tuner.arrays(program) | sums, notes
+
+
+def _sums(run: Run) -> dict[str, np.ndarray]:
+    """The sums of the round in which a run was interrupted."""
+    return {name.removeprefix("sums."): a for name, a in run.arrays.items() if name.startswith("sums.")}
+
+
+def _fit(mean: Float[np.ndarray, " parameter"], deviation: Float[np.ndarray, " parameter"]) -> Reference:
     """The Gaussian with the mean and standard deviation of the target's draws."""
-    draws = np.concatenate([np.asarray(r.position, float).reshape(-1, r.position.shape[-1]) for r in records])
-    draws = draws[len(draws) // 4 :]  # the round's beginning still remembers the ladder before it
     # A scale below the truth would cut the posterior's tails off the reference; a little more costs little.
-    scale = 1.1 * draws.std(axis=0) + 1e-6
     dtype = jnp.result_type(float)
-    return Reference(jnp.asarray(draws.mean(axis=0), dtype), jnp.asarray(scale, dtype))
+    return Reference(jnp.asarray(mean, dtype), jnp.asarray(1.1 * deviation + 1e-6, dtype))
 
 
 def _move(program: Program, state: State, found: Barrier, betas: np.ndarray) -> tuple[Program, State]:
     """Take replicas and tuning to another ladder."""
-    if len(betas) == len(found.betas):
-        source = np.arange(len(betas))
-    else:  # the old rung that is nearest along the barrier
+    old = np.asarray(program.betas)
+    moved = program.refit(betas, keep=jnp.array([sampling.target_slot(betas)]))
+    state = engine.to_host(program, state)
+    if len(betas) == len(old):  # the replicas are the same ones, and their journeys go on
+        points, journeys, source = state.points, state.journeys, np.arange(len(betas))
+    else:  # from the old rung that is nearest along the barrier; some have become two, and all start again
         source = np.abs(found.at(betas)[:, None] - found.cumulative).argmin(axis=1)
-    old = program.betas
-    target = sampling.target_slot(betas)
-    program = replace(program, betas=jnp.asarray(betas, old.dtype), keep=jnp.array([target]))
-    devices = sharding.num_devices(program.num_chains * len(betas))
-    return replace(program, devices=devices), regrid(program, state, old, jnp.asarray(source))
-
-
-@jax.jit
-def regrid(program: Program, state: State, old: Float[Array, " old"], source: Int[Array, " temperature"]) -> State:
-    """Positions from the slots of ``source``; tuning interpolated in log β, never shared."""
-    tuning = jax.tree.map(partial(interpolate, old, program.betas), state.tuning)
-    tuning = Tuning(*tuning)
-    # On as many rungs the replicas are the same ones; on another number some have become two, and all start again.
-    departing = program.per_replica(exchange.depart(len(source)))
-    return state._replace(
-        journeys=state.journeys if len(source) == len(old) else departing,
-        points=jax.tree.map(lambda x: x[:, source], state.points),
+        tenant = state.journeys.replica[:, source]
+        points = jax.tree.map(lambda x: x[np.arange(len(x))[:, None], tenant], state.points)
+        journeys = jax.tree.map(
+            lambda x: np.broadcast_to(np.asarray(x), (program.num_chains, *x.shape)), exchange.depart(len(betas))
+        )
+    tuning = jax.tree.map(lambda values: interpolate(old, betas, values).astype(old.dtype), state.tuning)
+    state = state._replace(
+        points=points,
+        journeys=journeys,
         transitions=state.transitions[source],
         tuning=tuning,
-        adaptation=adaptation.fresh(program.kernel, tuning, program.num_chains),
+        adaptation=jax.tree.map(np.asarray, adaptation.fresh(program.kernel, tuning, program.num_chains)),
     )
+    return moved, engine.to_devices(moved, state)
 
 
-def interpolate(old: Float[Array, " old"], new: Float[Array, " new"], values: Array) -> Array:
+def interpolate(
+    old: Float[np.ndarray, " old"], new: Float[np.ndarray, " new"], values: Float[np.ndarray, "old *rest"]
+) -> Float[np.ndarray, "new *rest"]:
     """Positive values at the rungs ``old`` (leading axis), log-linearly in log β at the rungs ``new``.
 
     A rung at β = 0 is drawn exactly and has no tuning of its own, so it is neither read nor trusted.
     """
-    usable = old > 0
-    smallest = jnp.min(jnp.where(usable, old, jnp.inf))
-    x_old = jnp.where(usable, jnp.log(jnp.where(usable, old, 1.0)), jnp.log(smallest) - 1e-3)
-    x_new = jnp.log(jnp.maximum(new, smallest))
-    first = jnp.argmax(usable)
-
-    def one(column: Array) -> Array:
-        column = jnp.where(usable, column, column[first])
-        return jnp.exp(jnp.interp(x_new, x_old, jnp.log(column)))
-
-    flat = values.reshape(len(old), -1)
-    return jax.vmap(one, 1, 1)(flat).reshape(len(new), *values.shape[1:])
+    usable = np.asarray(old) > 0
+    x = np.log(np.asarray(old, float)[usable])
+    where = np.log(np.maximum(np.asarray(new, float), np.exp(x[0])))
+    left = np.clip(np.searchsorted(x, where) - 1, 0, max(len(x) - 2, 0))
+    right = np.minimum(left + 1, len(x) - 1)
+    width = x[right] - x[left]
+    weight = np.where(width > 0, (where - x[left]) / np.where(width > 0, width, 1.0), 0.0)
+    y = np.log(np.asarray(values, float)[usable])
+    weight = np.clip(weight, 0.0, 1.0).reshape(-1, *[1] * (y.ndim - 1))
+    return np.exp((1 - weight) * y[left] + weight * y[right])

@@ -2,9 +2,9 @@
 
 import inspect
 import json
-import time
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,19 +13,18 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array
 
-from temperax import engine, optimise, recipes, results, tempering
+from temperax import adaptation, engine, recipes, results, runs, tempering
 from temperax.datasets import Dataset
-from temperax.descent import prior_draws
+from temperax.drawing import Clock, Draws, collect
 from temperax.energy import Energy
-from temperax.errors import InputError, check_choice, check_count
+from temperax.errors import InputError, check_array, check_choice, check_count, check_key, check_result
 from temperax.kernels import Kernel, as_kernel, most_steps
-from temperax.program import Program, Record, State, make_program
-from temperax.progress import tqdm
+from temperax.program import Program, State, make_program
+from temperax.runs import Run
+from temperax.starts import Origin, check_rows, check_start, make_starts
 
 # Purposes of the keys that are split off a run's key.
-_STARTS, _RUN, _PREDICT = range(3)
-#: From fewer rows than this, none are held out of finding a start.
-_ROWS_TO_HOLD_OUT = 20
+STARTS, RUN, PREDICT = range(3)
 
 
 def sample(
@@ -43,7 +42,12 @@ def sample(
     keep: str | Sequence[float] = "all",
     start: str | np.ndarray = "optimum",
     log_likelihood: bool = False,
+    storage: str = "float32",
     batch_size: int | None = None,
+    row_devices: int = 1,
+    directory: str | Path | None = None,
+    resume: bool = False,
+    save_every: float = 60.0,
     progress: bool = True,
 ) -> xr.DataTree:
     """Draw from the posterior of an energy at one or several temperatures.
@@ -74,8 +78,16 @@ def sample(
         has rows; ``"prior"``: dispersed draws; or positions (chain, parameter).
     log_likelihood
         Also keep the log likelihood of every row, for ``az.loo``.
+    storage
+        ``"float32"``, or ``"float16"`` to store weights in half the space; predictions and energies keep their digits.
     batch_size
         Replicas that a device advances at once: by default 1 on a processor, all (0) on an accelerator.
+    row_devices
+        Devices that share the rows of each replica; the replicas are shared out over the others.
+    directory, resume, save_every
+        A directory to save the run in, every so many seconds.  With ``resume`` a run that is there goes on where its
+        newest checkpoint stands, bit for bit as if it had never stopped, also for more draws; draws are then not held
+        in memory, and the result is read from the directory as its values are asked for.
     progress
         Show a progress bar.
 
@@ -83,12 +95,18 @@ def sample(
     -------
     xarray.DataTree
         See `temperax.results`.  The ``posterior`` group holds T = 1 if it is among the temperatures, else the coldest.
-        Ctrl-C ends the run early and returns the draws so far, with the attribute ``interrupted`` set.
+        Ctrl-C or SIGTERM ends the run after the block that runs, and returns the draws so far with the attribute
+        ``interrupted`` set.
 
     Raises
     ------
     InputError
-        For bad arguments, before anything is compiled, and for starts whose energy is not finite.
+        For bad arguments, before anything is compiled; for a directory that holds another run; and if no replica has a
+        finite energy.
+    StorageError
+        If the directory cannot be written; what was saved before is safe.
+    Interrupted
+        If the run is stopped before its first draw.
     """
     if temperature is None and beta is None:
         temperature = 1.0
@@ -100,46 +118,75 @@ def sample(
         path=tempering.PATHS[path or "likelihood"],
         kernel=as_kernel(kernel),
         num_chains=num_chains,
-        kept=_kept_slots(keep, betas, target),
+        kept=kept_slots(keep, betas, target),
         thin=thin,
         scheme=None,
         batch_size=batch_size,
+        row_devices=row_devices,
     )
     check_count("num_warmup", num_warmup, 0)
     check_count("num_draws", num_draws)
     check_start(start, energy, num_chains)
+    check_rows(log_likelihood, energy)
     check_key(key)
+    check_choice("storage", storage, results.STORAGE)
     arguments = {name: value for name, value in locals().items() if name in _ARGUMENTS}
+    run = runs.begin(directory, resume, save_every, progress, lambda: runs.describe("sample", key, energy, arguments))
 
-    clock = Clock()
-    program, positions, started = make_starts(jax.random.fold_in(key, _STARTS), energy, program, start, progress)
-    clock.lap("start")
-    run_key = jax.random.fold_in(key, _RUN)
-    state = engine.start(program, run_key, positions)
-    with tqdm(total=num_warmup, desc="warm-up", unit="scan", disable=not progress) as bar:
-        state = engine.warm_up(program, run_key, state, num_warmup, bar)
-    clock.lap("warm-up")
-    with tqdm(total=num_draws, desc="draws", unit="draw", disable=not progress) as bar:
-        state, record, interrupted = collect(program, run_key, state, num_draws, bar)
-    clock.lap("draws")
-    tree = results.build(
-        energy,
-        record,
-        betas=betas,
-        kept=np.asarray(program.keep),
-        target=target,
-        step_size=np.asarray(state.tuning.step_size),
-        attributes=results.describe(energy, key, "sample", arguments, started, clock.laps)
-        | {"interrupted": int(interrupted), "path": program.path.name, "step_cap": step_cap(program, state)},
-        exchange=False,
-        predict_key=jax.random.fold_in(key, _PREDICT),
-    )
-    if log_likelihood:
-        results.add_log_likelihood(tree, energy)
-    return tree
+    clock, run_key = Clock(run), jax.random.fold_in(key, RUN)
+    windows = adaptation.windows(num_warmup) if num_warmup else []
+    with run.stoppable():
+        if run.resumes:
+            origin = Origin.at(energy, run.arrays.get("origin"), run.notes["started"])
+            program = origin.seat(program)
+            state = run.state(program)
+        else:
+            starts_key = jax.random.fold_in(key, STARTS)
+            positions, origin = make_starts(starts_key, energy, program, start, run.progress)
+            clock.lap("start")
+            program = origin.seat(program)
+            state = engine.start(program, run_key, positions)
+        state = _warm_up(run, program, run_key, state, windows, origin, clock)
+        clock.lap("warm-up")
+        build = partial(
+            results.groups,
+            energy,
+            betas=betas,
+            kept=np.asarray(program.keep),
+            target=target,
+            step_size=np.asarray(state.tuning.step_size),
+            predict_key=jax.random.fold_in(key, PREDICT),
+            log_likelihood=log_likelihood,
+            storage=storage,
+        )
+        attributes = results.describe(energy, key, "sample", arguments, origin.report)
+        attributes |= {"path": program.path.name, "step_cap": step_cap(program, state)}
+        draws = Draws(run, build, attributes, clock, origin)
+        return collect(run, program, run_key, state, num_draws, len(windows), draws)
 
 
-_ARGUMENTS = [name for name in inspect.signature(sample).parameters if name not in ("key", "energy", "progress")]
+#: What decides a result, and what it carries for `repeat`; how and where it is computed is left out.
+_ARGUMENTS = [name for name in inspect.signature(sample).parameters if name not in ("key", "energy", *runs.MEANS)]
+
+
+def _warm_up(
+    run: Run, program: Program, key: Array, state: State, windows: list[tuple[int, bool]], origin: Origin, clock: Clock
+) -> State:
+    """Adapt window by window and freeze; without windows, everything stays as it started."""
+    once = program.placed(thin=jnp.int32(1))
+
+    def keep() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        clock.lap("warm-up")
+        return origin.arrays, {"started": origin.report, "laps": clock.laps}
+
+    with run.bar(sum(w[0] for w in windows), "warm-up", "scan") as bar:
+        for stage, (length, new_mass) in enumerate(windows):
+            if run.past(stage):
+                continue
+            for after, _ in run.blocks(once, key, state, length, stage=stage, adapt=True, bar=bar, extra=keep):
+                state = after
+            state = engine.end_window(once, state) if new_mass else state
+    return engine.freeze(once, state) if windows and not run.past(len(windows) - 1) else state
 
 
 def repeat(tree: xr.DataTree, **changes: Any) -> xr.DataTree:
@@ -157,23 +204,37 @@ def repeat(tree: xr.DataTree, **changes: Any) -> xr.DataTree:
     InputError
         If the energy was not an MLP's, or holds functions of the user's own.
     """
-    attributes = tree.attrs
-    if "energy" not in attributes or attributes["energy"] == "null":
-        raise InputError(
-            "tree", attributes.get("energy"), "carries no recipe of its energy", "call sample with the energy"
-        )
-    energy = Energy.mlp(_dataset_of(tree), **recipes.decode(json.loads(attributes["energy"])))
-    data = np.asarray(json.loads(attributes["key"]), dtype=np.uint32)
-    key = jax.random.wrap_key_data(jnp.asarray(data), impl=attributes["key_implementation"])
-    arguments = recipes.decode(json.loads(attributes["arguments"])) | changes
-    return sample(key, energy, **arguments)
+    check_result(tree, "posterior")
+    if tree.attrs.get("function") != "sample":
+        raise InputError("tree", tree.attrs.get("function"), "is not what sample returns", "give a result of sample")
+    recipe = _recipe(tree, "energy")
+    if recipe is None:
+        raise InputError("tree", "energy", "carries no recipe", "call sample with the energy")
+    energy = Energy.mlp(_dataset_of(tree), **recipes.decode(recipe))
+    data = check_array("tree", _recipe(tree, "key"), "give a result as sample returned it").astype(np.uint32)
+    try:
+        key = jax.random.wrap_key_data(jnp.asarray(data), impl=tree.attrs.get("key_implementation"))
+    except (TypeError, ValueError) as error:
+        raise InputError("tree", data, "carries no random key", "give a result as sample returned it") from error
+    arguments = recipes.decode(_recipe(tree, "arguments"))
+    if not isinstance(arguments, dict) or not set(arguments) <= set(_ARGUMENTS):
+        raise InputError("tree", "arguments", "are not those of sample", "use the version that wrote it")
+    return sample(key, energy, **(arguments | changes))
+
+
+def _recipe(tree: xr.DataTree, name: str) -> Any:
+    """One of the attributes that say how a result came to be."""
+    try:
+        return json.loads(tree.attrs[name])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise InputError("tree", name, "is missing or damaged", "give a result as sample returned it") from error
 
 
 def _dataset_of(tree: xr.DataTree) -> Dataset:
-    constant = tree["constant_data"].to_dataset()
     names = ("x", "x_test", "y_test", "x_mean", "x_scale", "y_mean", "y_scale")
+    constant = check_result(tree, "constant_data", *names, "input", "target")
     return Dataset(
-        y=tree["observed_data"].to_dataset()["y"].values,
+        y=check_result(tree, "observed_data", "y")["y"].values,
         task=tree.attrs["task"],
         name=tree.attrs["data"],
         inputs=tuple(constant["input"].values.tolist()),
@@ -185,116 +246,30 @@ def _dataset_of(tree: xr.DataTree) -> Dataset:
 # -- what every sampler needs ----------------------------------------------------------------------------------------
 
 
-class Clock:
-    """Seconds of each stage of a run."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        """End a stage."""
-        now = time.perf_counter()
-        self.laps[name], self._last = now - self._last, now
-
-
-def check_key(key: object) -> None:
-    """Say what is wrong with something that is no random key."""
-    if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.shape != ():
-        raise InputError("key", key, "is not a JAX random key", "give jax.random.key(0)")
-
-
 def target_slot(betas: np.ndarray) -> int:
     """The slot of the ``posterior`` group: T = 1 where the ladder has it, else the coldest."""
     at_one = np.flatnonzero(np.isclose(betas, 1.0, rtol=1e-6))
     return int(at_one[0]) if len(at_one) else len(betas) - 1
 
 
-def _kept_slots(keep: object, betas: np.ndarray, target: int) -> np.ndarray:
-    if keep == "all":
-        return np.arange(len(betas))
-    if keep == "target":
-        return np.array([target])
+def kept_slots(keep: object, betas: np.ndarray, target: int, *, nearest: bool = False) -> np.ndarray:
+    """Slots whose positions are kept: those of the temperatures that are named, or ``nearest`` to them."""
+    remedy = "give 'all', 'target' or a list of temperatures"
     if isinstance(keep, str):
-        raise InputError("keep", keep, "is not a known choice", "give 'all', 'target' or a list of temperatures")
-    wanted = 1.0 / np.atleast_1d(np.asarray(keep, dtype=float))
+        check_choice("keep", keep, {"all": 0, "target": 0})
+        return np.arange(len(betas)) if keep == "all" else np.array([target])
+    temperatures = np.atleast_1d(check_array("keep", keep, remedy))
+    if temperatures.ndim != 1 or not (temperatures > 0).all():  # NaN fails too
+        raise InputError("keep", keep, "is not a list of positive temperatures", remedy)
+    wanted = 1.0 / temperatures
     slots = [int(np.argmin(np.abs(betas - b))) for b in wanted]
     for b, slot in zip(wanted, slots, strict=True):
-        if not np.isclose(betas[slot], b, rtol=1e-6):
+        if not nearest and not np.isclose(betas[slot], b, rtol=1e-6):
             raise InputError("keep", keep, "has a temperature that is not sampled", "choose from the temperatures")
     return np.unique([*slots, target])
-
-
-def check_start(start: object, energy: Energy, num_chains: int) -> None:
-    """Say what is wrong with a start, before work is done."""
-    if isinstance(start, str):
-        check_choice("start", start, {"optimum": 0, "prior": 0})
-        if start == "optimum" and energy.discrete:
-            raise InputError("start", start, "asks for gradients, which spins lack", "give 'prior' or one row a chain")
-        return
-    shape = np.shape(np.asarray(start))
-    if shape != (num_chains, energy.size):
-        raise InputError(
-            "start",
-            shape,
-            f"is not of shape ({num_chains}, {energy.size})",
-            "give 'optimum', 'prior' or one row a chain",
-        )
-    if not np.isfinite(np.asarray(start, dtype=float)).all():
-        raise InputError("start", start, "has NaN or infinite values", "give finite positions")
-
-
-def make_starts(
-    key: Array, energy: Energy, program: Program, start: str | np.ndarray, progress: bool
-) -> tuple[Program, Array, dict[str, Any]]:
-    """Positions (chain, temperature, parameter) to start from, and a report of how they were found.
-
-    Energies are counted from the first of them, unless it is no more than a draw from the prior.
-    """
-    shape = (program.num_chains, len(program.betas), energy.size)
-    if isinstance(start, str) and start == "prior":
-        keys = jax.random.split(key, shape[:2]).reshape(-1)
-        return program, prior_draws(energy, keys).reshape(shape), {"start": "prior"}
-    if isinstance(start, str):
-        rows = 0 if energy.dataset is None else len(energy.dataset.x)
-        optima = optimise.minimise(
-            key,
-            energy,
-            program.num_chains,
-            holdout=0.1 if rows >= _ROWS_TO_HOLD_OUT else None,
-            progress=progress,
-        )
-        report = {
-            "start": "optimum",
-            "energy": (optima.prior_energy + optima.data_energy).round(3).tolist(),
-            "steps": optima.num_steps.tolist(),
-            "stopped": optima.stopped,
-        }
-        positions = jnp.asarray(optima.position)
-    else:
-        positions, report = jnp.asarray(start, jnp.result_type(float)), {"start": "given"}
-    program = replace(program, energy=energy.relative_to(positions[0]))
-    return program, jnp.broadcast_to(positions[:, None], shape), report
 
 
 def step_cap(program: Program, state: State) -> list[float]:
     """Steps of a draw, per temperature, in which every trajectory hits the kernel's cap."""
     cap = most_steps(program.kernel) * int(program.thin)
     return [min(cap * int(n), 2.0**53) for n in state.transitions]
-
-
-def collect(program: Program, key: Array, state: State, num_draws: int, bar: tqdm) -> tuple[State, Record, bool]:
-    """Run the draws and gather their records, energies made absolute; Ctrl-C ends the run with those that are there."""
-    records: list[Record] = []
-    interrupted = False
-    blocks = engine.run(program, key, state, num_draws, adapt=False, bar=bar)
-    try:
-        for after, record in blocks:
-            state = after
-            records.append(record)
-    except KeyboardInterrupt:
-        if not records:
-            raise
-        interrupted = True
-    record = jax.tree.map(lambda *parts: np.concatenate(parts), *records)
-    return state, engine.absolute(program, record), interrupted

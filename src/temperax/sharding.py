@@ -1,15 +1,34 @@
-"""The door to the machine: which devices there are, and a map over a batch that uses them well."""
+"""The door to the machine: its devices and processes, and what they tell each other.
+
+The replicas (and, if asked for, the rows of the data) are spread over a mesh of devices, of one process or of many.
+What works on several devices runs inside `on_mesh`, as one program that every device runs on its own part: `places`
+says which part that is, and `everywhere`, `picked`, `shared` and `total` are all that devices tell each other.
+"""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import NoneType
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pooch
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Int, PyTree
 
 from temperax.errors import InputError, check_count
+
+#: Keeps what is computed before it and after it apart: fused, they could be rounded in another way.
+apart = jax.lax.optimization_barrier
+#: Axes of the mesh.
+REPLICA, ROW = "replica", "row"
+ON_EVERY_DEVICE, BY_REPLICA, BY_ROW = PartitionSpec(), PartitionSpec(REPLICA), PartitionSpec(ROW)
+
+
+# -- before JAX starts -----------------------------------------------------------------------------------------------
 
 
 def use_cpu_devices(number: int) -> None:
@@ -22,7 +41,7 @@ def use_cpu_devices(number: int) -> None:
     InputError
         If JAX has started already.
     """
-    check_count("number", number)
+    check_count("number", number, 1, 1024)
     try:
         jax.config.update("jax_num_cpu_devices", number)
     except RuntimeError as error:
@@ -39,6 +58,8 @@ def use_compilation_cache(directory: str | Path | None = None) -> Path:
     directory
         By default the cache directory of the user's system.
     """
+    if not isinstance(directory, (str, Path, NoneType)):
+        raise InputError("directory", directory, "is not a path", "give a folder's name")
     folder = Path(pooch.os_cache("temperax")) / "compiled" if directory is None else Path(directory)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     # Many of a ladder's programs compile within a second, and there are dozens of them.
@@ -46,10 +67,76 @@ def use_compilation_cache(directory: str | Path | None = None) -> Path:
     return folder
 
 
-def num_devices(batch: int) -> int:
-    """The largest number of local devices that share a batch evenly."""
-    available = jax.local_device_count()
-    return max(n for n in range(1, available + 1) if batch % n == 0)
+#: Seconds after which the processes of a job take a silent one for dead.
+HEARTBEAT = 20
+
+
+def use_processes(
+    coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
+) -> None:
+    """Join the processes of a job, on one host or many: all of them run the same program, on the devices of all.
+
+    This is `jax.distributed.initialize`; call it before anything has run on JAX.  Under Slurm, MPI or Kubernetes the
+    arguments may be left out, since JAX finds them.
+
+    Parameters
+    ----------
+    coordinator
+        ``host:port`` of process 0.
+    num_processes, process_id
+        How many processes there are, and which of them this is, counted from 0.
+
+    Raises
+    ------
+    InputError
+        If some of the arguments are missing or do not fit each other, JAX has started already, or the processes do not
+        find each other.
+    """
+    given = {"coordinator": coordinator, "num_processes": num_processes, "process_id": process_id}
+    missing = [name for name, value in given.items() if value is None]
+    if 0 < len(missing) < 3:
+        raise InputError(missing[0], None, "is missing", "give coordinator, num_processes and process_id, or none")
+    if num_processes is not None and process_id is not None:
+        check_count("num_processes", num_processes)
+        if check_count("process_id", process_id, 0) >= num_processes:
+            raise InputError("process_id", process_id, f"is not below {num_processes} processes", "count from 0")
+        if not str(coordinator).rpartition(":")[2].isdigit() or not str(coordinator).rpartition(":")[0]:
+            raise InputError("coordinator", coordinator, "is not of the form host:port", "give one such as node1:1234")
+    try:
+        jax.distributed.initialize(coordinator, num_processes, process_id, heartbeat_timeout_seconds=HEARTBEAT)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            "coordinator", coordinator, f"joins no processes ({reason})", "call it first of all, in every process"
+        ) from error
+
+
+# -- the mesh --------------------------------------------------------------------------------------------------------
+
+
+def make_mesh(batch: int, row_devices: int = 1) -> Mesh:
+    """Devices for a batch of replicas: of one process the fewest that are as quick as all, of several processes all.
+
+    Parameters
+    ----------
+    batch
+        How many replicas there are.
+    row_devices
+        How many devices share the rows of each replica.
+
+    Raises
+    ------
+    InputError
+        If the devices cannot be divided so.
+    """
+    devices = np.array(jax.devices())
+    if len(devices) % check_count("row_devices", row_devices):
+        raise InputError("row_devices", row_devices, f"does not divide {len(devices)} devices", "give a divisor")
+    devices = devices.reshape(-1, row_devices)
+    if jax.process_count() == 1:
+        most = -(-batch // len(devices))  # replicas on the fullest device
+        devices = devices[: -(-batch // most)]
+    return Mesh(devices, (REPLICA, ROW))
 
 
 def default_batch_size() -> int:
@@ -60,50 +147,139 @@ def default_batch_size() -> int:
     return 1 if jax.default_backend() == "cpu" else 0
 
 
-def everywhere[T](arrays: T, devices: int) -> T:
-    """A pytree of arrays with a copy on each of so many local devices."""
-    if devices == 1:
-        return arrays
-    return jax.device_put(arrays, NamedSharding(_mesh(devices), PartitionSpec()))
+def place(mesh: Mesh, arrays: PyTree, spec: PyTree = ON_EVERY_DEVICE) -> PyTree[Array]:
+    """Arrays that every process has whole, laid out on the mesh; those that lie there already stay."""
+
+    def put(array: Any, spec: PartitionSpec) -> Array:
+        sharding = NamedSharding(mesh, spec)
+        if isinstance(array, jax.Array) and array.sharding == sharding:
+            return array
+        if jax.process_count() == 1:
+            return jax.device_put(array, sharding)
+        if isinstance(array, jax.Array) and jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(put(jax.random.key_data(array), spec), impl=jax.random.key_impl(array))
+        host = np.asarray(array)
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+    specs = jax.tree.broadcast(spec, arrays, is_leaf=lambda leaf: isinstance(leaf, PartitionSpec))
+    return jax.tree.map(put, arrays, specs)
 
 
-def _mesh(devices: int) -> Mesh:
-    return Mesh(np.array(jax.local_devices()[:devices]), ("replica",))
+def on_mesh(mesh: Mesh, function: Callable, in_specs: Any, out_specs: Any) -> Callable:
+    """The function as every device of the mesh runs it, on its own part of the arguments.
+
+    One device goes the same way, so that its program is the one that several run.
+    """
+    return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
 
-def map_batch(
-    function: Callable, shared: PyTree[Array], batch: PyTree[Array], *, batch_size: int, devices: int
-) -> PyTree[Array]:
-    """``function(shared, item)`` over the leading axis of ``batch``, on several devices.
+# -- on the mesh -----------------------------------------------------------------------------------------------------
+
+
+def per_device(mesh: Mesh, batch: int) -> int:
+    """How many of a batch each device holds; the last places of the last device may be spare."""
+    return -(-batch // mesh.shape[REPLICA])
+
+
+def places(mesh: Mesh, batch: int) -> Int[Array, " local"]:
+    """Numbers of the replicas that this device holds; spare places do again what the last replica does."""
+    count = per_device(mesh, batch)
+    return jnp.minimum(jax.lax.axis_index(REPLICA) * count + jnp.arange(count), batch - 1)
+
+
+def map_batch(function: Callable, batch: PyTree[Array], batch_size: int, zero: Int[Array, ""]) -> PyTree[Array]:
+    """``function(item)`` over the leading axis of a batch.
 
     Parameters
     ----------
     function
         Works on one item.
-    shared
-        Arrays that every item needs, copied to every device.
     batch
-        Arrays with a leading axis that ``devices`` divides.
+        Arrays with a leading axis.
     batch_size
-        Items that a device runs at once; 1 runs them in turn, 0 all at once.
-    devices
-        Number of local devices.
+        Items that are run at once; 1 runs them in turn, 0 all at once.
+    zero
+        A 0 that the compiler does not know of: whether a device holds one item or many, they run in a loop, and the
+        loop's body is compiled alike.
     """
+    if batch_size == 0:
+        return jax.vmap(function)(batch)
+    if batch_size > 1:
+        return jax.lax.map(function, batch, batch_size=batch_size)
 
-    def local(shared: PyTree[Array], batch: PyTree[Array]) -> PyTree[Array]:
-        def one(item: PyTree[Array]) -> PyTree[Array]:
-            return function(shared, item)
+    def item(i: Array) -> PyTree[Array]:
+        return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), batch)
 
-        if batch_size == 1:
-            return jax.lax.map(one, batch)
-        if batch_size == 0:
-            return jax.vmap(one)(batch)
-        return jax.lax.map(one, batch, batch_size=batch_size)
+    count = len(jax.tree.leaves(batch)[0])
+    results = jax.tree.map(lambda x: jnp.zeros((count, *x.shape), x.dtype), jax.eval_shape(function, item(zero)))
 
-    if devices == 1:
-        return local(shared, batch)
-    split = PartitionSpec("replica")
-    mapped = jax.shard_map(
-        local, mesh=_mesh(devices), in_specs=(PartitionSpec(), split), out_specs=split, check_vma=False
-    )
-    return mapped(shared, batch)
+    def body(i: Array, results: PyTree[Array]) -> PyTree[Array]:
+        found = apart(function(apart(item(i))))
+        return jax.tree.map(lambda all_, one: all_.at[i].set(one), results, found)
+
+    return jax.lax.fori_loop(0, count + zero, body, results)
+
+
+def everywhere(local: PyTree[Array], batch: int) -> PyTree[Array]:
+    """Values of all replicas, on every device, from those of each device's replicas."""
+    gathered = apart(jax.tree.map(lambda x: jax.lax.all_gather(x, REPLICA, tiled=True), apart(local)))
+    return jax.tree.map(lambda x: x[:batch], gathered)
+
+
+def picked(mesh: Mesh, batch: int, local: Array, wanted: Int[Array, "*wanted"]) -> Array:
+    """Values of a few replicas, by number, on every device."""
+    count = per_device(mesh, batch)
+    index = wanted - jax.lax.axis_index(REPLICA) * count
+    here = (index >= 0) & (index < count)
+    values = local[jnp.clip(index, 0, count - 1)]
+    mine = jnp.where(here.reshape(here.shape + (1,) * (values.ndim - here.ndim)), values, 0)
+    return jax.lax.psum(mine, REPLICA)
+
+
+@jax.custom_vjp
+def shared(position: Array) -> Array:
+    """A position that all devices of a replica's rows work on; what flows back from them is added up."""
+    return position
+
+
+shared.defvjp(lambda position: (position, None), lambda _, flow: (jax.lax.psum(flow, ROW),))
+
+
+@jax.custom_vjp
+def total(part: Array) -> Array:
+    """The sum over the devices of a replica's rows; each of them gets back the derivative of the sum."""
+    return jax.lax.psum(part, ROW)
+
+
+total.defvjp(lambda part: (jax.lax.psum(part, ROW), None), lambda _, flow: (flow,))
+
+
+# -- between processes -----------------------------------------------------------------------------------------------
+
+
+def first_process() -> bool:
+    """Whether this process is the one that writes and shows progress."""
+    return jax.process_index() == 0
+
+
+def agree(value: float) -> float:
+    """The largest of the processes' values, the same in all of them."""
+    return value if jax.process_count() == 1 else float(np.max(multihost_utils.process_allgather(np.float64(value))))
+
+
+def meet(name: str) -> None:
+    """Wait until every process is here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def host(mesh: Mesh, arrays: PyTree[Array]) -> PyTree[np.ndarray]:
+    """Arrays from the mesh, whole, in every process."""
+    if jax.process_count() > 1:
+        arrays = _replicate(mesh, arrays)
+    return jax.tree.map(np.asarray, arrays)
+
+
+@partial(jax.jit, static_argnames="mesh")
+def _replicate(mesh: Mesh, arrays: PyTree[Array]) -> PyTree[Array]:
+    return jax.lax.with_sharding_constraint(arrays, NamedSharding(mesh, ON_EVERY_DEVICE))

@@ -15,9 +15,9 @@ from jaxtyping import Array, Float
 
 from temperax import optimise
 from temperax.energy import Energy
-from temperax.errors import InputError, check_count, check_positive
+from temperax.errors import InputError, check_array, check_count, check_key, check_positive, check_single
 from temperax.kernels import Kernel, as_kernel
-from temperax.sampling import check_key, sample
+from temperax.sampling import sample
 
 # Purposes of the keys that are split off a call's key.
 _OPTIMUM, _DRAWS = range(2)
@@ -190,12 +190,8 @@ def _default_beta(energy: Energy, num_rows: int | None) -> float:
 
 def _checked_position(at: object, energy: Energy) -> np.ndarray:
     """A given minimum as an array, or what is wrong with it."""
-    try:
-        position = np.asarray(at, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise InputError("at", at, "is not an array of numbers", "give energy.ravel(parameters)") from error
+    position = check_array("at", at, "give energy.ravel(parameters)")
     if position.shape != (energy.size,):
         raise InputError("at", position.shape, f"is not of shape ({energy.size},)", "give energy.ravel(parameters)")
-    if not np.isfinite(position).all():
-        raise InputError("at", position, "has NaN or infinite values", "give a finite position")
+    check_single("at", at, position)
     return position

@@ -15,7 +15,7 @@ import numpy as np
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float
 
-from temperax.errors import InputError, check_choice
+from temperax.errors import InputError, check_array, check_betas, check_choice
 
 
 class Terms(NamedTuple):
@@ -201,25 +201,23 @@ def inverse_temperatures(temperature: object = None, beta: object = None, path: 
     Raises
     ------
     InputError
-        For T ≤ 0, NaN, duplicates, β = 0 on a path that is improper there, or a missing path.
+        For T ≤ 0, NaN, T or β that single precision cannot hold, duplicates, β = 0 on a path that is improper there, or
+        a missing path.
     """
     if (temperature is None) == (beta is None):
         raise InputError("temperature", temperature, "and beta are both given or both missing", "give one of them")
     name, given = ("temperature", temperature) if beta is None else ("beta", beta)
-    try:
-        values = np.atleast_1d(np.asarray(given, dtype=float))
-    except (TypeError, ValueError) as error:
-        raise InputError(name, given, "is not made of numbers", "give a number or a list of numbers") from error
+    values = np.atleast_1d(check_array(name, given, "give a number or a list of numbers"))
     if values.ndim != 1 or values.size == 0:
         raise InputError(name, given, "is not a number or a flat list of numbers", "give for example [1.0, 0.3]")
     if beta is None:
         if not (values > 0).all():  # NaN fails too
             raise InputError(name, given, "is not positive", "give T > 0 (T = inf is the prior; T → 0 is optimise)")
-        values = 1.0 / values
-    elif not ((values >= 0) & np.isfinite(values)).all():
-        raise InputError(name, given, "is not finite and at least 0", "give 0 ≤ β < inf")
+        with np.errstate(over="ignore"):
+            values = 1.0 / values
+    check_betas(name, given, values)
     values = np.sort(values)
-    if (np.diff(values) == 0).any():
+    if (np.diff(values.astype(np.float32)) == 0).any():
         raise InputError(name, given, "repeats a temperature", "name each once and use num_chains for repeats")
     if path is None:
         if (values != 1).any():

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from scipy.special import softmax
 
 from temperax.ensemble import Ensemble, Source, ensemble
-from temperax.errors import InputError
+from temperax.errors import InputError, check_array
 
 #: Neighbours that overlap less than this are too far apart to be believed.
 MIN_OVERLAP = 0.03
@@ -72,7 +72,7 @@ def curves(source: Source, betas: Any = None) -> xr.Dataset:
         For a β outside the ladder, and if the source has fewer than two temperatures.
     """
     found = ensemble(source)
-    betas = found.betas if betas is None else np.sort(np.atleast_1d(np.asarray(betas, float)))
+    betas = found.betas if betas is None else np.sort(np.ravel(check_array("betas", betas, "give a β or several")))
     table = pd.DataFrame([found.at(float(beta)) for beta in betas])
     with np.errstate(divide="ignore"):
         coords = {"temperature": 1.0 / betas, "beta": ("temperature", betas)}
@@ -217,8 +217,8 @@ def compare_evidence(trees: Mapping[str, Source]) -> pd.DataFrame:
     InputError
         If there are no results, or a ladder does not reach from 0 to 1.
     """
-    if not trees:
-        raise InputError("trees", dict(trees), "is empty", "give results by name")
+    if not isinstance(trees, Mapping) or not trees:
+        raise InputError("trees", trees, "is empty or no mapping", "give results by name")
     rows = {}
     for name, source in trees.items():
         found = ensemble(source)

@@ -19,7 +19,7 @@ from scipy.signal import find_peaks
 from temperax import optimise, predict
 from temperax.energy import Energy
 from temperax.ensemble import Ensemble, Source, ensemble
-from temperax.errors import InputError, check_count
+from temperax.errors import InputError, check_count, check_key
 from temperax.ladder import check_ladder
 
 #: Smoothing of energy histograms in standard deviations; discrete levels are smoothed over their spacing at least.
@@ -85,6 +85,8 @@ def peaks(source: Source, num_points: int = 200) -> pd.DataFrame:
     """
     check_count("num_points", num_points, 20)
     whole = ensemble(source)
+    if whole.draws < 2:
+        raise InputError("source", whole.energies.shape, "has no halves to compare", "give at least two draws")
     grid = np.geomspace(whole.betas[whole.betas > 0][0], whole.betas[-1], num_points)
     capacity = _capacity(whole, grid)
     found, _ = find_peaks(capacity, prominence=PROMINENCE * capacity.max())
@@ -156,6 +158,10 @@ def _humps(found: Ensemble, beta: float, bins: int = 200) -> Humps:
     """The smoothed histogram at β."""
     _, mean, variance = found.moments(beta)
     deviation = np.sqrt(variance)
+    if deviation == 0:
+        raise InputError(
+            "source", mean, "is the energy of every draw, which has no histogram", "give energies that vary"
+        )
     weights = found.weights(beta).reshape(-1)
     edges = np.linspace(mean - 6 * deviation, mean + 6 * deviation, bins + 1)
     density, _ = np.histogram(found.energies.reshape(-1), edges, weights=weights)
@@ -197,8 +203,8 @@ def hysteresis(key: Array, energy: Energy, betas: Float[np.ndarray, " temperatur
         As `optimise.anneal`, and if the temperatures do not ascend or there are fewer than two chains.
     """
     betas = check_ladder(betas)
-    if options.get("num_chains", 4) < 2:
-        raise InputError("num_chains", options["num_chains"], "leaves no spread over chains", "give at least 2")
+    check_key(key)
+    check_count("num_chains", options.get("num_chains", 4), 2)  # one leaves no spread over chains
     down, up = jax.random.split(key)
     cooling = optimise.anneal(down, energy, betas, **options)
     last = predict.positions(cooling, energy)[:, 0]
