@@ -18,13 +18,14 @@ from temperax import (
 )
 from temperax.datasets import Dataset
 from temperax.energy import Energy
-from temperax.errors import InputError
+from temperax.errors import InputError, Interrupted, StorageError
 from temperax.kernels import HMC, NUTS, Explorer
 from temperax.optimise import anneal, deep_ensemble, map_estimate
 from temperax.results import add_log_likelihood
 from temperax.rounds import parallel_tempering
+from temperax.runs import open_run
 from temperax.sampling import repeat, sample
-from temperax.sharding import use_compilation_cache, use_cpu_devices
+from temperax.sharding import use_compilation_cache, use_cpu_devices, use_processes
 from temperax.singular import learning_coefficient
 
 __version__ = "0.1.0"
@@ -36,6 +37,8 @@ __all__ = [
     "Energy",
     "Explorer",
     "InputError",
+    "Interrupted",
+    "StorageError",
     "add_log_likelihood",
     "anneal",
     "datasets",
@@ -45,6 +48,7 @@ __all__ = [
     "learning_coefficient",
     "likelihoods",
     "map_estimate",
+    "open_run",
     "optimise",
     "parallel_tempering",
     "plots",
@@ -60,4 +64,5 @@ __all__ = [
     "transitions",
     "use_compilation_cache",
     "use_cpu_devices",
+    "use_processes",
 ]
