@@ -50,6 +50,7 @@ ROOMS = [
     "diagnostics",
     "studies",
     "plots",
+    "shell",
     "cli",
 ]
 

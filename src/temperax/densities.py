@@ -1,11 +1,14 @@
-"""Log densities whose rounding does not depend on the program around them.
+"""Distributions that make no difference between one process and another: their rounding, and their order.
 
 A compiler may turn a division by one scale that many values share into a product with its inverse, or may not, and
 which of the two it does changes with what else is compiled: with the number of devices, for example.  Families of
 location and scale are therefore divided by multiplying, here, so that there is nothing to turn.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
+from jax.tree_util import register_pytree_node_class
 from jaxtyping import Array
 from numpyro import distributions as dist
 from numpyro.distributions import Distribution, ExpandedDistribution, Independent
@@ -31,3 +34,35 @@ def log_prob(distribution: Distribution, value: Array) -> Array:
     z = (value - base.loc) * (1.0 / base.scale)
     terms = _STANDARD[type(base)](base).log_prob(z) - jnp.log(base.scale)
     return jnp.broadcast_to(terms, jnp.broadcast_shapes(jnp.shape(value), distribution.batch_shape))
+
+
+@register_pytree_node_class
+class Ordered:
+    """A distribution as a pytree whose leaves come in the order of their names.
+
+    NumPyro gives a distribution's parameters in the order of a set, which changes from process to process: a program
+    that was compiled and kept would not be found again, and processes that work together would compile different ones.
+    """
+
+    def __init__(self, distribution: Distribution) -> None:
+        self.distribution = distribution
+
+    def tree_flatten(self) -> tuple[list, tuple]:
+        """Parameters by name, distributions among them in order too."""
+        leaves, rest = self.distribution.tree_flatten()
+        names = self.distribution.gather_pytree_data_fields()
+        ordered = sorted(zip(names, leaves, strict=True), key=lambda named: named[0])
+        return [Ordered(x) if isinstance(x, Distribution) else x for _, x in ordered], (type(self.distribution), rest)
+
+    @classmethod
+    def tree_unflatten(cls, structure: tuple, leaves: list) -> "Ordered":
+        """Rebuild the distribution."""
+        kind, rest = structure
+        names = kind.gather_pytree_data_fields()
+        found = {name: unordered(leaf) for name, leaf in zip(sorted(names), leaves, strict=True)}
+        return cls(kind.tree_unflatten(rest, tuple(found[name] for name in names)))
+
+
+def unordered(leaf: Any) -> Any:
+    """The distribution in an `Ordered`; anything else as it is."""
+    return leaf.distribution if isinstance(leaf, Ordered) else leaf

@@ -23,7 +23,7 @@ from numpyro.distributions import Distribution, Independent, TransformedDistribu
 
 from temperax import likelihoods, sharding
 from temperax.datasets import Dataset
-from temperax.densities import log_prob
+from temperax.densities import Ordered, log_prob, unordered
 from temperax.errors import InputError, check_callable
 from temperax.likelihoods import Likelihood
 from temperax.networks import MLP, effective_weight, factor_weight
@@ -358,7 +358,7 @@ class Energy:
             return normal if transform.codomain is dist.constraints.real else TransformedDistribution(normal, transform)
 
         prior = self._map(around, self._unravel_free(jnp.asarray(position, jnp.result_type(float))))
-        localised = Energy.tree_unflatten(None, (self.model, prior, self.data, None, None))
+        localised = Energy._bare(self.model, prior, self.data)
         localised.dataset = self.dataset
         return localised
 
@@ -464,19 +464,30 @@ class Energy:
 
     def with_data(self, data: Any) -> "Energy":
         """The same model on other data of the same structure, unchecked: for use inside the library."""
-        return Energy.tree_unflatten(None, (self.model, self.prior, data, None, None))
+        return Energy._bare(self.model, self.prior, data)
 
     # -- pytree ------------------------------------------------------------------------------------------------------
 
-    def tree_flatten(self) -> tuple[tuple, None]:
+    def tree_flatten(self) -> tuple[tuple, Any]:
         """What is computed with; the data set and the arguments stay behind on the host."""
-        return (self.model, self.prior, self.data, self.reference, self.weights), None
+        model, structure = jax.tree.flatten(self.model, is_leaf=_is_distribution)
+        model = [Ordered(leaf) if _is_distribution(leaf) else leaf for leaf in model]
+        prior = jax.tree.map(Ordered, self.prior, is_leaf=_is_distribution)
+        return (model, prior, self.data, self.reference, self.weights), structure
 
     @classmethod
-    def tree_unflatten(cls, structure: None, children: tuple) -> "Energy":
+    def tree_unflatten(cls, structure: Any, children: tuple) -> "Energy":
         """Rebuild without checks, since JAX passes placeholders through here."""
+        model, prior, *rest = children
+        model = jax.tree.unflatten(structure, [unordered(leaf) for leaf in model])
+        prior = jax.tree.map(unordered, prior, is_leaf=lambda leaf: isinstance(leaf, Ordered | Distribution))
+        return cls._bare(model, prior, *rest)
+
+    @classmethod
+    def _bare(cls, model: Any, prior: Any, data: Any, reference: Any = None, weights: Any = None) -> "Energy":
         energy = object.__new__(cls)
-        energy.model, energy.prior, energy.data, energy.reference, energy.weights = children
+        energy.model, energy.prior, energy.data = model, prior, data
+        energy.reference, energy.weights = reference, weights
         return energy
 
     def _map(self, function: Callable, *trees: Any) -> Any:

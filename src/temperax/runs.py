@@ -241,18 +241,18 @@ def describe(function: str, key: Array, energy: Energy, arguments: Mapping[str, 
         "key": np.asarray(jax.random.key_data(key)).tolist(),
         "key_implementation": str(jax.random.key_impl(key)),
         "arguments": recipes.encode({k: v for k, v in arguments.items() if k not in FREE}),
-        "model": _digest(*_model(energy)),
         "data": _digest(*jax.tree.leaves(energy.data)),
+        "model": _digest(*_model(energy)),
         "versions": {name: version(name) for name in VERSIONS},
     }
 
 
 def _model(energy: Energy) -> list[Any]:
-    """What computes the energy: its program, in JAX's own notation, and the numbers of its prior."""
+    """What computes the energy: its program, in JAX's own notation, and the numbers in it."""
     position = jax.ShapeDtypeStruct((energy.size,), jax.numpy.result_type(float))
-    traced = jax.make_jaxpr(lambda e, q: (e.prior_energy(q), e.data_energy(q)))(energy, position)
+    traced = jax.make_jaxpr(lambda q: (energy.prior_energy(q), energy.data_energy(q)))(position)
     text = re.sub(r"0x[0-9a-f]+", "", str(traced.jaxpr))  # where functions lie in memory says nothing of them
-    return [text, *traced.consts, *jax.tree.leaves(energy.prior)]
+    return [text, *traced.consts]
 
 
 def _digest(*parts: Any) -> str:
