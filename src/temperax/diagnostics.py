@@ -14,6 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from temperax import ladder, thermodynamics
+from temperax.energy import parameter_name
 from temperax.errors import InputError, check_result
 from temperax.rounds import MOST_REPLICAS
 
@@ -62,7 +63,8 @@ def energies(tree: xr.DataTree) -> pd.DataFrame:
     pandas.DataFrame
         Index ``temperature``; ``data_energy`` and ``data_energy_mcse`` in nats, ``rhat_energy``, ``ess_energy``,
         ``bfmi`` (smallest of the chains, Betancourt 2016), ``acceptance``, ``n_steps``, ``saturated`` (share of
-        transitions that hit the kernel's cap on steps), ``divergences``.
+        transitions that hit the kernel's cap on steps), ``divergences``, ``faults`` (draws of replicas whose energy or
+        its gradient is not finite; see `faults`).
     """
     stats = _stats(tree)
     if "step_cap" not in tree.attrs:
@@ -88,9 +90,32 @@ def energies(tree: xr.DataTree) -> pd.DataFrame:
             .mean(("chain", "draw"))
             .values,
             "divergences": stats["diverging"].sum(("chain", "draw")).values,
+            "faults": (stats["fault"] >= 0).sum(("chain", "draw")).values,
         },
         index=pd.Index(stats["temperature"].values, name="temperature"),
     )
+
+
+def faults(tree: xr.DataTree) -> pd.DataFrame:
+    """Replicas whose energy or its gradient is not finite, and where.
+
+    Such a replica stays where it is, and the others go on without it: what it leaves are no draws.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a chain and temperature that has any: ``chain``, ``temperature``, ``draws`` (how many), ``first`` (the
+        first of them) and ``parameter``: the first parameter at which the gradient is not finite, by name.
+    """
+    fault = _stats(tree)["fault"].transpose("chain", "temperature", "draw")
+    layout = json.loads(tree.attrs["layout"])
+    rows = []
+    for chain, slot in np.argwhere((fault.values >= 0).any(axis=-1)).tolist():
+        seen = fault.values[chain, slot]
+        first = int(np.argmax(seen >= 0))
+        temperature = float(fault["temperature"][slot])
+        rows.append((chain, temperature, int((seen >= 0).sum()), first, parameter_name(layout, int(seen[first]))))
+    return pd.DataFrame(rows, columns=["chain", "temperature", "draws", "first", "parameter"])
 
 
 def configurational_temperature(tree: xr.DataTree) -> pd.DataFrame:
@@ -286,6 +311,9 @@ CHECKS = {
     "divergences": Check(
         "divergences", "most", 0, 5, "trajectories blow up: raise target_acceptance, or reparametrise"
     ),
+    "faults": Check(
+        "draws without a finite energy", "most", 0, 0, "energies overflow: see below where, and narrow the prior there"
+    ),
     "saturated": Check(
         "share of trajectories at the cap",
         "most",
@@ -373,6 +401,11 @@ def report(tree: xr.DataTree) -> pd.DataFrame:
     for line in lines.itertuples():
         temperature = f"{line.temperature:>8.3g}" if np.isfinite(line.temperature) else f"{'':>8}"
         print(f"{line.check:<34}{line.value:>12.4g}  {temperature}  {line.verdict:<7}  {line.advice}".rstrip())
+    for row in faults(tree).itertuples():
+        print(
+            f"Chain {row.chain} at T = {row.temperature:.3g} has no finite energy in {row.draws} draws from number "
+            f"{row.first} on: look at {row.parameter}."
+        )
     if "exchange" in tree.children:
         print("\n" + "\n".join(_exchange_sentences(tree)))
     return lines

@@ -425,16 +425,11 @@ class Energy:
             parameters = parameters | {"network": layers}
         return self.ravel(parameters)
 
-    def name(self, parameter: int) -> str:
-        """The name of one parameter of a position, ``layer_0_weight[2, 1]`` say."""
-        shapes = jax.tree_util.tree_flatten_with_path(self._shapes(), is_leaf=_is_shape)[0]
-        for path, shape in shapes:
-            size = int(np.prod(shape))
-            if parameter < size:
-                index = ", ".join(str(i) for i in np.unravel_index(parameter, shape)) if shape else ""
-                return f"{_name(path)}[{index}]" if index else _name(path)
-            parameter -= size
-        raise IndexError(parameter)
+    @property
+    def layout(self) -> list[tuple[str, tuple[int, ...]]]:
+        """Names and shapes of the arrays that a position lines up."""
+        named = jax.tree_util.tree_flatten_with_path(self._shapes(), is_leaf=_is_shape)[0]
+        return [(_name(path), shape) for path, shape in named]
 
     @property
     def dims(self) -> dict[str, list[str]]:
@@ -522,6 +517,17 @@ class Energy:
     def _unravel_free(self, position: Position) -> Any:
         template = jax.tree.map(lambda shape: np.zeros(shape, position.dtype), self._shapes(), is_leaf=_is_shape)
         return ravel_pytree(template)[1](position)
+
+
+def parameter_name(layout: Sequence[tuple[str, Sequence[int]]], parameter: int) -> str:
+    """The name of one parameter of a position with this layout: ``layer_0_weight[2, 1]``, say."""
+    for name, shape in layout:
+        size = int(np.prod(shape))
+        if parameter < size:
+            index = ", ".join(str(i) for i in np.unravel_index(parameter, shape)) if shape else ""
+            return f"{name}[{index}]" if index else name
+        parameter -= size
+    return "the energy itself"
 
 
 @jax.jit

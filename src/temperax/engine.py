@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 from numpyro.infer.util import ParamInfo
 
 from temperax import adaptation, exchange, sharding
+from temperax.energy import parameter_name
 from temperax.errors import InputError
 from temperax.exchange import Journeys
 from temperax.kernels import Info, Tuning, reasonable_step_size
@@ -416,10 +417,9 @@ def _check_faults(program: Program, faults: Int[np.ndarray, "chain temperature"]
     if (faults < 0).all():
         return
     if (faults >= 0).all():
-        parameter = int(faults.min())
-        where = "of the energy itself" if parameter == program.energy.size else f"at {program.energy.name(parameter)}"
+        where = parameter_name(program.energy.layout, int(faults.min()))
         raise InputError(
-            "energy", f"{faults.size} replicas", f"has no finite energy with a finite gradient, first {where}", remedy
+            "energy", f"{faults.size} replicas", f"has no finite energy with a finite gradient (at {where})", remedy
         )
 
 

@@ -301,5 +301,6 @@ def describe(
         "data": data.name if data is not None else "",
         "task": data.task if data is not None else "",
         "num_parameters": energy.size,
+        "layout": energy.layout,
         "started": started,
     }
