@@ -20,6 +20,8 @@ ROOMS = [
     "likelihoods",
     "networks",
     "datasets",
+    "parameters",
+    "models",
     "energy",
     "tempering",
     "kernels",

@@ -14,8 +14,8 @@ import pandas as pd
 import xarray as xr
 
 from temperax import ladder, thermodynamics
-from temperax.energy import parameter_name
 from temperax.errors import InputError, check_result
+from temperax.parameters import parameter_name
 from temperax.rounds import MOST_REPLICAS
 
 

@@ -7,32 +7,41 @@ An energy is a pytree: the numbers (data, scales of priors) are leaves and the s
 static, so that two energies that differ in numbers alone share every compiled program.
 """
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jax.tree_util import register_dataclass, register_pytree_node_class
+from jax.tree_util import register_pytree_node_class
 from jaxtyping import Array, Float
 from numpyro import distributions as dist
-from numpyro.distributions import Distribution, Independent, TransformedDistribution, biject_to
+from numpyro.distributions import Distribution, TransformedDistribution, biject_to
 
-from temperax import likelihoods, sharding
+from temperax import sharding
 from temperax.datasets import Dataset
 from temperax.densities import Ordered, log_prob, unordered
 from temperax.errors import InputError, check_callable
 from temperax.likelihoods import Likelihood
+from temperax.models import FunctionModel, NetworkModel, check_outputs, complete, takes
 from temperax.networks import MLP, effective_weight, factor_weight
-from temperax.priors import ARD, Elementwise, FanInNormal, Normal, Prior, PriorLike, as_prior, network_prior
+from temperax.parameters import (
+    as_data,
+    as_float,
+    check_fit,
+    check_names,
+    elementwise,
+    has_floats,
+    is_distribution,
+    is_shape,
+    leaves_of,
+    name_of,
+)
+from temperax.priors import ARD, Elementwise, FanInNormal, Prior, PriorLike, as_prior, network_prior
 
 Position = Float[Array, " parameter"]
 
-#: Names that results give to their own dimensions and coordinates.
-_TAKEN = ("chain", "draw", "temperature", "beta")
 #: Rows whose energies are held at once: their activations fit a processor's cache, and any number of rows the memory.
 CHUNK_ROWS = 8192
 
@@ -42,40 +51,6 @@ class Reference(NamedTuple):
 
     prior: Any  # one value a parameter, in the structure of the prior
     rows: Float[Array, "*row"]
-
-
-@register_dataclass
-@dataclass(frozen=True)
-class FunctionModel:
-    """A data energy that the user wrote: a scalar, or one value a row."""
-
-    function: Callable = field(metadata={"static": True})
-
-    def row_energies(self, parameters: Any, data: Any) -> Array:
-        """-log p(row | θ), or the whole energy as a scalar."""
-        return self.function(parameters) if data is None else self.function(parameters, data)
-
-
-@register_dataclass
-@dataclass(frozen=True)
-class NetworkModel:
-    """A network under a likelihood."""
-
-    network: Callable = field(metadata={"static": True})
-    likelihood: Likelihood
-
-    def distribution(self, parameters: Any, x: Float[Array, "row input"]) -> Distribution:
-        """The distribution of the targets at ``x``."""
-        return self.likelihood.distribution(self.network(parameters["network"], x), parameters["noise"])
-
-    def log_prob(self, parameters: Any, x: Float[Array, "row input"], y: Array) -> Float[Array, " row"]:
-        """Log p(y | x, θ) of every row, in nats."""
-        y = y.astype(int) if self.likelihood.task == "classification" else y  # classes index their probabilities
-        return log_prob(self.distribution(parameters, x), y)
-
-    def row_energies(self, parameters: Any, data: Any) -> Float[Array, " row"]:
-        """-log p(y_i | x_i, θ) of every row, in nats."""
-        return -self.log_prob(parameters, data["x"], data["y"])
 
 
 @register_pytree_node_class
@@ -123,24 +98,24 @@ class Energy:
 
     def __init__(self, data_energy: Callable, prior: Any, data: Any = None) -> None:
         check_callable("data_energy", data_energy, "a function of the parameters")
-        if not _takes(data_energy, 1 if data is None else 2):
-            takes = "takes other arguments than the parameters" if data is None else "takes no data"
-            raise InputError("data_energy", data_energy, takes, "give it two arguments, or one and leave data out")
+        if not takes(data_energy, 1 if data is None else 2):
+            problem = "takes other arguments than the parameters" if data is None else "takes no data"
+            raise InputError("data_energy", data_energy, problem, "give it two arguments, or one and leave data out")
         self._assemble(FunctionModel(data_energy), prior, data)
 
     def _assemble(self, model: FunctionModel | NetworkModel, prior: Any, data: Any) -> None:
-        leaves = _leaves("prior", prior)
+        leaves = leaves_of("prior", prior)
         if not leaves:
             raise InputError("prior", prior, "has no parameters", "give a pytree of NumPyro distributions")
         for leaf in leaves:
-            if not _is_distribution(leaf) or (leaf.is_discrete and not _has_floats(leaf)):
+            if not is_distribution(leaf) or (leaf.is_discrete and not has_floats(leaf)):
                 raise InputError("prior", leaf, "is not a continuous NumPyro distribution", "give one such as Normal()")
-        _check_names(prior)
-        _leaves("data", data)
+        check_names(prior)
+        leaves_of("data", data)
         self.model, self.prior, self.data = (
             model,
-            jax.tree.map(_as_float, prior),
-            jax.tree.map(_as_data, data),
+            jax.tree.map(as_float, prior),
+            jax.tree.map(as_data, data),
         )
         if self.size == 0:
             raise InputError("prior", prior, "has no parameters", "give a pytree of NumPyro distributions")
@@ -173,7 +148,7 @@ class Energy:
             From `temperax.priors`, a scalar NumPyro distribution, or a mapping from ``layer_0``, …, ``default``;
             by default N(0, 1).
         """
-        likelihood, prior = _defaults(data, likelihood, prior)
+        likelihood, prior = complete(data, likelihood, prior)
         network = MLP.create(data.x.shape[1], hidden, likelihood.num_outputs(data.y), activation)
         energy = cls._of_network(data, network, likelihood, network_prior(prior, network.sizes))
         energy.arguments = {
@@ -213,10 +188,10 @@ class Energy:
             If ``parameters`` are not arrays of real numbers, the prior does not fit them, or ``apply`` does not return
             one row of outputs for each row of inputs.  What ``apply`` itself raises comes through as it is.
         """
-        likelihood, prior = _defaults(data, likelihood, prior)
-        if not _takes(check_callable("apply", apply, "a function of (parameters, x)"), 2):
+        likelihood, prior = complete(data, likelihood, prior)
+        if not takes(check_callable("apply", apply, "a function of (parameters, x)"), 2):
             raise InputError("apply", apply, "does not take (parameters, x)", "give it two arguments")
-        for leaf in _leaves("parameters", parameters):
+        for leaf in leaves_of("parameters", parameters):
             if not jnp.issubdtype(getattr(leaf, "dtype", type(leaf)), jnp.floating):
                 remedy = "keep what is fixed out of the parameters, by eqx.partition for one"
                 raise InputError("parameters", leaf, "is not an array of real numbers", remedy)
@@ -224,16 +199,16 @@ class Energy:
             if isinstance(prior, (ARD, FanInNormal)):
                 raise InputError("prior", prior, "is a prior for layers", "use Energy.mlp, or give one distribution")
             prior = as_prior(prior).weight(1)
-        if _is_distribution(prior):
+        if is_distribution(prior):
             scalar = Elementwise(prior).distribution
             prior = jax.tree.map(lambda leaf: scalar.expand(jnp.shape(leaf)).to_event(jnp.ndim(leaf)), parameters)
-        _check_fit(prior, parameters)
+        check_fit(prior, parameters)
         return cls._of_network(data, apply, likelihood, prior)
 
     @classmethod
     def _of_network(cls, data: Dataset, network: Callable, likelihood: Likelihood, prior: Any) -> "Energy":
         energy = object.__new__(cls)
-        _check_outputs(network, prior, data, likelihood)
+        check_outputs(network, prior, data, likelihood)
         tree = {"network": prior, "noise": likelihood.parameters(data.y.shape[1])}
         energy._assemble(NetworkModel(network, likelihood), tree, {"x": data.x, "y": data.y})
         energy.dataset = data
@@ -262,12 +237,12 @@ class Energy:
     @property
     def size(self) -> int:
         """P: how many unconstrained parameters a position has."""
-        return sum(int(np.prod(shape)) for shape in jax.tree.leaves(self._shapes(), is_leaf=_is_shape))
+        return sum(int(np.prod(shape)) for shape in jax.tree.leaves(self._shapes(), is_leaf=is_shape))
 
     @property
     def discrete(self) -> bool:
         """Whether some parameters jump (spins), so that only kernels that follow no gradient may move them."""
-        return any(prior.is_discrete for prior in jax.tree.leaves(self.prior, is_leaf=_is_distribution))
+        return any(prior.is_discrete for prior in jax.tree.leaves(self.prior, is_leaf=is_distribution))
 
     @property
     def num_rows(self) -> int | None:
@@ -353,7 +328,7 @@ class Energy:
         """
 
         def around(prior: Distribution, free: Array) -> Distribution:
-            transform = biject_to(_elementwise(prior).support)
+            transform = biject_to(elementwise(prior).support)
             normal = dist.Normal(free, jnp.full_like(free, precision**-0.5))
             return normal if transform.codomain is dist.constraints.real else TransformedDistribution(normal, transform)
 
@@ -386,7 +361,7 @@ class Energy:
 
     def sample_prior(self, key: Array) -> Position:
         """An exact draw of the position from the prior."""
-        priors, structure = jax.tree.flatten(self.prior, is_leaf=_is_distribution)
+        priors, structure = jax.tree.flatten(self.prior, is_leaf=is_distribution)
         keys = jax.tree.unflatten(structure, jax.random.split(key, len(priors)))
         return ravel_pytree(self._map(lambda p, k: biject_to(p.support).inv(p.sample(k)), keys))[0]
 
@@ -407,18 +382,18 @@ class Energy:
             layers = parameters["network"]
             layers = {k: layer | {"weight": effective_weight(layer)} for k, layer in layers.items()}
             parameters = parameters | {"network": layers}
-        return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(parameters)}
+        return {name_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(parameters)}
 
     @property
     def names(self) -> list[str]:
         """Names of the `variables`."""
-        paths = jax.tree_util.tree_leaves_with_path(self.prior, is_leaf=_is_distribution)
-        return [_name(path) for path, _ in paths]
+        paths = jax.tree_util.tree_leaves_with_path(self.prior, is_leaf=is_distribution)
+        return [name_of(path) for path, _ in paths]
 
     def position(self, variables: Mapping[str, Array]) -> Position:
         """The position of named arrays: the inverse of `variables`."""
-        named, structure = jax.tree_util.tree_flatten_with_path(self.prior, is_leaf=_is_distribution)
-        parameters = jax.tree.unflatten(structure, [variables[_name(path)] for path, _ in named])
+        named, structure = jax.tree_util.tree_flatten_with_path(self.prior, is_leaf=is_distribution)
+        parameters = jax.tree.unflatten(structure, [variables[name_of(path)] for path, _ in named])
         if isinstance(self.model, NetworkModel) and isinstance(self.model.network, MLP):
             layers = parameters["network"]
             layers = {k: layer | {"weight": factor_weight(layer)} for k, layer in layers.items()}
@@ -428,8 +403,8 @@ class Energy:
     @property
     def layout(self) -> list[tuple[str, tuple[int, ...]]]:
         """Names and shapes of the arrays that a position lines up."""
-        named = jax.tree_util.tree_flatten_with_path(self._shapes(), is_leaf=_is_shape)[0]
-        return [(_name(path), shape) for path, shape in named]
+        named = jax.tree_util.tree_flatten_with_path(self._shapes(), is_leaf=is_shape)[0]
+        return [(name_of(path), shape) for path, shape in named]
 
     @property
     def dims(self) -> dict[str, list[str]]:
@@ -465,9 +440,9 @@ class Energy:
 
     def tree_flatten(self) -> tuple[tuple, Any]:
         """What is computed with; the data set and the arguments stay behind on the host."""
-        model, structure = jax.tree.flatten(self.model, is_leaf=_is_distribution)
-        model = [Ordered(leaf) if _is_distribution(leaf) else leaf for leaf in model]
-        prior = jax.tree.map(Ordered, self.prior, is_leaf=_is_distribution)
+        model, structure = jax.tree.flatten(self.model, is_leaf=is_distribution)
+        model = [Ordered(leaf) if is_distribution(leaf) else leaf for leaf in model]
+        prior = jax.tree.map(Ordered, self.prior, is_leaf=is_distribution)
         return (model, prior, self.data, self.reference, self.weights), structure
 
     @classmethod
@@ -486,13 +461,13 @@ class Energy:
         return energy
 
     def _map(self, function: Callable, *trees: Any) -> Any:
-        return jax.tree.map(function, self.prior, *trees, is_leaf=_is_distribution)
+        return jax.tree.map(function, self.prior, *trees, is_leaf=is_distribution)
 
     def _prior_terms(self, position: Position) -> Any:
         """-log p of every parameter (of every event that cannot be taken apart), log-Jacobian included."""
 
         def terms(prior: Distribution, free: Array) -> Array:
-            prior = _elementwise(prior)
+            prior = elementwise(prior)
             transform = biject_to(prior.support)
             value = transform(free)
             return -(log_prob(prior, value) + transform.log_abs_det_jacobian(free, value))
@@ -515,147 +490,10 @@ class Energy:
         return self._map(lambda prior: biject_to(prior.support).inverse_shape(prior.shape()))
 
     def _unravel_free(self, position: Position) -> Any:
-        template = jax.tree.map(lambda shape: np.zeros(shape, position.dtype), self._shapes(), is_leaf=_is_shape)
+        template = jax.tree.map(lambda shape: np.zeros(shape, position.dtype), self._shapes(), is_leaf=is_shape)
         return ravel_pytree(template)[1](position)
-
-
-def parameter_name(layout: Sequence[tuple[str, Sequence[int]]], parameter: int) -> str:
-    """The name of one parameter of a position with this layout: ``layer_0_weight[2, 1]``, say."""
-    for name, shape in layout:
-        size = int(np.prod(shape))
-        if parameter < size:
-            index = ", ".join(str(i) for i in np.unravel_index(parameter, shape)) if shape else ""
-            return f"{name}[{index}]" if index else name
-        parameter -= size
-    return "the energy itself"
 
 
 @jax.jit
 def _terms(energy: Energy, position: Position) -> tuple[Any, Array]:
     return energy._prior_terms(position), energy.model.row_energies(energy.unravel(position), energy.data)
-
-
-def _defaults(data: object, likelihood: object, prior: Any) -> tuple[Likelihood, Any]:
-    """Fill in and check what all energies of networks share."""
-    if not isinstance(data, Dataset):
-        raise InputError("data", data, "is not a Dataset", "use temperax.datasets.load or Dataset.from_arrays")
-    likelihood = likelihoods.default(data.task, data.y) if likelihood is None else likelihood
-    if not isinstance(likelihood, Likelihood) or not hasattr(likelihood, "task"):
-        raise InputError("likelihood", likelihood, "is not a likelihood", "give one of temperax.likelihoods")
-    if likelihood.task != data.task:
-        raise InputError(
-            "likelihood",
-            likelihood,
-            f"does not fit a data set for {data.task}",
-            "change it or the data set's task",
-        )
-    likelihood.check_parameters()
-    likelihood.check_targets(data.y)
-    return likelihood, Normal(1.0) if prior is None else prior
-
-
-def _takes(function: Callable, number: int) -> bool:
-    """Whether a function can be called with so many arguments, as far as can be told without calling it."""
-    try:
-        signature = inspect.signature(function)
-    except ValueError:  # some built-in functions have none
-        return True
-    try:
-        signature.bind(*range(number))
-    except TypeError:
-        return False
-    return True
-
-
-def _leaves(argument: str, tree: Any) -> list:
-    """The leaves of a user's pytree, or what is wrong with it."""
-    try:
-        return jax.tree.leaves(tree, is_leaf=_is_distribution)
-    except (TypeError, ValueError) as error:
-        raise InputError(argument, tree, "is no pytree", "give its dictionaries keys of one type") from error
-
-
-def _check_names(prior: Any) -> None:
-    """Say so where a result could not hold the parameters, or not tell them apart."""
-    paths = jax.tree_util.tree_leaves_with_path(prior, is_leaf=_is_distribution)
-    names = [_name(path) for path, _ in paths]
-    for name in names:
-        if names.count(name) > 1 or name in _TAKEN or "/" in name or not name.isprintable():
-            problem = "is the name of two parameters" if names.count(name) > 1 else "cannot name a variable of a result"
-            raise InputError("prior", name, problem, "rename the key of the pytree")
-
-
-def _check_fit(prior: Any, parameters: Any) -> None:
-    """Say so where a tree of distributions has not the structure and shapes of the parameters."""
-    priors = _leaves("prior", prior)
-    for leaf in priors:
-        if not _is_distribution(leaf):
-            raise InputError("prior", leaf, "is not a continuous NumPyro distribution", "give one such as Normal()")
-    structures: list = [jax.tree.structure(tree, is_leaf=_is_distribution) for tree in (prior, parameters)]
-    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(parameters)]
-    if structures[0] != structures[1] or [leaf.shape() for leaf in priors] != shapes:
-        raise InputError("prior", prior, "does not fit the parameters", "give one distribution of each array's shape")
-
-
-def _check_outputs(network: Callable, prior: Any, data: Dataset, likelihood: Likelihood) -> None:
-    """Say so where a network does not return (row, output): the targets would be broadcast against it."""
-    if isinstance(network, MLP):
-        return
-    dtype = jnp.result_type(float)
-    parameters = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape() if _is_distribution(leaf) else jnp.shape(leaf), dtype),
-        prior,
-        is_leaf=_is_distribution,
-    )
-    out = jax.eval_shape(network, parameters, jax.ShapeDtypeStruct(data.x.shape, dtype))
-    wanted = (len(data.x), likelihood.num_outputs(data.y))
-    if getattr(out, "shape", None) != wanted:
-        raise InputError("apply", out, f"is not of shape {wanted}, (row, output)", "return one row for each row of x")
-
-
-def _as_data(leaf: Any) -> Array:
-    """Data as an array, or what is wrong with them."""
-    try:
-        with np.errstate(over="ignore"):
-            array = _as_float(leaf)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError("data", leaf, "is not made of numbers", "give a pytree of arrays") from error
-    if jnp.issubdtype(array.dtype, jnp.inexact) and not np.isfinite(array).all():
-        raise InputError("data", leaf, "has values that are not finite in single precision", "impute or rescale them")
-    return array
-
-
-def _as_float(leaf: Any) -> Array:
-    """Python numbers become arrays, so that they are leaves of one type whatever the user wrote."""
-    array = jnp.asarray(leaf)
-    return array.astype(jnp.result_type(float)) if jnp.issubdtype(array.dtype, jnp.floating) else array
-
-
-def _elementwise(prior: Distribution) -> Distribution:
-    """The prior of every parameter, or of every event that cannot be taken apart."""
-    while isinstance(prior, Independent):
-        prior = prior.base_dist
-    return prior
-
-
-def _is_distribution(leaf: object) -> bool:
-    return isinstance(leaf, Distribution)
-
-
-def _has_floats(prior: Distribution) -> bool:
-    """Whether the values of a distribution can be written as unconstrained floats."""
-    try:
-        biject_to(prior.support)
-    except NotImplementedError:
-        return False
-    return True
-
-
-def _is_shape(leaf: object) -> bool:
-    return isinstance(leaf, tuple) and all(isinstance(n, int) for n in leaf)
-
-
-def _name(path: Sequence) -> str:
-    """A leaf's path as a variable's name; the level that only says "network" is left out."""
-    parts = [str(getattr(p, "key", getattr(p, "name", getattr(p, "idx", p)))) for p in path]
-    return "_".join(parts[1:] if parts[:1] == ["network"] else parts) or "theta"

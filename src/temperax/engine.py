@@ -18,10 +18,10 @@ from jaxtyping import Array, Float, Int
 from numpyro.infer.util import ParamInfo
 
 from temperax import adaptation, exchange, sharding
-from temperax.energy import parameter_name
 from temperax.errors import InputError
 from temperax.exchange import Journeys
 from temperax.kernels import Info, Tuning, reasonable_step_size
+from temperax.parameters import parameter_name
 from temperax.program import EXCHANGE, EXPLORE, START, Program, Record, State, keys
 from temperax.progress import tqdm
 from temperax.tempering import Path, Point, evaluate, potential_at, temper

@@ -8,9 +8,10 @@ import xarray as xr
 from jaxtyping import Float
 
 from temperax import predict
-from temperax.energy import Energy, NetworkModel
+from temperax.energy import Energy
 from temperax.ensemble import log_mean_exp
 from temperax.errors import InputError, check_count
+from temperax.models import NetworkModel
 
 #: Most rows at which a study evaluates entropies, gradients and curvatures.
 MOST_ROWS = 500

@@ -9,8 +9,9 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from temperax import predict, results
-from temperax.energy import Energy, NetworkModel
+from temperax.energy import Energy
 from temperax.errors import check_count
+from temperax.models import NetworkModel
 from temperax.networks import ACTIVATIONS, MLP, effective_weight
 from temperax.studies import draws
 
