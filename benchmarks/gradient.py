@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,17 +32,30 @@ def potential(energy: Energy, position: jax.Array) -> jax.Array:
     return energy.prior_energy(position) + energy.data_energy(position)
 
 
-@partial(jax.jit, static_argnames=("devices", "batch_size"))
-def as_the_engine(energy: Energy, positions: jax.Array, devices: int, batch_size: int) -> jax.Array:
-    """Gradient steps of every replica, mapped over devices as the engine maps its replicas."""
+@partial(jax.jit, static_argnames=("function", "batch_size"))
+def over_devices(function: Callable, shared: Any, batch: jax.Array, zero: jax.Array, batch_size: int) -> jax.Array:
+    """``function(shared, item)`` of a batch that devices share evenly, as the engine maps its replicas."""
 
-    def descend(energy: Energy, position: jax.Array) -> jax.Array:
-        def step(_: jax.Array, q: jax.Array) -> jax.Array:
-            return q - 1e-7 * jax.value_and_grad(partial(potential, energy))(q)[1]
+    def local(shared: Any, batch: jax.Array, zero: jax.Array) -> jax.Array:
+        return sharding.map_batch(partial(function, shared), batch, batch_size, zero)
 
-        return jax.lax.fori_loop(0, STEPS, step, position)
+    everywhere, split = sharding.ON_EVERY_DEVICE, sharding.BY_REPLICA
+    mesh = sharding.make_mesh(len(batch))
+    return sharding.on_mesh(mesh, local, (everywhere, split, everywhere), split)(shared, batch, zero)
 
-    return sharding.map_batch(descend, energy, positions, batch_size=batch_size, devices=devices)
+
+def as_the_engine(energy: Energy, positions: jax.Array, batch_size: int) -> jax.Array:
+    """Gradient steps of every replica."""
+    return over_devices(descend, energy, positions, jnp.int32(0), batch_size)
+
+
+def descend(energy: Energy, position: jax.Array) -> jax.Array:
+    """Gradient steps of one replica."""
+
+    def step(_: jax.Array, q: jax.Array) -> jax.Array:
+        return q - 1e-7 * jax.value_and_grad(partial(potential, energy))(q)[1]
+
+    return jax.lax.fori_loop(0, STEPS, step, position)
 
 
 @jax.jit
@@ -71,8 +85,7 @@ def rates(devices: int) -> dict[str, float]:
         def one(_: jax.Array, x: jax.Array) -> jax.Array:
             return function(x)
 
-        mapped = partial(sharding.map_batch, one, jnp.zeros(()), batch_size=1, devices=devices)
-        return jax.jit(mapped)
+        return lambda batch: over_devices(one, jnp.zeros(()), batch, jnp.int32(0), 1)
 
     product = everywhere(lambda x: jax.lax.fori_loop(0, 4, lambda _, y: 1e-3 * (x @ y), x))
     tanh = everywhere(lambda x: jax.lax.fori_loop(0, loops, lambda _, y: jnp.tanh(y), x))
@@ -111,11 +124,10 @@ def main() -> None:
     rows = []
     for replicas in (1, 4, 16) if options.quick else (1, 4, 16, 64, 128, 1024):
         positions = 0.1 * jax.random.normal(jax.random.key(0), (replicas, energy.size))
-        devices = sharding.num_devices(replicas)
         size = sharding.default_batch_size()
         seconds = medians(
             {
-                "temperax": partial(as_the_engine, energy, positions, devices=devices, batch_size=size),
+                "temperax": partial(as_the_engine, energy, positions, batch_size=size),
                 "vmap": partial(plain_vmap, energy, positions),
             }
         )

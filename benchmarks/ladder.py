@@ -23,7 +23,7 @@ from jax.tree_util import register_dataclass
 
 import temperax as tx
 from benchmarks import harness
-from temperax import engine, sampling, tempering
+from temperax import engine, sharding, starts, tempering
 from temperax.program import EXPLORE, Program, keys, make_program
 
 CASES = json.loads((Path(__file__).parents[1] / "tests" / "reference" / "exact_cases.json").read_text())
@@ -155,18 +155,24 @@ def network_row(name: str, path: str, quick: bool, draws: int, folder: Path | No
 @partial(jax.jit, static_argnames="scans")
 def explore_only(program, key, state, scans):
     """The kernel's transitions of some scans and nothing else."""
-    betas, tuning, transitions = program.per_replica((program.betas, state.tuning, state.transitions))
 
-    def move(*replica):
-        return engine.move_replica(*replica)[0]
+    def block(program, key, state):
+        seat = engine.seats(program, state.journeys)
 
-    def scan(points, i):
-        replica_keys = keys(program, key, i, EXPLORE)
-        jitter = jnp.full_like(betas, engine.jitter_of(i))
-        position = program.over_replicas(move, replica_keys, points, betas, tuning, jitter, transitions)
-        return points._replace(position=position), None
+        def move(scan, item):
+            key, point, (_, slot) = item
+            tuning = jax.tree.map(lambda x: x[slot], state.tuning)
+            jitter, transitions = engine.jitter_of(scan), state.transitions[slot]
+            return engine.move_replica(program, key, point, program.betas[slot], tuning, jitter, transitions)[0]
 
-    return jax.lax.scan(scan, state.points, state.scan + jnp.arange(scans))[0]
+        def one_scan(points, i):
+            items = (keys(key, i, EXPLORE, *seat), points, seat)
+            position = sharding.map_batch(partial(move, i), items, program.batch_size, jnp.minimum(i, 0))
+            return points._replace(position=position), None
+
+        return jax.lax.scan(one_scan, state.points, state.scan + jnp.arange(scans))[0]
+
+    return engine.on_devices(block, program, key, state, out=sharding.BY_REPLICA)
 
 
 def ladder_program(energy, ladder, kernel, *, num_chains: int, batch_size: int | None) -> Program:
@@ -187,8 +193,10 @@ def ladder_program(energy, ladder, kernel, *, num_chains: int, batch_size: int |
 def share_of_exchange(program: Program, start: str, repeats: int) -> float:
     """Share of a scan that is not the kernel's transitions: the median over runs of both taken in turn."""
     key, scans = jax.random.key(0), program.block_draws
-    program, positions, _ = sampling.make_starts(key, program.energy, program, start, progress=False)
+    positions, origin = starts.make_starts(key, program.energy, program, start, progress=False)
+    program = origin.seat(program)
     state = engine.start(program, key, positions)
+    key = sharding.place(program.mesh, key)
     shares = []
     for repeat in range(repeats + 1):
         began = time.perf_counter()
