@@ -205,7 +205,7 @@ def map_batch(function: Callable, batch: PyTree[Array], batch_size: int, zero: I
     if batch_size == 0:
         return jax.vmap(function)(batch)
     if batch_size > 1:
-        return jax.lax.map(function, batch, batch_size=batch_size)
+        return _by_batches(function, batch, batch_size, zero)
 
     def item(i: Array) -> PyTree[Array]:
         return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), batch)
@@ -218,6 +218,14 @@ def map_batch(function: Callable, batch: PyTree[Array], batch_size: int, zero: I
         return jax.tree.map(lambda all_, one: all_.at[i].set(one), results, found)
 
     return jax.lax.fori_loop(0, count + zero, body, results)
+
+
+def _by_batches(function: Callable, batch: PyTree[Array], size: int, zero: Int[Array, ""]) -> PyTree[Array]:
+    """`map_batch` by full batches: the last item fills the last one, since a rest would be other machine code."""
+    count = len(jax.tree.leaves(batch)[0])
+    number = jnp.minimum(jnp.arange(-(-count // size) * size), count - 1).reshape(-1, size)
+    results = map_batch(jax.vmap(function), jax.tree.map(lambda x: x[number], batch), 1, zero)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], results)
 
 
 def everywhere(local: PyTree[Array], batch: int) -> PyTree[Array]:
