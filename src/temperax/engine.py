@@ -1,9 +1,10 @@
 """The engine: C chains × R replicas, replica r of every chain at inverse temperature β_r.
 
 One scan is explore → exchange → record.  A block of scans is one compiled call; between blocks, in Python, are the
-progress bar, the copy of the draws to the host, and Ctrl-C.  Random keys are folded from (scan, chain, temperature),
-every replica is advanced by the same machine code, and all that follows is computed by every device alike: results
-depend neither on the length of the blocks nor on how many devices share the replicas.
+progress bar, the copy of the draws to the host, and Ctrl-C.  Random keys are folded from (scan, chain, temperature), on
+processors every replica is advanced by the same machine code (an accelerator advances all that it holds at once), and
+all that follows is computed by every device alike: results depend neither on the length of the blocks nor on how many
+devices share the replicas.
 """
 
 import time
