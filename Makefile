@@ -4,16 +4,19 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint notebooks bench clean
+.PHONY: demo test test-slow test-faults lint notebooks bench clean
 
 demo: $(STAMP)
 	$(BIN)/temperax temper diabetes --hidden 10 --draws 512 --out demo --overwrite
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not faults"
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not faults"
+
+test-faults: $(STAMP)
+	$(BIN)/python -m pytest -m faults --numprocesses=0
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

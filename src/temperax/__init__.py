@@ -18,7 +18,7 @@ from temperax import (
 )
 from temperax.datasets import Dataset
 from temperax.energy import Energy
-from temperax.errors import InputError, Interrupted, StorageError
+from temperax.errors import InputError, Interrupted, ProcessError, StorageError
 from temperax.kernels import HMC, NUTS, Explorer
 from temperax.optimise import anneal, deep_ensemble, map_estimate
 from temperax.results import add_log_likelihood
@@ -38,6 +38,7 @@ __all__ = [
     "Explorer",
     "InputError",
     "Interrupted",
+    "ProcessError",
     "StorageError",
     "add_log_likelihood",
     "anneal",

@@ -136,6 +136,8 @@ def restore(folder: Path) -> Checkpoint | None:
         try:
             found = _read(folder / str(step))
         except Exception as error:  # whatever a damaged file makes its reader raise
+            if not (folder / str(step)).exists():  # the run goes on, and has newer ones by now
+                return restore(folder)
             why = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
             damage.append((step, " ".join(why.split())[:120]))
             continue
@@ -243,11 +245,13 @@ def _read(path: Path) -> Checkpoint:
 def _orbax() -> Iterator[Any]:
     """Orbax's checkpointer, for this process alone and without a word on the terminal.
 
-    In a run of several processes, the others neither call this nor wait for it.
+    In a run of several processes, none of them waits for the others here: the first writes, and all may read.
     """
     import orbax.checkpoint as ocp
 
-    alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="temperax")
+    me = jax.process_index()  # all processes read, each for itself
+    prefix = f"temperax{me}"
+    alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me}, barrier_sync_key_prefix=prefix)
     handler = ocp.CompositeCheckpointHandler(
         composite_options=ocp.CompositeOptions(multiprocessing_options=alone),
         state=ocp.PyTreeCheckpointHandler(multiprocessing_options=alone),

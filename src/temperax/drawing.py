@@ -15,6 +15,9 @@ from temperax.program import Program, Record, State
 from temperax.runs import Run
 from temperax.starts import Origin
 
+#: Draws that have a directory wait in memory for the next checkpoint, unless they are more than this.
+WAITING_BYTES = 64e6
+
 
 class Clock:
     """Seconds of each stage of a run, also of one that was interrupted."""
@@ -63,6 +66,7 @@ class Draws:
         self.arrays, self.notes = origin.arrays | dict(arrays or {}), dict(notes or {})
         self.written = run.notes["num_draws"] if run.resumes else 0
         self.waiting: list[Record] = []
+        self.unsaved = False  # whether draws have come since the last checkpoint
 
     def __len__(self) -> int:
         return self.written + sum(len(record.fault) for record in self.waiting)
@@ -70,13 +74,14 @@ class Draws:
     def add(self, record: Record) -> None:
         """Take the draws of a block."""
         self.waiting.append(record)
+        self.unsaved = True
+        if sum(leaf.nbytes for record in self.waiting for leaf in jax.tree.leaves(record)) > WAITING_BYTES:
+            self._write()  # the next checkpoint counts them
 
     def keep(self) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
         """Write the draws that wait, and return what a checkpoint keeps."""
-        if self.run.directory is not None and self.waiting:
-            if sharding.first_process():
-                self.run.directory.append(self._groups())
-            self.waiting, self.written = [], len(self)
+        self._write()
+        self.unsaved = False
         self.clock.lap("draws")
         attributes = results.attributes(self.attributes | {"timings": self.clock.laps})
         notes = {"started": self.origin.report, "laps": self.clock.laps, "attributes": attributes}
@@ -91,6 +96,12 @@ class Draws:
         tree = self.run.directory.tree(min(self.written, num_draws))
         tree.attrs = results.attributes(attributes)
         return tree
+
+    def _write(self) -> None:
+        if self.run.directory is not None and self.waiting:
+            if sharding.first_process():
+                self.run.directory.append(self._groups())
+            self.waiting, self.written = [], len(self)
 
     def _groups(self) -> dict[str, xr.Dataset]:
         record = jax.tree.map(lambda *parts: np.concatenate(parts), *self.waiting)
@@ -113,7 +124,7 @@ def collect(
             if not len(draws) or (run.directory and not isinstance(stop, Interrupted)):
                 raise
             interrupted = True
-    if draws.waiting and run.directory is not None:  # what has come since the last checkpoint
+    if draws.unsaved and run.directory is not None:  # what has come since the last checkpoint
         run.save(program, state, stage, len(draws), draws.keep)
     draws.clock.lap("draws")
     return draws.tree(num_draws, interrupted)

@@ -45,6 +45,22 @@ class StorageError(OSError):
         )
 
 
+class ProcessError(RuntimeError):
+    """Another process of a job has ended or cannot be reached; raised in the middle of a run, in those that are left.
+
+    Such a process cannot go on with JAX, and ends with status 1 whatever is done about the error.
+    """
+
+    def __init__(self, directory: object, reason: str) -> None:
+        safe = f": what is saved in {directory} is safe" if directory else ""
+        super().__init__(
+            _one_line(
+                f"another process of the job has ended or cannot be reached ({reason}); "
+                f"start all of them again, with resume=True where they had a directory{safe}."
+            )
+        )
+
+
 def _one_line(text: str) -> str:
     """Text that a file or another library's message may have a part in, as one line that moves no terminal's cursor."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

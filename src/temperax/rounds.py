@@ -114,7 +114,7 @@ def parallel_tempering(
 
     Raises
     ------
-    InputError, StorageError, Interrupted
+    InputError, StorageError, Interrupted, ProcessError
         As `temperax.sample`.
     """
     check_choice("path", path, PATHS)

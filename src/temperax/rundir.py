@@ -173,6 +173,8 @@ class RunDirectory:
             If the disk is read-only.
         """
         with self._writing():
+            _write(self.path / "writable", "")  # also where there are no draws to cut
+            (self.path / "writable").unlink()
             drawstore.truncate(self._draws, num_draws)
 
     def annotate(self, attributes: Mapping[str, int | float | str]) -> None:

@@ -25,7 +25,7 @@ from jaxtyping import Array
 from temperax import engine, recipes, sharding
 from temperax.checkpoint import Checkpoint
 from temperax.energy import Energy
-from temperax.errors import InputError, Interrupted, check_positive
+from temperax.errors import InputError, Interrupted, ProcessError, check_positive
 from temperax.program import Program, Record, State
 from temperax.progress import tqdm
 from temperax.rundir import RunDirectory
@@ -170,7 +170,8 @@ class Run:
     def stoppable(self) -> Iterator[None]:
         """Take SIGINT and SIGTERM as requests to stop after the block that runs; a second SIGINT stops at once."""
         if threading.current_thread() is not threading.main_thread():
-            yield  # signals are none of this thread's business
+            with together(self.directory.path if self.directory else None):
+                yield  # signals are none of this thread's business
             return
 
         def ask(number: int, frame: Any) -> None:
@@ -180,10 +181,31 @@ class Run:
 
         before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            yield
+            with together(self.directory.path if self.directory else None):
+                yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@contextmanager
+def together(directory: str | Path | None) -> Iterator[None]:
+    """Work that the processes of a job do together: what one of them fails in ends all.
+
+    Raises
+    ------
+    ProcessError
+        If another one was lost.
+    """
+    try:
+        yield
+    except Interrupted:
+        raise  # all of them stop, after the same block
+    except BaseException as error:
+        sharding.leave_alone()
+        if reason := sharding.lost(error):
+            raise ProcessError(directory, reason) from error
+        raise
 
 
 # -- beginning or going on -------------------------------------------------------------------------------------------
@@ -218,6 +240,18 @@ def begin(
         if resume:
             raise InputError("resume", resume, "names no run", "give its directory too")
         return Run(progress=progress, plan=plan)
+    with together(directory):
+        return _begin(Path(directory), resume, save_every, progress, configuration, plan)
+
+
+def _begin(
+    directory: Path,
+    resume: bool,
+    save_every: float,
+    progress: bool,
+    configuration: Callable[[], dict[str, Any]],
+    plan: list[int] | None,
+) -> Run:
     there = RunDirectory.is_one(directory)
     sharding.meet("looked")  # everybody has, before somebody writes
     if not there or not resume:
@@ -242,7 +276,7 @@ def describe(function: str, key: Array, energy: Energy, arguments: Mapping[str, 
         "key_implementation": str(jax.random.key_impl(key)),
         "arguments": recipes.encode({k: v for k, v in arguments.items() if k not in FREE}),
         "data": _digest(*jax.tree.leaves(energy.data)),
-        "model": _digest(*_model(energy)),
+        "model": _digest(*_model(energy)),  # which holds the data too, and so comes after them
         "versions": {name: version(name) for name in VERSIONS},
     }
 

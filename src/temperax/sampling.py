@@ -107,6 +107,8 @@ def sample(
         If the directory cannot be written; what was saved before is safe.
     Interrupted
         If the run is stopped before its first draw.
+    ProcessError
+        If another process of the job is lost.
     """
     if temperature is None and beta is None:
         temperature = 1.0

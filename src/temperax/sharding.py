@@ -5,6 +5,13 @@ What works on several devices runs inside `on_mesh`, as one program that every d
 says which part that is, and `everywhere`, `picked`, `shared` and `total` are all that devices tell each other.
 """
 
+import atexit
+import ctypes
+import os
+import re
+import signal
+import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,7 +26,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PyTree
 
-from temperax.errors import InputError, check_count
+from temperax.errors import InputError, ProcessError, check_count
 
 #: Keeps what is computed before it and after it apart: fused, they could be rounded in another way.
 apart = jax.lax.optimization_barrier
@@ -69,6 +76,10 @@ def use_compilation_cache(directory: str | Path | None = None) -> Path:
 
 #: Seconds after which the processes of a job take a silent one for dead.
 HEARTBEAT = 20
+#: Seconds that the main thread has to end by itself when JAX aborts the process.
+GRACE = 3
+#: What JAX's errors say when a process was lost: the transports of CPUs and GPUs, and the coordination service.
+_LOST = re.compile(r"Gloo [^:]*|NCCL [^:]*|.*coordination.service.*|.*heartbeat.*", re.IGNORECASE)
 
 
 def use_processes(
@@ -109,6 +120,8 @@ def use_processes(
         raise InputError(
             "coordinator", coordinator, f"joins no processes ({reason})", "call it first of all, in every process"
         ) from error
+    _end_with_a_sentence()
+    atexit.register(_leave)  # after JAX's own, and so called before it
 
 
 # -- the mesh --------------------------------------------------------------------------------------------------------
@@ -279,6 +292,54 @@ def meet(name: str) -> None:
     """Wait until every process is here."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
+
+
+def lost(error: BaseException) -> str | None:
+    """What an error says of another process that was lost, or None if it is about something else."""
+    if jax.process_count() == 1 or isinstance(error, InputError) or not isinstance(error, (RuntimeError, ValueError)):
+        return None
+    found = _LOST.search(str(error).partition("\n")[0])
+    return found[0] if found else None
+
+
+_leaving = False
+
+
+def leave_alone() -> None:
+    """Have this process end without the others: JAX would wait for them, and they may be waiting for this one."""
+    global _leaving
+    _leaving = jax.process_count() > 1
+
+
+def _leave() -> None:
+    if _leaving:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+
+
+def _end_with_a_sentence() -> None:
+    """Say in a sentence why JAX ends this process.
+
+    Where process 0 is gone, or another is silent for long, JAX calls ``abort`` from a thread of its own, which no
+    handler of Python's would live to see.  A handler of C's may let the main thread end first: it has mostly found out
+    by itself, and knows of the run's directory.
+    """
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_int)
+    def end(number: int) -> None:
+        time.sleep(GRACE)
+        os.write(2, f"\n{ProcessError(None, 'as JAX says above')}\n".encode())
+        os._exit(1)
+
+    _kept.append(end)
+    set_handler = ctypes.CDLL(None).signal
+    set_handler.restype = ctypes.c_void_p  # a pointer, which an int would cut
+    set_handler(ctypes.c_int(signal.SIGABRT), end)
+
+
+#: What C calls must live as long as the process.
+_kept: list[object] = []
 
 
 def host(mesh: Mesh, arrays: PyTree[Array]) -> PyTree[np.ndarray]:

@@ -20,7 +20,7 @@ import temperax as tx
 from temperax import datasets, sharding
 from temperax.datasets import Dataset
 from temperax.energy import Energy
-from temperax.errors import InputError, Interrupted, check_result
+from temperax.errors import InputError, Interrupted, ProcessError, check_result
 
 #: What a folder holds of a run: its options, and what the library keeps there.
 COMMAND, RUN = "command.json", ("run.json", "checkpoints", "draws.zarr")
@@ -248,6 +248,9 @@ class errors_in_one_sentence:  # noqa: N801 - a context manager, used like a fun
         if isinstance(value, Interrupted):
             print(f"temperax: {value}", file=sys.stderr)
             raise typer.Exit(130)
+        if isinstance(value, ProcessError):
+            print(f"temperax: {value}", file=sys.stderr)
+            raise typer.Exit(1)
         if isinstance(value, KeyboardInterrupt):
             print("temperax: stopped at once; what the last checkpoint has is safe.", file=sys.stderr)
             raise typer.Exit(130)

@@ -64,7 +64,7 @@ def make_starts(
 ) -> tuple[Array, Origin]:
     """Positions (chain, temperature, parameter) to start from.
 
-    Energies are counted from the first of them, unless it is no more than a draw from the prior.
+    Energies are counted from the first of them that has one, unless it is no more than a draw from the prior.
     """
     shape = (program.num_chains, len(program.betas), energy.size)
     if isinstance(start, str) and start == "prior":
@@ -88,4 +88,11 @@ def make_starts(
         positions = optima.position
     else:
         positions, report = np.asarray(start, jnp.result_type(float)), {"start": "given"}
-    return jnp.broadcast_to(jnp.asarray(positions)[:, None], shape), Origin.at(energy, np.asarray(positions[0]), report)
+    origin = next((np.asarray(q) for q in positions if _is_finite(energy, q)), None)
+    return jnp.broadcast_to(jnp.asarray(positions)[:, None], shape), Origin.at(energy, origin, report)
+
+
+def _is_finite(energy: Energy, position: Array) -> bool:
+    """Whether energies can be counted from a position."""
+    relative = energy.relative_to(jnp.asarray(position))
+    return bool(np.isfinite(relative.offsets()).all())
