@@ -295,18 +295,12 @@ def test_a_changed_byte_of_run_json_is_seen(run):
         RunDirectory.open(run.path)
 
 
-@pytest.mark.parametrize("name", ["..", ".", "", "../other", "/tmp", "a/b", "a\\b", ".hidden", "a\0", "C:", 3])
-def test_names_stay_in_their_folder(tmp_path, run, name):
-    with pytest.raises(InputError, match="is not a plain name"):
-        rundir.inside(tmp_path, name)
-    if isinstance(name, str) and name != "a/b":  # a group may be nested
+@pytest.mark.parametrize("name", ["..", ".", "", "../other", "/tmp", "a/b", "a\\b", ".hidden", "a\0", "C:"])
+def test_names_of_groups_stay_in_their_folder(run, name):
+    if name != "a/b":  # a group may be nested
         with pytest.raises(InputError, match="is not a plain name"):
             run.append({name: groups(2)["posterior"]})
     assert run.num_draws == 0
-
-
-def test_a_plain_name_is_a_folder(tmp_path):
-    assert rundir.inside(tmp_path, "run 1_ä.b") == tmp_path / "run 1_ä.b"
 
 
 # -- draws -----------------------------------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ import xarray as xr
 
 from temperax import checkpoint, drawstore
 from temperax.checkpoint import Checkpoint
-from temperax.drawstore import check_name
 from temperax.errors import InputError, StorageError, short
 
 #: Version of the layout of a run directory.
@@ -236,17 +235,6 @@ class RunDirectory:
             return int(checkpoint.notes(self._checkpoints, newest)["num_draws"])
         except (OSError, ValueError, LookupError, TypeError):
             return 0
-
-
-def inside(folder: str | os.PathLike, name: str) -> Path:
-    """The folder of the run ``name`` among others in ``folder``.
-
-    Raises
-    ------
-    InputError
-        If the name would lead out of it.
-    """
-    return Path(folder) / check_name("name", name)
 
 
 def _plain(configuration: Mapping[str, Any]) -> dict[str, Any]:
