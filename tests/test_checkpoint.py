@@ -295,11 +295,10 @@ def test_a_changed_byte_of_run_json_is_seen(run):
         RunDirectory.open(run.path)
 
 
-@pytest.mark.parametrize("name", ["..", ".", "", "../other", "/tmp", "a/b", "a\\b", ".hidden", "a\0", "C:"])
+@pytest.mark.parametrize("name", ["..", ".", "", "../other", "/tmp", "a\\b", ".hidden", "a\0", "C:"])
 def test_names_of_groups_stay_in_their_folder(run, name):
-    if name != "a/b":  # a group may be nested
-        with pytest.raises(InputError, match="is not a plain name"):
-            run.append({name: groups(2)["posterior"]})
+    with pytest.raises(InputError, match="is not a plain name"):
+        run.append({name: groups(2)["posterior"]})
     assert run.num_draws == 0
 
 

@@ -329,16 +329,17 @@ def overwrite(journeys, order):
     return travel(journeys, jnp.minimum(order, jnp.arange(len(order))))
 
 
-def stale(point, beta):
-    """Energy and gradient as they were at another temperature, kept over the swap."""
-    return start_of(point, 0.25 * beta)
+def stale(program, key, point, *seat):
+    """The position moves; energies and gradients stay behind, for the swap and for the next trajectory."""
+    after, info, before = explore(program, key, point, *seat)
+    return point._replace(position=after.position), info, before
 
 
-travel, start_of = exchange.travel, engine.start_of
+travel, explore = exchange.travel, engine.explore_replica
 BROKEN = {
     "wrong swap sign": (exchange, "swap_probability", wrong_sign),
     "in-place overwrite": (exchange, "travel", overwrite),
-    "stale cache": (engine, "start_of", stale),
+    "stale cache": (engine, "explore_replica", stale),
 }
 
 

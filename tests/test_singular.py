@@ -272,8 +272,8 @@ def test_reduced_rank_all_cases(key, exact_cases):
     ("arguments", "message"),
     [
         ({"at": np.zeros(3)}, "at = .* is not of shape"),
-        ({"at": np.full(5, np.nan)}, "at = .* has NaN"),
-        ({"at": "there"}, "at = 'there' is not an array"),
+        ({"at": np.full(5, np.nan)}, "at = .* has values that are NaN"),
+        ({"at": "there"}, "at = 'there' is not made of numbers"),
         ({"localisation": 0.0}, "localisation = 0.0 is not positive"),
         ({"localisation": -1.0}, "localisation = -1.0 is not positive"),
         ({"beta": 0.0}, "beta = 0.0 is not positive"),

@@ -200,7 +200,7 @@ def _as_tree(
 ) -> xr.DataTree:
     """Optima as chains of one draw, by default at T = 0."""
     groups = results.position_groups(
-        energy, optima.position[:, None, None], np.array([beta]), 0, jax.random.fold_in(key, 2), np.arange(1)
+        energy, optima.position[:, None, None], np.array([beta]), 0, jax.random.fold_in(key, 2)
     )
     found = {"steps": optima.num_steps.tolist(), "stopped": optima.stopped}
     energies = {"prior_energy": optima.prior_energy, "data_energy": optima.data_energy}

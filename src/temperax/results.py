@@ -69,11 +69,10 @@ def groups(
         A name of `STORAGE`.
     """
     draws: Record = jax.tree.map(lambda field: np.swapaxes(field, 0, 1), record)  # chain first
-    number = first + np.arange(draws.fault.shape[1])
     temperature = temperature_coords(betas)
     tempered = _tempered_stats(draws, betas, step_size)
     slot = list(kept).index(target)
-    found = position_groups(energy, np.asarray(draws.position), betas[kept], slot, predict_key, number, storage)
+    found = position_groups(energy, np.asarray(draws.position), betas[kept], slot, predict_key, first, storage)
     found["sample_stats"] = _sample_stats(tempered, target)
     found["tempered_stats"] = _dataset(tempered, dict.fromkeys(tempered, ["temperature"]), temperature)
     if first_replica is not None:
@@ -81,6 +80,7 @@ def groups(
     if log_likelihood:
         values = predict.over_draws(predict.log_likelihoods, energy, energy.data, draws.position[:, :, slot])
         found["log_likelihood"] = _dataset({"y": values}, {"y": ["row"]}, {})
+    number = first + np.arange(draws.fault.shape[1])
     return {name: data.assign_coords(draw=number) if "draw" in data.dims else data for name, data in found.items()}
 
 
@@ -90,17 +90,17 @@ def position_groups(
     betas: np.ndarray,
     target: int,
     key: Array,
-    number: np.ndarray,
+    first: int = 0,
     storage: str = "float32",
 ) -> dict[str, xr.Dataset]:
-    """The groups that positions (chain, draw, temperature, parameter) alone determine; ``number`` counts the draws."""
+    """The groups that positions (chain, draw, temperature, parameter) alone determine; ``first`` numbers the draws."""
     found = {"posterior": _variables(energy, positions[:, :, target], storage)}
     if len(betas) > 1:
         found["tempered_posterior"] = _variables(energy, positions, storage, temperature_coords(betas))
     if energy.dataset is not None:
         found |= data_groups(energy.dataset)
         if len(energy.dataset.x_test):
-            found |= _predictive_groups(energy, positions, betas, target, key, number)
+            found |= _predictive_groups(energy, positions, betas, target, key, first)
     return found
 
 
@@ -220,7 +220,7 @@ def data_groups(data: Dataset) -> dict[str, xr.Dataset]:
 
 
 def _predictive_groups(
-    energy: Energy, positions: np.ndarray, betas: np.ndarray, target: int, key: Array, number: np.ndarray
+    energy: Energy, positions: np.ndarray, betas: np.ndarray, target: int, key: Array, first: int
 ) -> dict[str, xr.Dataset]:
     """Predictions of the held-out rows: f and log density at every kept temperature, targets at the posterior's."""
     data = energy.dataset
@@ -236,6 +236,7 @@ def _predictive_groups(
         tempered["variance"] = predict.over_draws(_noise_variance, energy, x, positions)
         dims["variance"] = dims["f"]
     chosen = positions[:, :, target]
+    number = first + np.arange(chosen.shape[1])
     y_draws = predict.over_draws(predict.targets, energy, x, chosen, _draw_keys(key, len(chosen), number))
     posterior = {"f": f[:, :, target], "y": y_draws}
     posterior_dims = {"f": ["test_row", value], "y": ["test_row", "target"]}
