@@ -60,12 +60,26 @@ def test_a_ladder_from_table_to_pictures(tmp_path):
         (("temper", "diabetes", "--replicas", "many"), "num_replicas"),
         (("sample", "diabetes", "--out", "/proc/nowhere"), "cannot be written"),
         (("sample", "diabetes", "--chains", "two"), "--chains"),
+        (("temper", "diabetes", "--coordinator", "node1:1234"), "num_processes"),
+        (("temper", "diabetes", "--coordinator", "auto"), "joins no processes"),
     ],
 )
 def test_mistakes_are_one_sentence_and_status_2(tmp_path, arguments, words):
     done = temperax(*arguments, *(() if "--out" in arguments else ("--out", str(tmp_path / "o"))))
     assert done.returncode == 2
     assert words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_run_goes_on_from_the_shell(tmp_path):
+    arguments = ("temper", "diabetes", "--hidden", "2", "--replicas", "4", "--chains", "2", "--draws", "32", "--quiet")
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = temperax(*arguments, "--devices", "1", "--out", "run", cwd=tmp_path, **cache)
+    assert done.returncode == 0, done.stderr
+    done = temperax("resume", "run", "--draws", "48", "--devices", "2", "--quiet", cwd=tmp_path, **cache)
+    assert done.returncode == 0, done.stderr
+    assert "round trips" in done.stdout and (tmp_path / "run" / "ladder.png").exists()
+    done = temperax("resume", "nowhere", cwd=tmp_path)
+    assert done.returncode == 2 and "command.json" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_thermodynamics_of_a_folder_without_a_run(tmp_path):

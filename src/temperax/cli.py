@@ -45,7 +45,8 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 Storage = Annotated[str, typer.Option(help="How weights are stored: float32 or float16.")]
 SaveEvery = Annotated[float, typer.Option(help="Seconds between checkpoints.")]
 Coordinator = Annotated[
-    str | None, typer.Option(metavar="HOST:PORT", help="Process 0 of a job of several; the same for all of them.")
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="Process 0 of a job of several, or auto under Slurm, MPI or Kubernetes."),
 ]
 NumProcesses = Annotated[int | None, typer.Option(help="How many processes the job has.", min=1)]
 ProcessId = Annotated[int | None, typer.Option(help="Which of them this is, from 0.", min=0)]

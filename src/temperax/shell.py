@@ -38,7 +38,8 @@ class Machine(NamedTuple):
         """Set up what must be set up before JAX starts."""
         if self != Machine(self.devices):
             tx.use_cpu_devices(self.devices or 1)
-            tx.use_processes(self.coordinator, self.num_processes, self.process_id)
+            coordinator = None if self.coordinator == "auto" else self.coordinator
+            tx.use_processes(coordinator, self.num_processes, self.process_id)
         else:
             tx.use_cpu_devices(self.devices or os.cpu_count() or 1)
         tx.use_compilation_cache()
