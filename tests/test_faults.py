@@ -411,7 +411,7 @@ def test_replicas_without_an_energy_are_counted_and_the_others_are_right(key):
 def test_all_replicas_without_an_energy_stop_with_advice(key):
     start = np.full((2, 2), 100.0)
     said = (
-        r"^energy = '2 replicas' has no finite energy with a finite gradient, .*; start elsewhere, or look for overflow"
+        r"^energy = '2 replicas' has no finite energy with a finite gradient \(at .*\); start elsewhere, or look for "
     )
     with pytest.raises(InputError, match=said):
         tx.sample(key, broken_beyond(50.0), num_chains=2, start=start, progress=False)
