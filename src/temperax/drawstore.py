@@ -119,11 +119,6 @@ def truncate(path: Path, num_draws: int) -> None:
         remnant.unlink(missing_ok=True)
 
 
-def annotate(path: Path, attributes: Mapping[str, int | float | str]) -> None:
-    """Set attributes of the root, in one step; ``append`` must have come before, and ``truncate`` to 0 forgets them."""
-    _root(path, writing=True).attrs.update(dict(attributes))
-
-
 def open_tree(path: Path, num_draws: int | None = None) -> xr.DataTree:
     """The whole draws, or the first ``num_draws`` of them; values are read from disk when they are asked for.
 

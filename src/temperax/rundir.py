@@ -176,17 +176,6 @@ class RunDirectory:
             (self.path / "writable").unlink()
             drawstore.truncate(self._draws, num_draws)
 
-    def annotate(self, attributes: Mapping[str, int | float | str]) -> None:
-        """Set attributes of the tree's root, once there are draws.
-
-        Raises
-        ------
-        StorageError
-            If the disk is full or read-only.
-        """
-        with self._writing():
-            drawstore.annotate(self._draws, attributes)
-
     def tree(self, num_draws: int | None = None) -> xr.DataTree:
         """The draws so far, or the first of them, read lazily: also while another process appends.
 
