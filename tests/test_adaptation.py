@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
+from jax.scipy.stats import norm
 
 import temperax as tx
 from temperax import adaptation
@@ -35,34 +37,93 @@ def test_mass_of_directions_that_are_hardly_explored(key):
     assert (alone / np.asarray(WIDTHS) ** 2 < 2e-4).all()
 
 
-@pytest.mark.parametrize("first", [0.3, 1.57])
-def test_trajectories_grow_until_they_turn_back(key, first):
-    """On N(0, 1) with exact flow, ⟨u² sin(uL)⟩ = 0 at L = 4.08, from shorter trajectories."""
-    kernel, size = tx.HMC(), 20
-    tuning, state = adaptation.start(kernel, jnp.array([0.02]), CHAINS, size)
+def turned(length):
+    """The criterion of exact flow on N(0, 1) in many dimensions, less the value at which it settles."""
+    u = np.linspace(0, 1, 10_001)
+    turn = u**2 * np.sin(u * length)
+    return turn.mean() / np.abs(turn).mean() - adaptation.TURNED
+
+
+def flow(q, p, t, widths):
+    """Position and momentum after a time, for the potential Σ(θ / width)² / 2."""
+    c, s = jnp.cos(t / widths), jnp.sin(t / widths)
+    return q * c + p * widths * s, p * c - q / widths * s
+
+
+def length_of_many_scans(key, first, widths):
+    """Where adaptation takes the length on independent Gaussians with exact flow, scan by scan."""
+    kernel = tx.HMC()
+    tuning, state = adaptation.start(kernel, jnp.array([0.02]), CHAINS, len(widths))
     tuning = tuning._replace(trajectory_length=jnp.array([first]))
     state = state._replace(log_length=jnp.log(tuning.trajectory_length))
 
     def scan(carry, i):
         tuning, state = carry
         u = jnp.mod((i + 1) * 0.6180339887498949, 1.0)
-        q, p = jax.random.normal(jax.random.fold_in(key, i), (2, CHAINS, 1, size))
+        q, p = jax.random.normal(jax.random.fold_in(key, i), (2, CHAINS, 1, len(widths)))
         t = u * tuning.trajectory_length[0]
-        end, momentum = q * jnp.cos(t) + p * jnp.sin(t), p * jnp.cos(t) - q * jnp.sin(t)
+        end, momentum = flow(q * widths, p, t, widths)
         info = info_of((CHAINS, 1), momentum, t)
-        tuning, state = adaptation.update(kernel, tuning, state, q, end, end, info, SOUND)
+        tuning, state = adaptation.update(kernel, tuning, state, q * widths, end, end, info, SOUND)
         return (tuning._replace(step_size=jnp.array([0.02])), state), tuning.trajectory_length[0]
 
-    _, lengths = jax.lax.scan(scan, (tuning, state), jnp.arange(600))
-    assert abs(np.log(lengths[300:]).mean() - np.log(4.08)) < 0.1
+    return jax.lax.scan(scan, (tuning, state), jnp.arange(600))[1]
+
+
+@pytest.mark.parametrize("first", [0.3, 1.57])
+def test_trajectories_grow_until_they_turn_back(key, first):
+    """⟨u² sin(uL)⟩ falls to a fifth of its modulus a little before the turning point at L = 4.08."""
+    expected = scipy.optimize.brentq(turned, 2.0, 4.08)
+    lengths = length_of_many_scans(key, first, jnp.ones(200))
+    assert abs(np.log(lengths[300:]).mean() - np.log(expected)) < 0.1
+
+
+def test_long_trajectories_come_back(key, monkeypatch):
+    """Beyond the turning point the criterion is level; a length that looks for 0 there stays where it is."""
+    widths = jnp.geomspace(0.1, 1.0, 200)
+    assert length_of_many_scans(key, 40.0, widths)[100:].max() < 6.0
+    monkeypatch.setattr(adaptation, "TURNED", 0.0)
+    assert length_of_many_scans(key, 40.0, widths)[100:].max() > 6.0
+
+
+def acceptances_of_steps(target, stuck):
+    """Mean acceptance at the step size that adaptation settles on, where it falls with the step as HMC's does."""
+    kernel = tx.HMC(target_acceptance=target)
+    tuning, state = adaptation.start(kernel, jnp.array([1e-3]), CHAINS, 1)
+    width = jnp.array([1.0, 1.0, 1.0, 0.01 if stuck else 1.0])[:, None]
+
+    def accepted(step, key):
+        noise = jnp.exp(0.3 * jax.random.normal(key, (CHAINS, 1)))
+        return jnp.clip(2 * norm.cdf(-0.5 * (step / width) ** 2) * noise, 0, 1)
+
+    def scan(carry, key):
+        tuning, state = carry
+        q = jax.random.normal(key, (CHAINS, 1, 1))
+        info = info_of((CHAINS, 1), q, jnp.ones(()))._replace(acceptance_rate=accepted(tuning.step_size, key))
+        return adaptation.update(kernel, tuning, state, q, q, q, info, SOUND), None
+
+    keys = jax.random.split(jax.random.key(1), 500)
+    tuning, state = jax.lax.scan(scan, (tuning, state), keys)[0]
+    step = adaptation.finish(kernel, tuning, state).step_size
+    return np.mean(jax.vmap(lambda key: accepted(step, key))(keys), axis=(0, 2))
+
+
+@pytest.mark.parametrize("target", [0.6, 0.8, 0.9])
+def test_steps_are_accepted_as_often_as_asked(target):
+    """In the mean over chains, from a first guess that is far off."""
+    assert abs(acceptances_of_steps(target, stuck=False).mean() - target) < 0.04
+
+
+def test_steps_let_a_stuck_chain_move():
+    """Three chains that accept everything do not outvote a fourth in a narrow place."""
+    assert acceptances_of_steps(0.6, stuck=True)[3] > 0.1
 
 
 def test_wide_directions_decide_the_length(key):
     """A trajectory that has turned back in the narrow directions and not in the wide one must still grow."""
     q, p = jax.random.normal(key, (2, CHAINS, len(WIDTHS)))
     q, t = q * WIDTHS, 10.0
-    end = q * jnp.cos(t / WIDTHS) + p * WIDTHS * jnp.sin(t / WIDTHS)
-    momentum = p * jnp.cos(t / WIDTHS) - q / WIDTHS * jnp.sin(t / WIDTHS)
+    end, momentum = flow(q, p, t, WIDTHS)
     info = info_of((CHAINS,), momentum, jnp.float32(t))
     turn, size = adaptation._trajectory_criterion(q, end, jnp.float32(t), info)
     assert turn > 0.5 * size

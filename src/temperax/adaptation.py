@@ -1,6 +1,6 @@
 """Adaptation of step size, diagonal mass and trajectory length: per temperature, pooled over chains.
 
-Step sizes follow dual averaging on the geometric mean of the chains' acceptances (a chain that is stuck must count).
+Step sizes follow dual averaging on the mean of the chains' acceptances, less where one of them is stuck.
 Masses come from the draws *and* the forces, √(Var θ / Var ∇U), which minimises the Fisher divergence (Seyboldt, Carlson
 & Carpenter 2026, arXiv:2603.18845): a direction that is hardly explored yet shows small variances in both, and keeps
 its true scale.  Variances are of each chain about its own mean, since unmixed chains sit in modes whose distance says
@@ -18,13 +18,20 @@ from numpyro.infer.hmc_util import build_adaptation_schedule, dual_averaging, we
 
 from temperax.kernels import Info, Kernel, Tuning
 
-_start_averaging, _average = dual_averaging()
+# A scan's acceptance is the mean of several chains.  With the γ of single chains, .05, steps swing so far that their
+# mean is accepted more often than was asked for: .90 instead of .80.
+_start_averaging, _average = dual_averaging(gamma=0.2)
 _start_moments, _add_to_moments, _variance = welford_covariance(diagonal=True)
 
 #: The first trajectories have this many steps, but turn no quarter of a period of a direction of unit width.
 FIRST_STEPS, FIRST_LENGTH = 64, 1.5707963267948966
 #: Most that the log of a trajectory length changes in a scan, and the memory of the criterion's averages in scans.
 LENGTH_RATE, LENGTH_MEMORY = 0.2, 5.0
+#: Where the trajectory criterion settles, as a share of its modulus.  Beyond the first turning point it stays near 0
+#: for any length, so that a length that looks for 0 wanders.
+TURNED = 0.2
+#: Memory of the chains' mean acceptances, in scans.
+ACCEPTANCE_MEMORY = 10.0
 
 
 class Adaptation(NamedTuple):
@@ -32,6 +39,7 @@ class Adaptation(NamedTuple):
 
     target: Float[Array, " temperature"]
     averaging: tuple
+    accepted: Float[Array, "temperature chain"]  # running mean of the acceptance
     moments: tuple  # of position and force side by side, with a second axis ``chain``
     turn: Float[Array, " temperature"]  # running mean of the trajectory criterion
     size: Float[Array, " temperature"]  # and of its modulus
@@ -63,7 +71,8 @@ def fresh(kernel: Kernel, tuning: Tuning, num_chains: int) -> Adaptation:
 
     return Adaptation(
         target=kernel.target_acceptance * one,
-        averaging=jax.vmap(_start_averaging)(jnp.log(10 * tuning.step_size)),
+        averaging=jax.vmap(_start_averaging)(jnp.log(tuning.step_size)),
+        accepted=jnp.full((num_temperatures, num_chains), kernel.target_acceptance, one.dtype),
         moments=jax.vmap(moments)(one),
         turn=0 * one,
         size=0 * one,
@@ -102,8 +111,11 @@ def _update_one(
     sound: Bool[Array, " chain"],
 ) -> tuple[Tuning, Adaptation]:
     """`update` for one temperature."""
-    # Acceptances below 1e-3 say no more than that: the step is too long.
-    acceptance = jnp.exp(jnp.mean(jnp.log(jnp.clip(info.acceptance_rate, 1e-3)), where=sound))
+    now = jnp.where(sound, info.acceptance_rate, adaptation.accepted)
+    accepted = adaptation.accepted + (now - adaptation.accepted) / ACCEPTANCE_MEMORY
+    # A chain that is stuck counts for more than its share: by how unequal the chains have been of late.
+    unequal = jnp.exp(jnp.mean(jnp.log(jnp.clip(accepted, 1e-3)), where=sound)) / jnp.mean(accepted, where=sound)
+    acceptance = jnp.mean(now, where=sound) * unequal
     averaging = _average(adaptation.target - acceptance, adaptation.averaging)
     seen = jax.vmap(_add_to_moments)(jnp.concatenate([after, gradient], axis=-1), adaptation.moments)
     moments = jax.tree.map(
@@ -113,7 +125,7 @@ def _update_one(
     new_turn, new_size = _trajectory_criterion(before, after, tuning.trajectory_length, info)
     turn = adaptation.turn + (new_turn - adaptation.turn) / LENGTH_MEMORY
     size = adaptation.size + (new_size - adaptation.size) / LENGTH_MEMORY
-    log_length = adaptation.log_length + LENGTH_RATE * turn / jnp.where(size > 0, size, 1.0)
+    log_length = adaptation.log_length + LENGTH_RATE * (turn / jnp.where(size > 0, size, 1.0) - TURNED)
     log_length = jnp.maximum(log_length, jnp.log(tuning.step_size))
     if hasattr(kernel, "max_steps"):
         log_length = jnp.minimum(log_length, jnp.log(kernel.max_steps * tuning.step_size))
@@ -121,7 +133,9 @@ def _update_one(
     weight = 1.0 / jnp.sqrt(num_scans)
     mean_log_length = (1 - weight) * adaptation.mean_log_length + weight * log_length
 
-    learned = Adaptation(adaptation.target, averaging, moments, turn, size, log_length, mean_log_length, num_scans)
+    learned = Adaptation(
+        adaptation.target, averaging, accepted, moments, turn, size, log_length, mean_log_length, num_scans
+    )
     tuned = tuning._replace(
         step_size=jnp.exp(averaging[0]) if kernel.step_size is None else tuning.step_size,
         trajectory_length=jnp.exp(log_length) if kernel.trajectory_length is None else tuning.trajectory_length,

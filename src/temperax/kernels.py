@@ -76,14 +76,15 @@ class HMC:
     step_size, trajectory_length
         Fixed values for every temperature; None adapts them per temperature during warm-up.
     target_acceptance
-        Mean acceptance that step-size adaptation aims at.
+        Mean acceptance that step-size adaptation aims at; of .7, .8, .85 and .9 the second last costs the fewest
+        gradients an independent prediction.
     max_steps
         Most leapfrog steps of one trajectory.
     """
 
     step_size: float | None = None
     trajectory_length: float | None = None
-    target_acceptance: float = 0.8
+    target_acceptance: float = 0.85
     max_steps: int = 2048
 
     def __post_init__(self) -> None:

@@ -27,8 +27,8 @@ from temperax.kernels import Kernel, as_kernel
 from temperax.ladder import Barrier
 from temperax.program import Program, State, make_program
 from temperax.runs import Run
-from temperax.sampling import PREDICT, RUN, STARTS
-from temperax.starts import Origin, check_rows, check_start, make_starts
+from temperax.sampling import PREDICT, RUN
+from temperax.starts import Origin, check_rows, check_start
 from temperax.tallies import Tally
 from temperax.tempering import Reference
 
@@ -155,16 +155,7 @@ def parallel_tempering(
     auto = isinstance(num_replicas, str) and ladder is None
     tuner = _Tuner(fixed=ladder is not None, auto=auto, path=path, transitions=transitions)
     with run.stoppable():
-        if run.resumes:
-            origin = Origin.at(energy, run.arrays.get("origin"), run.notes["started"])
-            program = origin.seat(tuner.restore(program, run))
-            state = run.state(program)
-        else:
-            starts_key = jax.random.fold_in(key, STARTS)
-            positions, origin = make_starts(starts_key, energy, program, start, run.progress)
-            clock.lap("start")
-            program = origin.seat(program)
-            state = engine.start(program, run_key, positions)
+        program, state, origin = sampling.begin(run, key, energy, program, start, clock, tuner.restore)
         program, state = _run_rounds(run, tuner, program, run_key, state, origin, clock)
         clock.lap("rounds")
 

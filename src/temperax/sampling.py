@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def sample(
     path: str | None = None,
     kernel: str | Kernel = "hmc",
     num_chains: int = 4,
-    num_warmup: int = 1000,
+    num_warmup: int = 500,
     num_draws: int = 1000,
     thin: int = 1,
     keep: str | Sequence[float] = "all",
@@ -138,16 +138,7 @@ def sample(
     clock, run_key = Clock(run), jax.random.fold_in(key, RUN)
     windows = adaptation.windows(num_warmup) if num_warmup else []
     with run.stoppable():
-        if run.resumes:
-            origin = Origin.at(energy, run.arrays.get("origin"), run.notes["started"])
-            program = origin.seat(program)
-            state = run.state(program)
-        else:
-            starts_key = jax.random.fold_in(key, STARTS)
-            positions, origin = make_starts(starts_key, energy, program, start, run.progress)
-            clock.lap("start")
-            program = origin.seat(program)
-            state = engine.start(program, run_key, positions)
+        program, state, origin = begin(run, key, energy, program, start, clock)
         state = _warm_up(run, program, run_key, state, windows, origin, clock)
         clock.lap("warm-up")
         build = partial(
@@ -246,6 +237,29 @@ def _dataset_of(tree: xr.DataTree) -> Dataset:
 
 
 # -- what every sampler needs ----------------------------------------------------------------------------------------
+
+
+def begin(
+    run: Run,
+    key: Array,
+    energy: Energy,
+    program: Program,
+    start: str | np.ndarray,
+    clock: Clock,
+    restore: Callable[[Program, Run], Program] = lambda program, run: program,
+) -> tuple[Program, State, Origin]:
+    """The program, the state and the energies' origin of a run that begins, or that goes on from its checkpoint.
+
+    ``restore`` gives a program what the checkpoint says of it.
+    """
+    if run.resumes:
+        origin = Origin.at(energy, run.arrays.get("origin"), run.notes["started"])
+        program = origin.seat(restore(program, run))
+        return program, run.state(program), origin
+    positions, origin = make_starts(jax.random.fold_in(key, STARTS), energy, program, start, run.progress)
+    clock.lap("start")
+    program = origin.seat(program)
+    return program, engine.start(program, jax.random.fold_in(key, RUN), positions), origin
 
 
 def target_slot(betas: np.ndarray) -> int:
