@@ -22,6 +22,7 @@ from jaxtyping import Array
 from temperax import predict, recipes
 from temperax.datasets import Dataset
 from temperax.energy import Energy
+from temperax.models import NetworkModel
 from temperax.program import Record
 
 DRAWS = ("chain", "draw")
@@ -226,15 +227,12 @@ def _predictive_groups(
     data = energy.dataset
     assert data is not None
     x, y = jnp.asarray(data.x_test), jnp.asarray(data.y_test)
-    f = predict.over_draws(predict.means, energy, x, positions)
-    log_density = predict.over_draws(predict.log_densities, energy, (x, y), positions)
+    tempered = predict.over_draws(_predicted, energy, (x, y), positions)
+    f = tempered["f"]
     value = "target" if f.shape[-1] == data.y.shape[1] else "class"
     coords: dict[str, Any] = {"target": list(data.targets)} if value == "target" else {}
-    tempered = {"f": f, "log_density": log_density}
-    dims = {"f": ["temperature", "test_row", value], "log_density": ["temperature", "test_row"]}
-    if data.task == "regression":
-        tempered["variance"] = predict.over_draws(_noise_variance, energy, x, positions)
-        dims["variance"] = dims["f"]
+    rows = ["temperature", "test_row"]
+    dims = {name: rows if name == "log_density" else [*rows, value] for name in tempered}
     chosen = positions[:, :, target]
     number = first + np.arange(chosen.shape[1])
     y_draws = predict.over_draws(predict.targets, energy, x, chosen, _draw_keys(key, len(chosen), number))
@@ -256,8 +254,13 @@ def _draw_keys(key: Array, num_chains: int, number: Array) -> Array:
     return jax.vmap(jax.vmap(one, (None, 0)), (0, None))(jnp.arange(num_chains), jnp.asarray(number))
 
 
-def _noise_variance(energy: Energy, x: Array, position: Array) -> Array:
-    return energy.distribution(position, x).variance
+def _predicted(energy: Energy, xy: tuple[Array, Array], position: Array) -> dict[str, Array]:
+    """What a draw says of other rows: f, log density and, of regressions, the noise's variance."""
+    x, _ = xy
+    found = {"f": predict.means(energy, x, position), "log_density": predict.log_densities(energy, xy, position)}
+    if isinstance(energy.model, NetworkModel) and energy.model.likelihood.task == "regression":
+        found["variance"] = energy.distribution(position, x).variance
+    return found
 
 
 def add_log_likelihood(tree: xr.DataTree, energy: Energy) -> None:

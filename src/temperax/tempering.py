@@ -171,14 +171,18 @@ def potential_at(path: Path, energy: Boltzmann, beta: Float[Array, ""], position
 
 def evaluate(path: Path, energy: Boltzmann, position: Float[Array, " parameter"]) -> Point:
     """A position with its energies and gradients, by one pass through the data."""
+    prior, prior_gradient = jax.value_and_grad(energy.prior_energy)(position)
+    data, data_gradient = jax.value_and_grad(energy.data_energy)(position)
+    (base, along), pull_back = jax.vjp(path.split, position, prior, data)
 
-    def base_and_path(position: Array) -> tuple[tuple[Array, Array], Terms]:
-        t = terms(path, energy, position)
-        return (t.base, t.path), t
+    def gradient(*cotangents: Array) -> Array:
+        """By the chain rule; what a term does not depend on may be infinite."""
+        own, by_prior, by_data = pull_back(cotangents)
+        of_prior = jnp.where(by_prior == 0, 0.0, by_prior * prior_gradient)
+        return own + of_prior + jnp.where(by_data == 0, 0.0, by_data * data_gradient)
 
-    _, pull_back, t = jax.vjp(base_and_path, position, has_aux=True)
-    one, zero = jnp.ones_like(t.base), jnp.zeros_like(t.base)
-    return Point(position, t, *pull_back((one, zero)), *pull_back((zero, one)))
+    one, zero = jnp.ones_like(base), jnp.zeros_like(base)
+    return Point(position, Terms(base, along, prior, data), gradient(one, zero), gradient(zero, one))
 
 
 def inverse_temperatures(temperature: object = None, beta: object = None, path: str | None = None) -> np.ndarray:
