@@ -147,7 +147,7 @@ def least_seconds(function: Callable, *arguments: object, repeats: int = 5) -> f
 
 def gather_point(times: int) -> dict:
     """Latency (µs) and bandwidth (MB/s, of what a device receives) of the engine's gather, by small and large ones."""
-    mesh = sharding.make_mesh(jax.device_count())
+    mesh = sharding.make_mesh(jax.device_count(), np.inf)
 
     def seconds(numbers: int) -> float:
         def local(x: jax.Array) -> jax.Array:

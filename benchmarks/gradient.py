@@ -40,7 +40,7 @@ def over_devices(function: Callable, shared: Any, batch: jax.Array, zero: jax.Ar
         return sharding.map_batch(partial(function, shared), batch, batch_size, zero)
 
     everywhere, split = sharding.ON_EVERY_DEVICE, sharding.BY_REPLICA
-    mesh = sharding.make_mesh(len(batch))
+    mesh = sharding.make_mesh(len(batch), np.inf)
     return sharding.on_mesh(mesh, local, (everywhere, split, everywhere), split)(shared, batch, zero)
 
 

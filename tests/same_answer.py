@@ -141,7 +141,8 @@ def hashes(tree):
 
 
 def main(order):
-    """Obey an order."""
+    """Obey an order, on all devices however little there is to do."""
+    sharding.WORTH_SHARING = 0
     if "devices" in order:
         tx.use_cpu_devices(order["devices"])
     if "join" in order:

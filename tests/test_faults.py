@@ -33,11 +33,13 @@ WORK = """
 import json, sys
 import jax, numpy as np
 import temperax as tx
+from temperax import sharding
 
 asked = json.loads(sys.argv[1])
 tx.use_compilation_cache(asked["cache"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 tx.use_cpu_devices(asked["devices"])
+sharding.WORTH_SHARING = 0
 if asked["processes"]:
     tx.use_processes(*asked["processes"])
 rng = np.random.default_rng(1)

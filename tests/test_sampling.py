@@ -192,8 +192,9 @@ def test_one_program_on_several_devices():
     """Blocks follow one another without compiling again, however arrays come to lie on the devices."""
     code = """
 import jax, numpy as np, temperax as tx
-from temperax import engine, program
+from temperax import engine, program, sharding
 tx.use_cpu_devices(2)
+sharding.WORTH_SHARING = 0
 data = tx.Dataset.from_arrays(np.arange(40.0)[:, None] % 7, np.arange(40.0) % 5)
 energy = tx.Energy.mlp(data, (2,))
 quick = dict(num_chains=2, progress=False, start="prior")

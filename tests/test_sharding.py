@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 
 def begin(what, devices, *arguments):
     """A process with so many devices that does one of the things below."""
-    code = f"import test_sharding, temperax as tx; tx.use_cpu_devices({devices}); test_sharding.{what}{arguments}"
+    code = f"import test_sharding as t, temperax as tx; tx.use_cpu_devices({devices}); t.{what}{arguments}"
     path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
     pipe, environment = subprocess.PIPE, os.environ | {"PYTHONPATH": path}
     return subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True, env=environment)
@@ -59,20 +59,25 @@ def make_energies():
     }
 
 
-def points(energy, row_devices):
-    """Energies and gradients at three positions, as the engine evaluates them."""
-    program = make_program(
+def program_of(energy, row_devices=1, num_chains=1):
+    """Three temperatures of an energy, ready to run."""
+    return make_program(
         energy,
         np.array([0.0, 0.5, 1.0]),
         path=tempering.PATHS["likelihood"],
         kernel=tx.HMC(step_size=0.1),
-        num_chains=1,
+        num_chains=num_chains,
         kept=np.array([2]),
         thin=1,
         scheme=None,
         batch_size=None,
         row_devices=row_devices,
     )
+
+
+def points(energy, row_devices):
+    """Energies and gradients at three positions, as the engine evaluates them."""
+    program = program_of(energy, row_devices)
     program = program.placed(energy=energy.over_rows(row_devices))
     positions = jax.vmap(energy.sample_prior)(jax.random.split(jax.random.key(5), 3))[None]
     return engine.to_host(program, engine.start(program, jax.random.key(0), positions)).points
@@ -120,6 +125,14 @@ def ladder(port=None, process=0):
     print(json.dumps({name: values.values.tolist() for name, values in kept.items()}))
 
 
+def meshes():
+    """Print how many devices share replicas of a small and a large energy, few of them and many."""
+    energies, many = make_energies(), np.linspace(0, 1, 400)
+    few = {name: program_of(energies[name], num_chains=2) for name in ("network", "many")}
+    found = {name: [program.mesh.size, program.refit(many).mesh.size] for name, program in few.items()}
+    print(json.dumps(found))
+
+
 # -- tests -----------------------------------------------------------------------------------------------------------
 
 
@@ -156,6 +169,11 @@ def test_rows_of_two_processes():
     alone = begin("ladder", 2)
     first, second = (end(process) for process in both)
     assert first == second == end(alone)
+
+
+def test_devices_share_what_is_worth_it():
+    """A message costs as much as thousands of small energies; six replicas lie on three devices of four."""
+    assert end(begin("meshes", 4)) == {"network": [1, 4], "many": [3, 4]}
 
 
 def test_rows_that_cannot_be_shared():

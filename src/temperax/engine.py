@@ -190,7 +190,10 @@ def scan_once(program: Program, key: Array, state: State, adapt: Array) -> tuple
     def learn() -> tuple[Tuning, adaptation.Adaptation]:
         beta = program.betas[seat.slot]
         gradient = temper(points.base_gradient, points.path_gradient, beta)
-        start, end, gradient, arrival = in_slots(program, state.journeys, (before, points.position, gradient, momentum))
+        sent = jnp.stack(
+            [before, points.position, gradient, momentum], axis=1
+        )  # one message, as what it costs is its trip
+        start, end, gradient, arrival = jnp.moveaxis(in_slots(program, state.journeys, sent), 2, 0)
         info = Info(report.acceptance_rate, report.n_steps, report.diverging, report.energy, arrival, report.trajectory)
         return adaptation.update(
             program.kernel, state.tuning, state.adaptation, start, end, gradient, info, report.fault < 0
@@ -326,7 +329,7 @@ def run_block(program: Program, key: Array, state: State, num_draws: Array, adap
     """
 
     def block(program: Program, key: Array, state: State, num_draws: Array, adapt: Array) -> tuple[State, Record]:
-        draw = partial(_draw, program, key, adapt)
+        draw = jax.jit(partial(_draw, program, key, adapt))  # traced once, for its shapes and for the scan
         blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(draw, state)[1])
 
         def step(state: State, i: Array) -> tuple[State, Record]:

@@ -69,7 +69,7 @@ def _parameter(likelihood: Likelihood, name: str, learned: dict[str, Array]) -> 
 def _check_parameter(name: str, value: object) -> None:
     if isinstance(value, Distribution):
         check_scale_prior(name, value)
-    elif not isinstance(value, jax.Array):  # an array (or tracer) arises when JAX rebuilds the pytree
+    elif not isinstance(value, (jax.Array, jax.stages.ArgInfo)):  # they arise when JAX rebuilds the pytree
         check_positive(name, value)
 
 

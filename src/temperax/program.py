@@ -72,6 +72,7 @@ class Program:
     num_chains: int = field(metadata={"static": True})
     batch_size: int = field(metadata={"static": True})
     mesh: Mesh = field(metadata={"static": True})
+    operations: float = field(metadata={"static": True})  # floating-point, of one energy, as XLA counts them
 
     @property
     def num_replicas(self) -> int:
@@ -102,7 +103,8 @@ class Program:
 
     def refit(self, betas: np.ndarray, **changes: Any) -> Self:
         """The program on another ladder, and on the devices that fit it."""
-        mesh = sharding.make_mesh(self.num_chains * len(betas), self.mesh.shape[sharding.ROW])
+        batch, row_devices = self.num_chains * len(betas), self.mesh.shape[sharding.ROW]
+        mesh = sharding.make_mesh(batch, self.operations, row_devices)
         return self.placed(betas=jnp.asarray(betas, self.betas.dtype), mesh=mesh, **changes)
 
 
@@ -141,7 +143,8 @@ def make_program(
     check_count("num_chains", num_chains)
     check_count("thin", thin)
     batch_size = sharding.default_batch_size() if batch_size is None else check_count("batch_size", batch_size, 0)
-    mesh = sharding.make_mesh(num_chains * len(betas), row_devices)
+    operations = _operations(energy)
+    mesh = sharding.make_mesh(num_chains * len(betas), operations, row_devices)
     energy.over_rows(row_devices)  # can its rows be shared?
     return Program(
         energy=energy,
@@ -154,7 +157,15 @@ def make_program(
         num_chains=num_chains,
         batch_size=batch_size,
         mesh=mesh,
+        operations=operations,
     )
+
+
+def _operations(energy: Energy) -> float:
+    """Floating-point operations of one data energy, as XLA counts them; infinite where it cannot."""
+    position = jax.ShapeDtypeStruct((energy.size,), jnp.result_type(float))
+    lowered = jax.jit(lambda energy, position: energy.data_energy(position)).lower(energy, position)
+    return float((lowered.cost_analysis() or {}).get("flops", np.inf))
 
 
 def _as_value(leaf: Any) -> Array:

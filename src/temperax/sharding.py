@@ -127,13 +127,20 @@ def use_processes(
 # -- the mesh --------------------------------------------------------------------------------------------------------
 
 
-def make_mesh(batch: int, row_devices: int = 1) -> Mesh:
+#: Floating-point operations of a batch's energies from which devices share it.  Below, a scan of a dozen leapfrogs is
+#: over before two devices have exchanged what they need to know of each other (some 100 μs on a processor).
+WORTH_SHARING = 1e5
+
+
+def make_mesh(batch: int, operations: float, row_devices: int = 1) -> Mesh:
     """Devices for a batch of replicas: of one process the fewest that are as quick as all, of several processes all.
 
     Parameters
     ----------
     batch
         How many replicas there are.
+    operations
+        Floating-point operations of the energy of one of them.
     row_devices
         How many devices share the rows of each replica.
 
@@ -148,7 +155,7 @@ def make_mesh(batch: int, row_devices: int = 1) -> Mesh:
     devices = devices.reshape(-1, row_devices)
     if jax.process_count() == 1:
         most = -(-batch // len(devices))  # replicas on the fullest device
-        devices = devices[: -(-batch // most)]
+        devices = devices[: -(-batch // most)] if batch * operations >= WORTH_SHARING else devices[:1]
     return Mesh(devices, (REPLICA, ROW))
 
 
