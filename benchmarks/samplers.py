@@ -32,7 +32,7 @@ class Target(NamedTuple):
     hidden: tuple[int, ...]
     activation: str
     likelihood: tx.likelihoods.Likelihood
-    warmup: int  # iterations of every sampler's warm-up
+    warmup: int  # iterations of the peers' warm-up
     block: int  # draws between looks at the clock
     patience: float = 1.0  # limits, as multiples of the option's
 
@@ -57,6 +57,7 @@ class Setup(NamedTuple):
     key: Array
     warmup: int
     block: int
+    quick: bool
 
     def potential(self, position: Array) -> Array:
         """-log density, in nats."""
@@ -116,7 +117,7 @@ class Whole(NamedTuple):
 
 def temperax_sample(kernel: Kernel, setup: Setup, draws: int) -> Whole:
     """`temperax.sample` at T = 1, with its defaults."""
-    options = {"num_chains": CHAINS, "num_warmup": setup.warmup, "progress": False}
+    options = {"num_chains": CHAINS, "progress": False} | ({"num_warmup": setup.warmup} if setup.quick else {})
     return Whole.of(tx.sample(setup.key, setup.energy, kernel=kernel, num_draws=draws, **options))
 
 

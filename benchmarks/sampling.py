@@ -5,13 +5,14 @@ part, ``--merge`` to add it to a file that is there)
 
 Every sampler runs in a process of its own with four chains, the same log density and the same held-out rows, until its
 worst R-hat of f is at most 1.01 and its least bulk ESS of f at least 400, or a limit of minutes (twice as many for
-airfoil) is over and what is there is judged; it makes a thousand draws in any case.  Peers' chains are continued and
-judged whenever they have grown by a quarter.  temperax makes a run of a thousand draws and, where that misses the
-target, another that fills the limit; both are whole runs of its public functions, judged at prefixes that grow by a
-quarter.  Seconds "end to end" have the starting points, every compilation and the warm-up in them, but neither imports
-nor the judging; NumPyro compiles for every run that continues, and that is counted once.  Lines of the table whose
-sampler failed say how.  An unadjusted sampler's bias is its mean energy less that of the exact sampler that has the
-smallest R-hat of the energy.
+airfoil) is over and what is there is judged; it goes on for a minute in any case, so that compiling and warming up
+weigh alike in all rates. Peers' chains are continued and judged whenever they have grown by a quarter. temperax makes a
+short run and, from what that took, another that fills the minute or, where the target was missed, the limit; both are
+whole runs of its public functions, compiled anew and judged at prefixes that grow by a quarter. Peers warm up for the
+iterations that `samplers.TARGETS` names, temperax for its default. Seconds "end to end" have the starting points, every
+compilation and the warm-up in them, but neither imports nor the judging; NumPyro compiles for every run that continues,
+and that is counted once. Lines of the table whose sampler failed say how. An unadjusted sampler's bias is its mean
+energy less that of the exact sampler that has the smallest R-hat of the energy.
 """
 
 import json
@@ -39,10 +40,10 @@ COLUMNS = (
 )
 
 
-def run(target: str, sampler: str, minutes: float, draws: int, quick: bool) -> dict:
+def run(target: str, sampler: str, minutes: float, least: float, quick: bool) -> dict:
     """The last judgement of a sampler's process, or why there is none."""
     command = [sys.executable, "-m", "benchmarks.sampling_run", target, sampler]
-    command += ["--minutes", str(minutes), "--draws", str(draws), *(["--quick"] if quick else [])]
+    command += ["--minutes", str(minutes), "--least", str(least), *(["--quick"] if quick else [])]
     # A cache of compiled programs would hide what compiling costs.
     environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"} | {"JAX_PLATFORMS": "cpu"}
     limit = 60 * minutes * TARGETS[target].patience
@@ -141,12 +142,12 @@ def main() -> None:
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
     parser.add_argument("--minutes", type=float, default=15.0, help="limit of a sampler's own time on a target")
     options = parser.parse_args()
-    minutes, draws = (0.5, 50) if options.quick else (options.minutes, 1000)
+    minutes, least = (0.5, 5.0) if options.quick else (options.minutes, 60.0)
     rows = []
     for target in options.targets or (["diabetes"] if options.quick else TARGETS):
         for sampler in options.samplers:
             print(f"{target}, {sampler} …", flush=True)
-            rows.append(harness.stamp(run(target, sampler, minutes, draws, options.quick)))
+            rows.append(harness.stamp(run(target, sampler, minutes, least, options.quick)))
             everything = harness.merged(rows, options.json if options.merge else None, ("target", "sampler"))
             harness.write(judged(everything), goals(everything), options.json)
     harness.show(judged(everything), goals(everything), COLUMNS)

@@ -31,10 +31,13 @@ GROWTH, LEAST = 1.25, 20
 
 
 class Rules(NamedTuple):
-    """When a run is over: with the target reached and so many draws a chain, or at the limit in seconds."""
+    """When a run is over, in its own seconds: with the target reached and not before the least, or at the limit.
+
+    Given the same time, what a sampler does once (compiling, warming up) weighs alike in every rate.
+    """
 
     limit: float
-    draws: int
+    least: float
 
 
 # -- judging ---------------------------------------------------------------------------------------------------------
@@ -113,9 +116,9 @@ class Judge:
         }
         return self.fixed | rates | found | {"history": self.history}
 
-    def done(self, draws: int) -> bool:
-        """Whether the target is reached with enough draws."""
-        return self.reached is not None and draws >= self.rules.draws
+    def done(self, seconds: float) -> bool:
+        """Whether the target is reached and the run long enough."""
+        return self.reached is not None and seconds >= self.rules.least
 
 
 # -- peers, chunk by chunk -------------------------------------------------------------------------------------------
@@ -171,7 +174,7 @@ def judge_peer(judge: Judge, setup: Setup, sampler: str) -> Iterator[dict]:
             continue
         judged, sampling = drawn, steady * drawn / (drawn - first) if drawn > first else float("nan")
         yield judge.row(gathered.all(), warmup=warmup, seconds=seconds, sampling=sampling, gradients=gradients)
-        if over or judge.done(drawn):
+        if over or judge.done(seconds):
             return
 
 
@@ -179,21 +182,22 @@ def judge_peer(judge: Judge, setup: Setup, sampler: str) -> Iterator[dict]:
 
 
 def judge_whole(judge: Judge, setup: Setup, sampler: str) -> Iterator[dict]:
-    """Rows of a short run and, if that misses the target, of one that fills the limit; each compiles anew.
+    """Rows of a short run and of one as long as it takes: for the least time if the target was reached, or the limit.
 
-    The rounds of a ladder grow with its draws, and so does all that comes before the first of them.
+    Both compile anew.  The rounds of a ladder grow with its draws, and so does all that comes before the first of them.
     """
     ladder = sampler == "temperax-tempering"
-    draws = max(32, setup.warmup // 4) if ladder else judge.rules.draws
+    draws = max(32, setup.warmup // 4) if ladder else setup.warmup
     for last in (False, True):
         jax.clear_caches()
         judge.begin()
         run = SAMPLERS[sampler].whole(setup, draws)
         yield from judge_prefixes(judge, run)
+        spent, reached = run.warmup + run.seconds[-1], judge.reached is not None
         fixed = 0.0 if ladder else run.warmup
-        a_draw = (run.warmup + run.seconds[-1] - fixed) / draws
-        fitting = int(0.95 * (judge.rules.limit - fixed) / a_draw)
-        if last or judge.reached is not None or fitting < GROWTH * draws:
+        wanted = 1.05 * judge.rules.least if reached else 0.95 * judge.rules.limit
+        fitting = int((wanted - fixed) / ((spent - fixed) / draws))
+        if last or fitting < GROWTH * draws:
             return
         draws = fitting
 
@@ -211,7 +215,7 @@ def judge_prefixes(judge: Judge, run: Whole) -> Iterator[dict]:
             sampling=sampling,
             gradients=int(run.gradients[now].sum()),
         )
-        if count == most or judge.done(count):
+        if count == most or judge.done(run.warmup + sampling):
             return
         count = min(most, int(np.ceil(GROWTH * count)))
 
@@ -221,15 +225,15 @@ def main() -> None:
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("sampler", choices=SAMPLERS)
     parser.add_argument("--minutes", type=float, default=15.0, help="limit of the sampler's own time")
-    parser.add_argument("--draws", type=int, default=1000, help="least draws a chain, also past the target")
+    parser.add_argument("--least", type=float, default=60.0, help="seconds that it runs also past the target")
     parser.add_argument("--quick", action="store_true", help="a tenth of the warm-up")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     target, sampler = TARGETS[options.target], SAMPLERS[options.sampler]
     tx.use_cpu_devices(sampler.devices or harness.cores())
     energy, part = target.energy(), 10 if options.quick else 1
-    setup = Setup(energy, jax.random.key(options.seed), target.warmup // part, target.block // part)
-    judge = Judge(options.target, options.sampler, energy, Rules(60 * options.minutes * target.patience, options.draws))
+    setup = Setup(energy, jax.random.key(options.seed), target.warmup // part, target.block // part, options.quick)
+    judge = Judge(options.target, options.sampler, energy, Rules(60 * options.minutes * target.patience, options.least))
     for row in (judge_peer if sampler.run else judge_whole)(judge, setup, options.sampler):
         print(json.dumps(row), flush=True)
 
