@@ -72,10 +72,11 @@ def length_of_many_scans(key, first, widths):
 
 @pytest.mark.parametrize("first", [0.3, 1.57])
 def test_trajectories_grow_until_they_turn_back(key, first):
-    """⟨u² sin(uL)⟩ falls to a fifth of its modulus a little before the turning point at L = 4.08."""
-    expected = scipy.optimize.brentq(turned, 2.0, 4.08)
+    """⟨u² sin(uL)⟩ is its modulus up to half a period, L = π, and begins to fall there."""
+    expected = scipy.optimize.brentq(turned, 3.0, 4.08)
     lengths = length_of_many_scans(key, first, jnp.ones(200))
-    assert abs(np.log(lengths[300:]).mean() - np.log(expected)) < 0.1
+    # The criterion's short memory makes it a little less: the share cannot exceed 1 and falls below .9 now and then.
+    assert -0.2 < np.log(lengths[300:]).mean() - np.log(expected) < 0.05
 
 
 def test_long_trajectories_come_back(key, monkeypatch):

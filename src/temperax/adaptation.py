@@ -28,8 +28,8 @@ FIRST_STEPS, FIRST_LENGTH = 64, 1.5707963267948966
 #: Most that the log of a trajectory length changes in a scan, and the memory of the criterion's averages in scans.
 LENGTH_RATE, LENGTH_MEMORY = 0.2, 5.0
 #: Where the trajectory criterion settles, as a share of its modulus.  Beyond the first turning point it stays near 0
-#: for any length, so that a length that looks for 0 wanders.
-TURNED = 0.2
+#: for any length, so that a length that looks for 0 wanders; near 1 few trajectories have turned back yet.
+TURNED = 0.9
 #: Memory of the chains' mean acceptances, in scans.
 ACCEPTANCE_MEMORY = 10.0
 
