@@ -76,8 +76,7 @@ class HMC:
     step_size, trajectory_length
         Fixed values for every temperature; None adapts them per temperature during warm-up.
     target_acceptance
-        Mean acceptance that step-size adaptation aims at; of .7, .8, .85 and .9 the second last costs the fewest
-        gradients an independent prediction.
+        Mean acceptance that step-size adaptation aims at; .7 and .92 cost more gradients an independent prediction.
     max_steps
         Most leapfrog steps of one trajectory.
     """

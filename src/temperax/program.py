@@ -162,7 +162,9 @@ def make_program(
 
 
 def _operations(energy: Energy) -> float:
-    """Floating-point operations of one data energy, as XLA counts them; infinite where it cannot."""
+    """Floating-point operations of one data energy, as XLA counts them; infinite where it cannot, or need not."""
+    if jax.device_count() == 1:
+        return np.inf  # there is nothing to share
     position = jax.ShapeDtypeStruct((energy.size,), jnp.result_type(float))
     lowered = jax.jit(lambda energy, position: energy.data_energy(position)).lower(energy, position)
     return float((lowered.cost_analysis() or {}).get("flops", np.inf))

@@ -178,8 +178,7 @@ def evaluate(path: Path, energy: Boltzmann, position: Float[Array, " parameter"]
     def gradient(*cotangents: Array) -> Array:
         """By the chain rule; what a term does not depend on may be infinite."""
         own, by_prior, by_data = pull_back(cotangents)
-        of_prior = jnp.where(by_prior == 0, 0.0, by_prior * prior_gradient)
-        return own + of_prior + jnp.where(by_data == 0, 0.0, by_data * data_gradient)
+        return temper(temper(own, prior_gradient, by_prior), data_gradient, by_data)
 
     one, zero = jnp.ones_like(base), jnp.zeros_like(base)
     return Point(position, Terms(base, along, prior, data), gradient(one, zero), gradient(zero, one))
