@@ -1,12 +1,13 @@
 """Microseconds per gradient and replica, beside plain JAX and beside what this machine could do at best.
 
-``python -m benchmarks.gradient --json out.json`` (``--dataset concrete --hidden 50``)
+``python -m benchmarks.gradient --json out.json`` (``--dataset concrete --hidden 50 --replicas 1 16 128``)
 
 Every line is the time of compiled loops of gradient steps, divided by gradients and replicas, the median of several
-runs taken in turn.  "temperax" is what the engine does with the replicas (shared out over the processor's devices, one
-at a time on each); "vmap" is ``jax.vmap(jax.value_and_grad(...))`` of the same energy on one device.  The floor is the
-sum of the arithmetic at this machine's own measured rates on all devices: matrix products at the rate of large ones,
-hidden activations at that of an array in the cache, and four element-wise passes over the hidden layers.
+runs taken in turn.  "temperax" is what the engine does with the replicas (shared out over the devices, on a processor
+one at a time on each, on an accelerator all at once); "vmap" is ``jax.vmap(jax.value_and_grad(...))`` of the same
+energy on one device.  The floor is the sum of the arithmetic at this machine's own measured rates on all devices:
+matrix products at the rate of large ones, hidden activations at that of an array in the cache, and four element-wise
+passes over the hidden layers.
 """
 
 import statistics
@@ -114,15 +115,16 @@ def main() -> None:
     parser = harness.arguments(__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="concrete")
     parser.add_argument("--hidden", type=int, nargs="+", default=[50])
+    parser.add_argument("--replicas", type=int, nargs="+", default=[1, 4, 16, 64, 128, 1024])
     options = parser.parse_args()
-    tx.use_cpu_devices(2)
+    tx.use_cpu_devices(harness.cores())
     hidden = tuple(options.hidden)
     energy = tx.Energy.mlp(tx.datasets.load(options.dataset, split=0), hidden)
     energy = energy.relative_to(jnp.zeros(energy.size))
     found = rates(jax.local_device_count())
     best = floor(energy, hidden, found)
     rows = []
-    for replicas in (1, 4, 16) if options.quick else (1, 4, 16, 64, 128, 1024):
+    for replicas in [1, 4, 16] if options.quick else options.replicas:
         positions = 0.1 * jax.random.normal(jax.random.key(0), (replicas, energy.size))
         size = sharding.default_batch_size()
         seconds = medians(
@@ -134,6 +136,7 @@ def main() -> None:
         each = {name: value / (STEPS * replicas) for name, value in seconds.items()}
         rows.append(
             {
+                "device": jax.devices()[0].device_kind,
                 "replicas": replicas,
                 "temperax_us": 1e6 * each["temperax"],
                 "vmap_us": 1e6 * each["vmap"],

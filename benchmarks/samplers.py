@@ -143,7 +143,7 @@ class Compilation:
 
 
 def numpyro_nuts(start: str, setup: Setup) -> Run:
-    """NumPyro's NUTS, a chain a host device; ``start`` is "uniform", NumPyro's own, or "optimum"."""
+    """NumPyro's NUTS, a chain a device if there are as many; ``start`` is "uniform", NumPyro's own, or "optimum"."""
     from numpyro.infer import MCMC, NUTS
 
     shape = (CHAINS, setup.energy.size)
@@ -153,7 +153,7 @@ def numpyro_nuts(start: str, setup: Setup) -> Run:
         num_warmup=setup.warmup,
         num_samples=setup.block,
         num_chains=CHAINS,
-        chain_method="parallel",
+        chain_method="parallel" if jax.local_device_count() >= CHAINS else "vectorized",
         progress_bar=False,
     )
     fields = ("num_steps",)
@@ -175,7 +175,9 @@ def numpyro_nuts(start: str, setup: Setup) -> Run:
 
 
 def on_devices(function: Callable, *batch: object) -> object:
-    """``function(*item)`` of every chain, on a device of its own."""
+    """``function(*item)`` of every chain, on a device of its own if there are as many, and else all at once."""
+    if jax.local_device_count() < CHAINS:
+        return jax.vmap(function)(*batch)
 
     def local(*batch: object) -> object:
         return jax.lax.map(lambda item: function(*item), batch)

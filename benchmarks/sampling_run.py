@@ -78,6 +78,7 @@ class Judge:
             "target": target,
             "sampler": sampler,
             "exact": SAMPLERS[sampler].exact,
+            "device": jax.devices()[0].device_kind,
             "parameters": energy.size,
             "chains": CHAINS,
             "limit": rules.limit,

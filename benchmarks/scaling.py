@@ -1,6 +1,7 @@
 """Time of a scan and peak memory against replicas, rows, width and depth.
 
-``python -m benchmarks.scaling --json out.json`` (``--only replicas rows`` for a part)
+``python -m benchmarks.scaling --json out.json`` (``--only replicas rows`` for a part, ``--only replicas --sizes 4096``
+for other sizes)
 
 Made-up regressions of eight inputs under tanh networks; every scan has trajectories of eight leapfrogs on all
 replicas.  On the axis of replicas they are the rungs of one fixed ladder and exchange in every scan; on the others they
@@ -67,11 +68,13 @@ def point(axis: str, replicas: int, rows: int, width: int, depth: int, repeats: 
         return json.loads(tree.attrs["timings"])["draws"] / draws
 
     seconds = min(run() for _ in range(repeats))
-    device = jax.local_devices()[0].memory_stats() or {}
+    device = jax.local_devices()[0]
+    memory = device.memory_stats() or {}
     return {
+        "device": device.device_kind,
         "ms_per_scan": 1e3 * seconds,
         "us_per_gradient": 1e6 * seconds / (replicas * LEAPFROGS),
-        "peak_mb": device.get("peak_bytes_in_use", 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1e6,
+        "peak_mb": memory.get("peak_bytes_in_use", 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1e6,
         "draws": draws,
     }
 
@@ -110,6 +113,7 @@ def main() -> None:
     parser = harness.arguments(__doc__.splitlines()[0])
     harness.add_merge(parser)
     parser.add_argument("--only", nargs="+", choices=AXES, default=list(AXES))
+    parser.add_argument("--sizes", type=int, nargs="+", help="points of the axes, instead of the usual ones")
     parser.add_argument("--repeats", type=int, help="runs of each point, of which the least counts")
     parser.add_argument("--point", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -120,7 +124,7 @@ def main() -> None:
     repeats, limit = options.repeats or (1 if options.quick else REPEATS), 60.0 if options.quick else 180.0
     rows = []
     for axis in options.only:
-        for size in (QUICK if options.quick else AXES)[axis]:
+        for size in options.sizes or (QUICK if options.quick else AXES)[axis]:
             sizes = {"axis": axis} | BASE | {axis: size}
             print(f"{axis} {size} …", flush=True)
             rows.append(harness.stamp(sizes | in_process(sizes, repeats, limit)))

@@ -1,6 +1,8 @@
 """Shapes written in the annotations are enforced while the tests run."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import jaxtyping
@@ -44,3 +46,14 @@ def small_data():
     x = rng.normal(size=(80, 3))
     y = np.sin(x[:, 0]) + 0.5 * x[:, 1] + 0.2 * rng.normal(size=80)
     return Dataset.from_arrays(x[:60], y[:60], x[60:], y[60:], name="small")
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of its own with 30 MB; only the superuser can make one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", folder]).returncode:
+        pytest.skip("needs mount")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)

@@ -466,19 +466,12 @@ def test_the_tree_is_arvizs(run, tmp_path):
 # -- trouble ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 2 MB; only the superuser can make one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder]).returncode:
-        pytest.skip("needs mount")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
 def big(num_draws):
     return {"posterior": xr.Dataset({"w": (("draw", "p"), np.random.default_rng(0).random((num_draws, 5000)))})}
+
+
+def resize(disk, size):
+    subprocess.run(["mount", "-o", f"remount,size={size}", disk], check=True)
 
 
 def assert_the_run_goes_on(run, saved):
@@ -511,10 +504,11 @@ def fill_up(run, saved):
     return str(caught.value)
 
 
-def test_a_full_disk(small_disk, capfd):
-    run, saved = RunDirectory.create(small_disk / "run", CONFIGURATION), {"x": np.arange(3.0)}
+def test_a_full_disk(disk, capfd):
+    resize(disk, "2m")
+    run, saved = RunDirectory.create(disk / "run", CONFIGURATION), {"x": np.arange(3.0)}
     assert "No space left on device" in fill_up(run, saved)
-    subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
+    resize(disk, "20m")
     assert_the_run_goes_on(run, saved)
     assert capfd.readouterr() == ("", "")
 
@@ -530,11 +524,11 @@ def test_a_limit_on_files(run, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_folder_that_becomes_read_only(small_disk, capfd):
-    run, saved = RunDirectory.create(small_disk / "run", CONFIGURATION), {"x": np.arange(3.0)}
+def test_a_folder_that_becomes_read_only(disk, capfd):
+    run, saved = RunDirectory.create(disk / "run", CONFIGURATION), {"x": np.arange(3.0)}
     run.append(big(2))
     run.save(1, saved)
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     for action in (
         lambda: run.append(big(1)),
         lambda: run.save(2, saved),
@@ -544,9 +538,9 @@ def test_a_folder_that_becomes_read_only(small_disk, capfd):
         with pytest.raises(StorageError, match=r"\(Read-only file system\).* its 2 draws .* are safe"):
             action()
     with pytest.raises(InputError, match=r"cannot be written \(Read-only file system\); choose another folder"):
-        RunDirectory.create(small_disk / "other", CONFIGURATION)
+        RunDirectory.create(disk / "other", CONFIGURATION)
     assert run.restore().step == 1 and run.tree()["posterior"]["w"].shape == (2, 5000)
-    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
     assert_the_run_goes_on(run, saved)
     assert capfd.readouterr() == ("", "")
 

@@ -1,5 +1,7 @@
 """Diagnostics say good where it is good, bad where it is bad, and what a wall is."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,8 @@ import numpyro.distributions as dist
 import pytest
 
 import temperax as tx
+from temperax.diagnostics.journeys import bimodality
+from temperax.diagnostics.verdicts import exchange_sentences
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +24,7 @@ def test_report_prints_a_verdict_for_each_line(ladder_tree, capsys):
     printed = capsys.readouterr().out
     for check in (
         "each from an optimum",
+        "Before the first draw came",
         "R-hat of f",
         "configurational temperature",
         "round trips, observed / predicted",
@@ -28,6 +33,22 @@ def test_report_prints_a_verdict_for_each_line(ladder_tree, capsys):
         assert check in printed
     assert set(lines["verdict"]) <= {"good", "fair", "bad", "unknown"}
     assert all(bool(line.advice) != (line.verdict == "good") for line in lines.itertuples())
+
+
+def test_warmup_share_counts_starts_and_warm_up(small_data, tmp_path):
+    """With steps and trajectories given, every scan makes as many steps: 30 of warm-up and 60 of draws."""
+    energy = tx.Energy.mlp(small_data, (3,))
+    kernel = tx.HMC(step_size=1e-3, trajectory_length=1e-3)  # one step a trajectory
+    options = {"kernel": kernel, "num_warmup": 30, "num_draws": 60, "progress": False, "directory": tmp_path / "run"}
+    tree = tx.sample(jax.random.key(0), energy, start="prior", **options)
+    assert tx.diagnostics.warmup_share(tree) == pytest.approx(1 / 3)
+    again = tx.sample(jax.random.key(0), energy, start="prior", resume=True, **(options | {"num_draws": 120}))
+    assert tx.diagnostics.warmup_share(again) == pytest.approx(1 / 5)
+    started = tx.sample(jax.random.key(0), energy, **(options | {"directory": None}))
+    steps = sum(json.loads(started.attrs["started"])["steps"])
+    assert tx.diagnostics.warmup_share(started) == pytest.approx((steps + 120) / (steps + 360))
+    with pytest.raises(tx.InputError, match="are not the attributes of a result"):
+        tx.diagnostics.warmup_share(tx.map_estimate(jax.random.key(0), energy, max_steps=10))
 
 
 def test_pictures_of_a_ladder(ladder_tree, tmp_path):
@@ -71,7 +92,7 @@ def test_walls_are_named_with_their_beta():
     pairs = tx.diagnostics.exchange(tree)
     walls = pairs[pairs["wall"] != ""]
     assert len(walls) == 1 and walls["beta_hot"].iloc[0] == pytest.approx(0.1)
-    assert "Wall between beta 0.1 and 3" in " ".join(tx.diagnostics._exchange_sentences(tree))
+    assert "Wall between beta 0.1 and 3" in " ".join(exchange_sentences(tree))
 
 
 def test_lag_one_and_bimodality():
@@ -79,4 +100,4 @@ def test_lag_one_and_bimodality():
     white = rng.normal(size=(4, 5000))
     assert abs(tx.ladder.lag_one(white)) < 0.05
     assert tx.ladder.lag_one(np.cumsum(white, axis=1)) > 0.95
-    assert tx.diagnostics._bimodality(white) < 5 / 9 < tx.diagnostics._bimodality(np.sign(white) * 3 + white)
+    assert bimodality(white) < 5 / 9 < bimodality(np.sign(white) * 3 + white)

@@ -245,17 +245,6 @@ def test_a_request_to_stop_saves_says_where_and_changes_nothing(number, stage, t
 # -- trouble with the disk -------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def disk(tmp_path):
-    """A disk of its own; only the superuser can make one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", folder]).returncode:
-        pytest.skip("needs mount")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
 def assert_it_stops_and_goes_on(process, directory, reason, make_space, cache, expected):
     code, said, errors = finish(process, 60)
     last = errors.strip().splitlines()[-1]

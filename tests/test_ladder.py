@@ -52,6 +52,7 @@ def test_users_ladders_are_checked(rungs, problem):
 
 def test_rounds_double():
     assert rounds.round_lengths(num_rounds=8) == [16, 32, 64, 128, 256]
+    assert rounds.round_lengths(num_rounds=10) == [16, 32, 64, 128, 256, 1024]
     assert rounds.round_lengths(num_draws=100) == [25, 50, 100]
 
 

@@ -73,7 +73,7 @@ def sample(
     path: PathName = None,
     kernel: KernelName = "hmc",
     chains: Chains = 4,
-    warmup: Warmup = 500,
+    warmup: Warmup = 300,
     draws: Draws = 1000,
     seed: Seed = 0,
     storage: Storage = "float32",

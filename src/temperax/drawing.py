@@ -20,10 +20,11 @@ WAITING_BYTES = 64e6
 
 
 class Clock:
-    """Seconds of each stage of a run, also of one that was interrupted."""
+    """What a run has cost, also one that was interrupted: seconds of each stage, and gradients before the draws."""
 
     def __init__(self, run: Run) -> None:
         self.laps: dict[str, float] = dict(run.notes["laps"]) if run.resumes else {}
+        self.gradients: int = run.notes["gradients"] if run.resumes else 0
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
@@ -31,6 +32,15 @@ class Clock:
         now = time.perf_counter()
         self.laps[name] = round(self.laps.get(name, 0.0) + now - self._last, 3)
         self._last = now
+
+    def count(self, record: Record) -> None:
+        """Add the leapfrog steps of a block."""
+        self.gradients += int(record.n_steps.sum())
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return {"laps": self.laps, "gradients": self.gradients}
 
 
 class Draws:
@@ -84,8 +94,8 @@ class Draws:
         self.unsaved = False
         self.clock.lap("draws")
         attributes = results.attributes(self.attributes | {"timings": self.clock.laps})
-        notes = {"started": self.origin.report, "laps": self.clock.laps, "attributes": attributes}
-        return self.arrays, self.notes | notes
+        notes = {"started": self.origin.report, "attributes": attributes}
+        return self.arrays, self.notes | self.clock.notes | notes
 
     def tree(self, num_draws: int, interrupted: bool) -> xr.DataTree:
         """The result of all draws so far, at most so many."""

@@ -34,6 +34,8 @@ from temperax.tempering import Reference
 
 #: Scans of the first round, rungs of the first ladder, and most rungs that "auto" takes.
 FIRST_ROUND, FIRST_REPLICAS, MOST_REPLICAS = 16, 8, 64
+#: Last rounds of so many scans are preceded by one of a quarter of their length, shorter ones by one of half.
+LONG_ROUND = 512
 #: A replica makes transitions until its path energy keeps less than this correlation over a scan, and at most so many.
 LAG_ONE, MOST_TRANSITIONS = 0.7, 4
 #: "auto" wants no pair to reject more often than this.
@@ -90,7 +92,7 @@ def parallel_tempering(
         Independent ladders.
     num_rounds, num_draws
         Length of the last, reported round: 2^num_rounds draws (by default 2^10), or ``num_draws``.  The rounds before
-        it double in length up to half of it.
+        it double in length up to a quarter of it, or to half of it where it is shorter than 512.
     hottest, coldest
         Temperatures of the two ends.  ``hottest`` is infinite by default and must be finite on the posterior path;
         with ``coldest`` < 1 the ladder goes past T = 1, where a rung stays.
@@ -179,7 +181,7 @@ def parallel_tempering(
         )
         attributes = results.describe(energy, key, "parallel_tempering", arguments, origin.report)
         attributes |= {"path": program.path.name, "scheme": scheme, "step_cap": sampling.step_cap(program, state)}
-        attributes |= {"rounds": tuner.history}
+        attributes |= {"rounds": tuner.history, "warmup_gradients": clock.gradients}
         arrays = tuner.arrays(program) | {"first_replica": first_replica}
         draws = Draws(run, build, attributes, clock, origin, arrays, {"rounds": tuner.history})
         return collect(run, program, run_key, state, lengths[-1], len(run.plan), draws)
@@ -191,14 +193,16 @@ _ARGUMENTS = [
 
 
 def round_lengths(num_rounds: int | None = None, num_draws: int | None = None) -> list[int]:
-    """Scans of every round, doubling; the last is the reported one."""
+    """Scans of every round, doubling; the last is the reported one, and long ones follow a quarter of themselves."""
     if num_rounds is not None and num_draws is not None:
         raise InputError("num_draws", num_draws, "and num_rounds are both given", "give one of them")
     if num_draws is None:
         num_draws = 2 ** check_count("num_rounds", 10 if num_rounds is None else num_rounds, 5, 30)
     check_count("num_draws", num_draws, 2 * FIRST_ROUND)
     halvings = int(math.log2(num_draws / FIRST_ROUND))
-    return [num_draws // 2**i for i in range(halvings, -1, -1)]
+    lengths = [num_draws // 2**i for i in range(halvings, -1, -1)]
+    # What a ladder needs to know, it knows after rounds of some hundred scans: warm-up stays below a third.
+    return lengths if num_draws < LONG_ROUND else [*lengths[:-2], num_draws]
 
 
 def _first_ladder(
@@ -311,7 +315,7 @@ def _run_rounds(
     run: Run, tuner: _Tuner, program: Program, key: Array, state: State, origin: Origin, clock: Clock
 ) -> tuple[Program, State]:
     """All rounds but the last, and the scans that settle what they found; journeys are counted from their end on."""
-    lengths = [*run.plan[:-1], max(FIRST_ROUND, run.plan[-1] // 8)]
+    lengths = [*run.plan[:-1], max(FIRST_ROUND, run.plan[-1] // 16)]
     with run.bar(sum(lengths), "rounds", "scan") as bar:
         for stage, length in enumerate(lengths):
             if run.past(stage):
@@ -323,6 +327,7 @@ def _run_rounds(
             program = program.placed(thin=jnp.int32(1))
             for after, record in run.blocks(program, key, state, length, stage=stage, adapt=True, bar=bar, extra=keep):
                 state = after
+                clock.count(record)
                 if not settling:
                     seen = (record.swap_acceptance, record.path_energy, record.position[:, :, 0])
                     tally.add(*map(np.asarray, seen))
@@ -340,8 +345,8 @@ def _kept(
     """What a checkpoint between rounds keeps besides the state."""
     clock.lap("rounds")
     sums = {f"sums.{name}": value for name, value in tally.sums.items()}
-    notes = {"started": origin.report, "laps": clock.laps, "rounds": tuner.history}
-    return origin.arrays | tuner.arrays(program) | sums, notes
+    notes = {"started": origin.report, "rounds": tuner.history}
+    return origin.arrays | tuner.arrays(program) | sums, notes | clock.notes
 
 
 def _sums(run: Run) -> dict[str, np.ndarray]:

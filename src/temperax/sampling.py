@@ -36,7 +36,7 @@ def sample(
     path: str | None = None,
     kernel: str | Kernel = "hmc",
     num_chains: int = 4,
-    num_warmup: int = 500,
+    num_warmup: int = 300,
     num_draws: int = 1000,
     thin: int = 1,
     keep: str | Sequence[float] = "all",
@@ -154,6 +154,7 @@ def sample(
         )
         attributes = results.describe(energy, key, "sample", arguments, origin.report)
         attributes |= {"path": program.path.name, "step_cap": step_cap(program, state)}
+        attributes |= {"warmup_gradients": clock.gradients}
         draws = Draws(run, build, attributes, clock, origin)
         return collect(run, program, run_key, state, num_draws, len(windows), draws)
 
@@ -170,14 +171,15 @@ def _warm_up(
 
     def keep() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         clock.lap("warm-up")
-        return origin.arrays, {"started": origin.report, "laps": clock.laps}
+        return origin.arrays, {"started": origin.report} | clock.notes
 
     with run.bar(sum(w[0] for w in windows), "warm-up", "scan") as bar:
         for stage, (length, new_mass) in enumerate(windows):
             if run.past(stage):
                 continue
-            for after, _ in run.blocks(once, key, state, length, stage=stage, adapt=True, bar=bar, extra=keep):
+            for after, record in run.blocks(once, key, state, length, stage=stage, adapt=True, bar=bar, extra=keep):
                 state = after
+                clock.count(record)
             state = engine.end_window(once, state) if new_mass else state
     return engine.freeze(once, state) if windows and not run.past(len(windows) - 1) else state
 
@@ -257,6 +259,7 @@ def begin(
         program = origin.seat(restore(program, run))
         return program, run.state(program), origin
     positions, origin = make_starts(jax.random.fold_in(key, STARTS), energy, program, start, run.progress)
+    clock.gradients += sum(origin.report.get("steps", []))
     clock.lap("start")
     program = origin.seat(program)
     return program, engine.start(program, jax.random.fold_in(key, RUN), positions), origin

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from temperax import diagnostics, predict
+from temperax.diagnostics.temperatures import check_held_out
 from temperax.plots.canvas import against_temperature, axes_or_new, new_figure, temperature_axis
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def summary(tree: xr.DataTree, baselines: dict[str, float] | None = None) -> "Fi
     InputError
         If the result has no held-out rows.
     """
-    diagnostics.check_held_out(tree)
+    check_held_out(tree)
     figure, axes = new_figure(2, 2, (9.0, 7.0))
     scores(tree, axes[0, 0], baselines)
     mixing(tree, axes[0, 1])
