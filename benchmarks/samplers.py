@@ -116,7 +116,7 @@ class Whole(NamedTuple):
 
 
 def temperax_sample(kernel: Kernel, setup: Setup, draws: int) -> Whole:
-    """`temperax.sample` at T = 1, with its defaults."""
+    """`temperax.sample` at T = 1, with its defaults but for the kernel."""
     options = {"num_chains": CHAINS, "progress": False} | ({"num_warmup": setup.warmup} if setup.quick else {})
     return Whole.of(tx.sample(setup.key, setup.energy, kernel=kernel, num_draws=draws, **options))
 
@@ -296,6 +296,7 @@ class Sampler(NamedTuple):
 
 SAMPLERS = {
     "temperax-hmc": Sampler(whole=partial(temperax_sample, tx.HMC()), devices=0),
+    "temperax-hmc-long": Sampler(whole=partial(temperax_sample, tx.HMC(max_steps=16384)), devices=0),
     "temperax-nuts": Sampler(whole=partial(temperax_sample, tx.NUTS()), devices=0),
     "temperax-tempering": Sampler(whole=temperax_tempering, devices=0),
     "numpyro-nuts": Sampler(partial(numpyro_nuts, "uniform")),

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -59,19 +61,18 @@ def make_energies():
     }
 
 
-def program_of(energy, row_devices=1, num_chains=1):
+def program_of(energy, row_devices=1, num_chains=1, **changes):
     """Three temperatures of an energy, ready to run."""
+    options = {"kernel": tx.HMC(step_size=0.1), "scheme": None, "batch_size": None} | changes
     return make_program(
         energy,
         np.array([0.0, 0.5, 1.0]),
         path=tempering.PATHS["likelihood"],
-        kernel=tx.HMC(step_size=0.1),
         num_chains=num_chains,
         kept=np.array([2]),
         thin=1,
-        scheme=None,
-        batch_size=None,
         row_devices=row_devices,
+        **options,
     )
 
 
@@ -186,3 +187,27 @@ def test_rows_that_cannot_be_shared():
     rows = tx.Energy(own_rows, dist.Normal(0, 1).expand([3]).to_event(1), {"x": np.ones((6, 3)), "y": np.ones(6)})
     with pytest.raises(tx.InputError, match="row_devices = 3 does not divide 1 devices"):
         tx.sample(jax.random.key(0), rows, row_devices=3, progress=False)
+
+
+# -- what an accelerator runs ----------------------------------------------------------------------------------------
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Talkative(tx.HMC):
+    """HMC that tells the host of every trajectory."""
+
+    def step(self, key, potential_at, beta, start, tuning, jitter):
+        jax.debug.print("{}", beta)
+        return super().step(key, potential_at, beta, start, tuning, jitter)
+
+
+@pytest.mark.parametrize(("kernel", "asks"), [(tx.HMC(), False), (tx.NUTS(), False), (Talkative(), True)])
+def test_a_block_asks_nothing_of_the_host(small_data, key, kernel, asks):
+    """A block as an accelerator runs it, with all replicas at once, adaptation and exchange in it."""
+    energy = tx.Energy.mlp(small_data, (3,))
+    program = program_of(energy, num_chains=2, kernel=kernel, scheme="deterministic", batch_size=0)
+    positions = jax.vmap(energy.sample_prior)(jax.random.split(key, 6)).reshape(2, 3, -1)
+    state = engine.start(program, key, positions)
+    block = engine.run_block.lower(program, key, state, np.int32(1), np.bool_(True)).compile()
+    assert bool(re.search("callback|infeed|outfeed|host_transfer", block.as_text())) == asks
