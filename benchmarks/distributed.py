@@ -33,7 +33,7 @@ import numpy as np
 import temperax as tx
 from benchmarks import harness
 from benchmarks.exchange import FullTrajectories
-from temperax import engine, exchange, sampling, sharding, tempering
+from temperax import engine, exchange, sampling, scanning, sharding, tempering
 from temperax.program import Program, State, make_program
 
 #: Networks: rows, inputs, hidden units, leapfrogs of a trajectory.
@@ -102,7 +102,7 @@ def expected_bytes(program: Program) -> dict[str, int]:
     places = devices * sharding.per_device(program.mesh, program.num_replicas) if devices > 1 else 0
     kept = program.num_chains * len(program.keep) if devices > 1 else 0
     return {
-        "scan": 4 * places * len(engine.Report._fields),
+        "scan": 4 * places * len(scanning.Report._fields),
         "draw": 4 * kept * program.energy.size,
         "adapting": 4 * places * 4 * program.energy.size,  # where it began and ended, its gradient and its momentum
     }
@@ -175,7 +175,7 @@ def alike_point() -> dict:
         return values[swaps.order], exchange.travel(journeys, swaps.order), swaps.acceptance, order
 
     def seconds(replicas: int) -> float:
-        reports = jnp.ones((replicas, len(engine.Report._fields)))
+        reports = jnp.ones((replicas, len(scanning.Report._fields)))
         return least_seconds(alike, reports, exchange.depart(replicas), jnp.linspace(0, 1, replicas), repeats=20)
 
     few, many = 64, 4096
@@ -186,7 +186,7 @@ def efficiency(hosts: int, replicas: float, step: float, leapfrogs: int, size: i
     """Share of a scan that is leapfrogs, with so many replicas a host (seconds a leapfrog, parameters)."""
     useful = replicas * leapfrogs * step
     latency, rate = 1e-6 * costs["latency_us"], 1e6 * costs["mb_per_second"]
-    gather = (hosts - 1) * (latency + 4 * len(engine.Report._fields) * replicas / rate)
+    gather = (hosts - 1) * (latency + 4 * len(scanning.Report._fields) * replicas / rate)
     reduce = 2 * (hosts - 1) * (latency + 4 * size / hosts / rate)
     alike = 1e-9 * costs["ns_per_replica"] * replicas * hosts
     return useful / (useful + gather + reduce + alike)

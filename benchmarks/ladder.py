@@ -25,7 +25,7 @@ from jax.tree_util import register_dataclass
 
 import temperax as tx
 from benchmarks import harness
-from temperax import engine, sharding, starts, tempering
+from temperax import engine, scanning, sharding, starts, tempering
 from temperax.program import EXPLORE, Program, Record, State, keys, make_program
 
 CASES = json.loads((Path(__file__).parents[1] / "tests" / "reference" / "exact_cases.json").read_text())
@@ -159,13 +159,13 @@ def explore_only(program, key, state, scans, energies):
     """The kernel's transitions of some scans and nothing else, with or without the energies where they end."""
 
     def block(program, key, state):
-        seat = engine.seats(program, state.journeys)
+        seat = scanning.seats(program, state.journeys)
 
         def one(scan, item):
             key, point, (_, slot) = item
             tuning = jax.tree.map(lambda x: x[slot], state.tuning)
-            jitter, transitions = engine.jitter_of(scan), state.transitions[slot]
-            move = engine.explore_replica if energies else engine.move_replica
+            jitter, transitions = scanning.jitter_of(scan), state.transitions[slot]
+            move = scanning.explore_replica if energies else scanning.move_replica
             end = move(program, key, point, program.betas[slot], tuning, jitter, transitions)[0]
             return end if energies else point._replace(position=end)
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import temperax as tx
-from temperax import engine, program, sharding
+from temperax import engine, program, scanning, sharding
 from temperax.likelihoods import Categorical, Gaussian, HeteroscedasticGaussian, Poisson, StudentT
 
 SAMPLE = {"num_warmup": 30, "num_draws": 10, "progress": False}
@@ -69,12 +69,12 @@ def keys_of_places(key, scan, purpose, chain, slot):
 
 def broken():
     """The negative control: a generalised linear model under the wrong keys."""
-    right, engine.keys = engine.keys, keys_of_places
+    right, scanning.keys = scanning.keys, keys_of_places
     jax.clear_caches()
     try:
         return sample(mlp("counts", ()), num_chains=3, start="prior")
     finally:
-        engine.keys = right
+        scanning.keys = right
         jax.clear_caches()
 
 

@@ -31,6 +31,7 @@ ROOMS = [
     "exchange",
     "tallies",
     "program",
+    "scanning",
     "engine",
     "recipes",
     "predict",

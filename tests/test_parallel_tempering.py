@@ -16,7 +16,7 @@ from test_exact import largest_z, make_energy
 from test_invariance import UntemperedGradient
 
 import temperax as tx
-from temperax import engine, exchange, kernels, rounds
+from temperax import engine, exchange, kernels, rounds, scanning
 
 QUICK = {"num_chains": 4, "progress": False, "start": "prior"}
 
@@ -335,11 +335,11 @@ def stale(program, key, point, *seat):
     return point._replace(position=after.position), info, before
 
 
-travel, explore = exchange.travel, engine.explore_replica
+travel, explore = exchange.travel, scanning.explore_replica
 BROKEN = {
     "wrong swap sign": (exchange, "swap_probability", wrong_sign),
     "in-place overwrite": (exchange, "travel", overwrite),
-    "stale cache": (engine, "explore_replica", stale),
+    "stale cache": (scanning, "explore_replica", stale),
 }
 
 

@@ -50,7 +50,7 @@ class Record(NamedTuple):
     acceptance_rate: Float[Array, "draw chain temperature"]
     n_steps: Int[Array, "draw chain temperature"]
     diverging: Array
-    fault: Int[Array, "draw chain temperature"]  # see `engine.fault_of`
+    fault: Int[Array, "draw chain temperature"]  # see `scanning.fault_of`
     swap_acceptance: Float[Array, "draw chain pair"]
     replica: Int[Array, "draw chain temperature"]
     round_trips: Int[Array, "draw chain"]
