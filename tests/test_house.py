@@ -21,6 +21,7 @@ ROOMS = [
     "networks",
     "datasets",
     "parameters",
+    "positions",
     "models",
     "energy",
     "tempering",

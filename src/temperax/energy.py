@@ -1,7 +1,6 @@
 """`Energy`: prior energy U0 = -log p(θ) and data energy E = -log p(D|θ) of a model, both normalised, in nats.
 
-Inside the library a model's parameters are one flat *position*: unconstrained, of length P.  Parameters with
-constraints (a noise scale, say) are transformed, and the log-Jacobian belongs to the prior energy.
+Inside the library a model's parameters are one flat *position*: unconstrained, of length P (`temperax.positions`).
 
 An energy is a pytree: the numbers (data, scales of priors) are leaves and the structure (architecture, functions) is
 static, so that two energies that differ in numbers alone share every compiled program.
@@ -13,7 +12,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jax.tree_util import register_pytree_node_class
 from jaxtyping import Array, Float
 from numpyro import distributions as dist
@@ -21,7 +19,7 @@ from numpyro.distributions import Distribution, TransformedDistribution, biject_
 
 from temperax import sharding
 from temperax.datasets import Dataset
-from temperax.densities import Ordered, log_prob, unordered
+from temperax.densities import Ordered, unordered
 from temperax.errors import InputError, check_callable
 from temperax.likelihoods import Likelihood
 from temperax.models import FunctionModel, NetworkModel, check_outputs, complete, takes
@@ -34,13 +32,11 @@ from temperax.parameters import (
     elementwise,
     has_floats,
     is_distribution,
-    is_shape,
     leaves_of,
     name_of,
 )
+from temperax.positions import Parametrised, Position
 from temperax.priors import ARD, Elementwise, FanInNormal, Prior, PriorLike, as_prior, network_prior
-
-Position = Float[Array, " parameter"]
 
 #: Rows whose energies are held at once: their activations fit a processor's cache, and any number of rows the memory.
 CHUNK_ROWS = 8192
@@ -54,7 +50,7 @@ class Reference(NamedTuple):
 
 
 @register_pytree_node_class
-class Energy:
+class Energy(Parametrised):
     """The energies of a model, apart: prior energy and data energy.
 
     Parameters
@@ -235,16 +231,6 @@ class Energy:
     # -- energies ----------------------------------------------------------------------------------------------------
 
     @property
-    def size(self) -> int:
-        """P: how many unconstrained parameters a position has."""
-        return sum(int(np.prod(shape)) for shape in jax.tree.leaves(self._shapes(), is_leaf=is_shape))
-
-    @property
-    def discrete(self) -> bool:
-        """Whether some parameters jump (spins), so that only kernels that follow no gradient may move them."""
-        return any(prior.is_discrete for prior in jax.tree.leaves(self.prior, is_leaf=is_distribution))
-
-    @property
     def num_rows(self) -> int | None:
         """n: how many rows the data energy is a sum of; None where it is a bare scalar."""
         shape = self._row_energies().shape
@@ -252,7 +238,7 @@ class Energy:
 
     def prior_energy(self, position: Position) -> Float[Array, ""]:
         """U0 = -log p(θ) of the unconstrained position (log-Jacobian included), in nats."""
-        terms = self._prior_terms(position)
+        terms = self.prior_terms(position)
         if self.reference is not None:
             terms = jax.tree.map(jnp.subtract, terms, self.reference.prior)
         return jnp.sum(jnp.stack([jnp.sum(leaf) for leaf in jax.tree.leaves(terms)]))
@@ -359,21 +345,7 @@ class Energy:
             raise InputError("energy", self.model, "has no rows", "let data_energy return one value a row")
         return -rows
 
-    def sample_prior(self, key: Array) -> Position:
-        """An exact draw of the position from the prior."""
-        priors, structure = jax.tree.flatten(self.prior, is_leaf=is_distribution)
-        keys = jax.tree.unflatten(structure, jax.random.split(key, len(priors)))
-        return ravel_pytree(self._map(lambda p, k: biject_to(p.support).inv(p.sample(k)), keys))[0]
-
     # -- parameters --------------------------------------------------------------------------------------------------
-
-    def unravel(self, position: Position) -> Any:
-        """The parameters (constrained, in the structure of the prior) at a position."""
-        return self._map(lambda prior, free: biject_to(prior.support)(free), self._unravel_free(position))
-
-    def ravel(self, parameters: Any) -> Position:
-        """The position of given parameters: the inverse of `unravel`."""
-        return ravel_pytree(self._map(lambda prior, value: biject_to(prior.support).inv(value), parameters))[0]
 
     def variables(self, position: Position) -> dict[str, Array]:
         """The parameters as named arrays, as they appear in results: ``layer_0_weight``, ``noise_scale``, …"""
@@ -384,12 +356,6 @@ class Energy:
             parameters = parameters | {"network": layers}
         return {name_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(parameters)}
 
-    @property
-    def names(self) -> list[str]:
-        """Names of the `variables`."""
-        paths = jax.tree_util.tree_leaves_with_path(self.prior, is_leaf=is_distribution)
-        return [name_of(path) for path, _ in paths]
-
     def position(self, variables: Mapping[str, Array]) -> Position:
         """The position of named arrays: the inverse of `variables`."""
         named, structure = jax.tree_util.tree_flatten_with_path(self.prior, is_leaf=is_distribution)
@@ -399,12 +365,6 @@ class Energy:
             layers = {k: layer | {"weight": factor_weight(layer)} for k, layer in layers.items()}
             parameters = parameters | {"network": layers}
         return self.ravel(parameters)
-
-    @property
-    def layout(self) -> list[tuple[str, tuple[int, ...]]]:
-        """Names and shapes of the arrays that a position lines up."""
-        named = jax.tree_util.tree_flatten_with_path(self._shapes(), is_leaf=is_shape)[0]
-        return [(name_of(path), shape) for path, shape in named]
 
     @property
     def dims(self) -> dict[str, list[str]]:
@@ -460,20 +420,6 @@ class Energy:
         energy.reference, energy.weights = reference, weights
         return energy
 
-    def _map(self, function: Callable, *trees: Any) -> Any:
-        return jax.tree.map(function, self.prior, *trees, is_leaf=is_distribution)
-
-    def _prior_terms(self, position: Position) -> Any:
-        """-log p of every parameter (of every event that cannot be taken apart), log-Jacobian included."""
-
-        def terms(prior: Distribution, free: Array) -> Array:
-            prior = elementwise(prior)
-            transform = biject_to(prior.support)
-            value = transform(free)
-            return -(log_prob(prior, value) + transform.log_abs_det_jacobian(free, value))
-
-        return self._map(terms, self._unravel_free(position))
-
     def _row_energies(self) -> jax.ShapeDtypeStruct:
         """Shape and type of what the model returns, without computing it."""
         position = jax.ShapeDtypeStruct((self.size,), jnp.result_type(float))
@@ -486,14 +432,7 @@ class Energy:
 
         return jax.eval_shape(evaluate, self, position)
 
-    def _shapes(self) -> Any:
-        return self._map(lambda prior: biject_to(prior.support).inverse_shape(prior.shape()))
-
-    def _unravel_free(self, position: Position) -> Any:
-        template = jax.tree.map(lambda shape: np.zeros(shape, position.dtype), self._shapes(), is_leaf=is_shape)
-        return ravel_pytree(template)[1](position)
-
 
 @jax.jit
 def _terms(energy: Energy, position: Position) -> tuple[Any, Array]:
-    return energy._prior_terms(position), energy.model.row_energies(energy.unravel(position), energy.data)
+    return energy.prior_terms(position), energy.model.row_energies(energy.unravel(position), energy.data)
