@@ -27,7 +27,7 @@ def test_report_prints_a_verdict_for_each_line(ladder_tree, capsys):
         "Before the first draw came",
         "R-hat of f",
         "configurational temperature",
-        "round trips, observed / predicted",
+        "restarts, observed / predicted",
         "log Z",
     ):
         assert check in printed

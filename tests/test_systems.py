@@ -144,7 +144,9 @@ def test_ising_by_parallel_tempering(key, exact_cases, case):
     assert worst_ising(tree, case) < 4
     lines = tx.diagnostics.verdicts(tree).set_index("check")["verdict"]
     assert set(lines) <= {"good", "fair"} and "configurational temperature, |z|" not in lines.index
-    assert tx.diagnostics.round_trips(tree)["efficiency"] > 0.7
+    trips = tx.diagnostics.round_trips(tree)
+    assert trips["efficiency"] > 0.7
+    assert trips["restart_efficiency"] == pytest.approx(trips["efficiency"], rel=0.1), "each trip has one restart"
 
 
 @pytest.mark.parametrize("case", [0, 1])

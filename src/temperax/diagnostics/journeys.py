@@ -66,23 +66,28 @@ def round_trips(tree: xr.DataTree) -> dict[str, float]:
     dict
         ``barrier`` Λ; ``round_trips`` and ``restarts`` of all ladders together; ``observed`` round trips a scan and
         ladder after the first quarter of the run, by when replicas have met an end; ``predicted`` by the rejections,
-        1/(2 + 2Σr/(1-r)); their ratio ``efficiency``; ``log_z_forward`` and ``log_z_backward`` in nats with their
+        1/(2 + 2Σr/(1-r)); their ratio ``efficiency``; ``restart_efficiency``, the same of restarts, of which every trip
+        has one and which a short run sees sooner; ``log_z_forward`` and ``log_z_backward`` in nats with their
         ``_error``.
     """
     barrier = _barrier(tree)
     group = tree["exchange"].to_dataset()
-    trips = group["round_trips"].transpose("chain", "draw").values
-    quarter = trips.shape[1] // 4
-    scans = (trips.shape[1] - quarter) * int(json.loads(tree.attrs["arguments"])["thin"])
-    observed = float((trips[:, -1] - trips[:, quarter - 1]).mean() / scans)
+    counts = {name: group[name].transpose("chain", "draw").values for name in ("round_trips", "restarts")}
+    thin, predicted = int(json.loads(tree.attrs["arguments"])["thin"]), barrier.round_trip_rate()
+
+    def rate(count: np.ndarray) -> float:
+        """A scan and ladder, after the first quarter."""
+        quarter = count.shape[1] // 4
+        return float((count[:, -1] - count[:, quarter - 1]).mean() / (thin * (count.shape[1] - quarter)))
+
     z = thermodynamics.stepping_stone(tree)
     return {
         "barrier": barrier.total,
-        "round_trips": float(trips[:, -1].sum()),
-        "restarts": float(group["restarts"].transpose("chain", "draw").values[:, -1].sum()),
-        "observed": observed,
-        "predicted": barrier.round_trip_rate(),
-        "efficiency": observed / barrier.round_trip_rate(),
+        **{name: float(count[:, -1].sum()) for name, count in counts.items()},
+        "observed": rate(counts["round_trips"]),
+        "predicted": predicted,
+        "efficiency": rate(counts["round_trips"]) / predicted,
+        "restart_efficiency": rate(counts["restarts"]) / predicted,
         "log_z_forward": z.forward,
         "log_z_forward_error": z.forward_error,
         "log_z_backward": z.backward,

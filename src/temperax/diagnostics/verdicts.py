@@ -88,7 +88,9 @@ LADDER_CHECKS = {
     "round_trips": Check(
         "round trips", "least", 20, 1, "hardly a replica travels the ladder: more scans, or look at walls"
     ),
-    "efficiency": Check("round trips, observed / predicted", "least", 0.7, 0.3, "exploration lags: raise transitions"),
+    "restart_efficiency": Check(
+        "restarts, observed / predicted", "least", 0.7, 0.3, "exploration lags: raise transitions"
+    ),
     "rejection": Check("rejection, worst pair", "most", 0.85, WALL, "a wall: see below"),
     "lag_one": Check("lag-one correlation of the energy", "most", 0.6, 0.9, "raise transitions"),
     "gap": Check("log Z, |backward - forward| (nats)", "most", 1, 3, "more scans or more replicas"),
@@ -133,7 +135,7 @@ def _undefined(stats: xr.Dataset) -> list[str]:
 def _ladder_values(tree: xr.DataTree) -> dict[str, tuple[float, float]]:
     """Value and temperature of each of `LADDER_CHECKS`."""
     trips, pairs = round_trips(tree), exchange(tree)
-    values = {name: (trips[name], np.nan) for name in ("round_trips", "efficiency")}
+    values = {name: (trips[name], np.nan) for name in ("round_trips", "restart_efficiency")}
     for name in ("rejection", "lag_one"):
         worst = pairs.loc[pairs[name].idxmax()]
         values[name] = (float(worst[name]), 1.0 / worst["beta_cold"])
