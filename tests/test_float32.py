@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import arviz_stats
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -99,7 +100,7 @@ def test_exact_posterior_of_many_rows(key):
     tree = tx.sample(key, energy, num_warmup=100, num_draws=100, start=start, progress=False)
     draws = tree["posterior"]["theta"].values
     width = np.sqrt(np.diag(covariance))
-    ess = np.array([float(tx.diagnostics.arviz_stats.ess(draws[..., i])) for i in range(4)])
+    ess = np.array([float(arviz_stats.ess(draws[..., i])) for i in range(4)])
     assert (ess > 100).all()
     assert (np.abs(draws.mean((0, 1)) - mean) < 5 * width / np.sqrt(ess)).all()
     assert (np.abs(draws.var((0, 1)) / width**2 - 1) < 5 * np.sqrt(2 / ess)).all()

@@ -13,9 +13,9 @@ from jax.tree_util import register_dataclass
 
 import temperax as tx
 from temperax import kernels, tempering
-from temperax.engine import explore_replica
 from temperax.kernels import Info, Tuning
 from temperax.program import make_program
+from temperax.scanning import explore_replica
 
 NOISE = dist.LogNormal(-0.5, 0.1)  # no mass near 0, so that the joint law is proper at β = 3
 LIKELIHOODS = {
