@@ -266,7 +266,7 @@ def main() -> None:
         worst = max(abs(r[side]) for r in rows for side in ("log_z_forward_z", "log_z_backward_z"))
         goals.append(harness.goal("log Z, largest error in standard errors", worst, 4.0, at_most=True))
     if "share" in options.only:
-        rows.append(network_share("concrete", 64, 1 if options.quick else 3))
+        rows.append(network_share("concrete", 64, 1 if options.quick else 9))
         for name, column, most in (
             ("share of a scan that is not the kernel's transitions", "share", 0.05),
             ("share of exchange and recording in a scan", "share_without_energies", 0.02),
