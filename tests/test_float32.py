@@ -129,8 +129,8 @@ x = rng.normal(size=(1_000_000, 20)).astype(np.float32)
 y = np.sin(x[:, 0]) + 0.1 * rng.normal(size=len(x)).astype(np.float32)
 energy = tx.Energy.mlp(tx.Dataset.from_arrays(x, y), (50,))
 kernel = tx.HMC(step_size=1e-6, trajectory_length=2e-6)
-options = {"kernel": kernel, "num_warmup": 2, "num_draws": 2, "start": "prior", "batch_size": int(sys.argv[2]), "progress": False}
-tree = tx.sample(jax.random.key(0), energy, **options)
+options = {"num_warmup": 2, "num_draws": 2, "start": "prior", "batch_size": int(sys.argv[2]), "progress": False}
+tree = tx.sample(jax.random.key(0), energy, kernel=kernel, **options)
 assert np.isfinite(tree["sample_stats"]["lp"]).all() and tree["posterior"].sizes["chain"] == 4
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
