@@ -44,6 +44,11 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def environment() -> dict[str, str]:
+    """Of a process whose compilations are timed: on the processor unless the user names another platform, no cache."""
+    return {"JAX_PLATFORMS": "cpu"} | {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+
+
 def versions() -> dict[str, str]:
     """Versions of what is installed."""
     found = {}

@@ -16,7 +16,6 @@ energy less that of the exact sampler that has the smallest R-hat of the energy.
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -44,8 +43,7 @@ def run(target: str, sampler: str, seed: int, minutes: float, least: float, quic
     """The last judgement of a sampler's process, or why there is none."""
     command = [sys.executable, "-m", "benchmarks.sampling_run", target, sampler]
     command += ["--seed", str(seed), "--minutes", str(minutes), "--least", str(least), *(["--quick"] if quick else [])]
-    # A cache of compiled programs would hide what compiling costs.
-    environment = {"JAX_PLATFORMS": "cpu"} | {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+    environment = harness.environment()
     limit = 60 * minutes * TARGETS[target].patience
     row: dict = {"target": target, "sampler": sampler, "seed": seed, "exact": SAMPLERS[sampler].exact, "limit": limit}
     longest = OVERTIME * limit + GRACE

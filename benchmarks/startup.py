@@ -9,7 +9,6 @@ its own: with nothing compiled before, and with what the one before it left in J
 """
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -35,11 +34,11 @@ print(json.dumps({"seconds": time.perf_counter() - began} | json.loads(tree.attr
 
 def python(code: str, *arguments: str) -> str:
     """What a fresh interpreter prints."""
-    # A cache of the user's own would hide what compiling costs.
-    environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"} | {"JAX_PLATFORMS": "cpu"}
     root = Path(__file__).parent.parent
     command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment, cwd=root).stdout
+    return subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True, env=harness.environment(), cwd=root
+    ).stdout
 
 
 def import_seconds(repeats: int) -> dict[str, float]:

@@ -35,7 +35,7 @@ class Parametrised:
 
     @property
     def names(self) -> list[str]:
-        """Names of the `variables`."""
+        """Names of the arrays of parameters, as results have them."""
         paths = jax.tree_util.tree_leaves_with_path(self.prior, is_leaf=is_distribution)
         return [name_of(path) for path, _ in paths]
 

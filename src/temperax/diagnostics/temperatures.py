@@ -1,6 +1,7 @@
 """Statistics of every temperature's draws: in the space of functions, of the energy, and of the temperature itself."""
 
 import json
+from typing import Any
 
 import arviz_stats
 import numpy as np
@@ -59,8 +60,7 @@ def energies(tree: xr.DataTree) -> pd.DataFrame:
         its gradient is not finite; see `faults`).
     """
     stats = tempered_stats(tree)
-    if "step_cap" not in tree.attrs:
-        raise InputError("tree", list(tree.attrs), "are not the attributes of a result", "give what a sampler returned")
+    step_cap = np.asarray(json.loads(_attribute(tree, "step_cap")))
     data = stats[["data_energy"]]
     if stats.sizes["draw"] < 2:
         bfmi = stats["energy"].isel(draw=0) * np.nan  # of one draw, ArviZ divides by no degrees of freedom
@@ -78,9 +78,7 @@ def energies(tree: xr.DataTree) -> pd.DataFrame:
             "bfmi": bfmi.min("chain").values,
             "acceptance": stats["acceptance_rate"].mean(("chain", "draw")).values,
             "n_steps": stats["n_steps"].mean(("chain", "draw")).values,
-            "saturated": (stats["n_steps"] >= np.asarray(json.loads(tree.attrs["step_cap"])))
-            .mean(("chain", "draw"))
-            .values,
+            "saturated": (stats["n_steps"] >= step_cap).mean(("chain", "draw")).values,
             "divergences": stats["diverging"].sum(("chain", "draw")).values,
             "faults": (stats["fault"] >= 0).sum(("chain", "draw")).values,
         },
@@ -154,10 +152,15 @@ def warmup_share(tree: xr.DataTree) -> float:
     InputError
         If the result is not of `temperax.sample` or `temperax.parallel_tempering`.
     """
-    if "warmup_gradients" not in tree.attrs:
-        raise InputError("tree", list(tree.attrs), "are not the attributes of a result", "give what a sampler returned")
-    before, drawn = int(tree.attrs["warmup_gradients"]), int(tempered_stats(tree)["n_steps"].sum())
+    before, drawn = int(_attribute(tree, "warmup_gradients")), int(tempered_stats(tree)["n_steps"].sum())
     return before / (before + drawn) if before else 0.0
+
+
+def _attribute(tree: xr.DataTree, name: str) -> Any:
+    """What a sampler says of its run, or one sentence where no sampler does."""
+    if name not in tree.attrs:
+        raise InputError("tree", list(tree.attrs), "are not the attributes of a result", "give what a sampler returned")
+    return tree.attrs[name]
 
 
 def tempered_stats(tree: xr.DataTree) -> xr.Dataset:
