@@ -33,7 +33,7 @@ from jax.tree_util import register_dataclass
 
 import temperax as tx
 from benchmarks import harness
-from temperax import ladder, predict, rounds
+from temperax import ladder, predict, tuner
 from temperax.energy import Energy
 
 EXACT_CASES = json.loads((Path(__file__).parents[1] / "tests" / "reference" / "exact_cases.json").read_text())
@@ -325,7 +325,7 @@ def main() -> None:
     options = parser.parse_args()
     tx.use_cpu_devices(harness.cores())
     # TFP makes one trajectory a scan on every rung, and so must temperax.
-    rounds.MOST_TRANSITIONS = 1
+    tuner.MOST_TRANSITIONS = 1
     seconds = options.seconds or (5.0 if options.quick else 300.0)
     rows: list[dict] = []
     if "exact" in options.only:

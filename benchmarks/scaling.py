@@ -24,7 +24,7 @@ import numpy as np
 import temperax as tx
 from benchmarks import harness
 from benchmarks.exchange import FullTrajectories
-from temperax import rounds
+from temperax import tuner
 
 LEAPFROGS, INPUTS = 8, 8
 #: What a point has where it is not on that axis.
@@ -55,7 +55,7 @@ def point(axis: str, replicas: int, rows: int, width: int, depth: int, repeats: 
     energy = tx.Energy.mlp(tx.Dataset.from_arrays(x, y), (width,) * depth, "tanh", tx.likelihoods.Gaussian(0.3))
     # A step so short that every trajectory is accepted: what is timed is the machine, not the posterior.  Energies then
     # hardly move, which must not be answered by more trajectories a scan.
-    rounds.MOST_TRANSITIONS = 1
+    tuner.MOST_TRANSITIONS = 1
     kernel = FullTrajectories(step_size=1e-6, max_steps=LEAPFROGS)
     ladder = axis == "replicas" and replicas > 1
     draws = draws_of(ladder, replicas, rows, width, depth)

@@ -47,6 +47,7 @@ ROOMS = [
     "drawing",
     "sampling",
     "singular",
+    "tuner",
     "rounds",
     "ensemble",
     "thermodynamics",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import temperax as tx
-from temperax import ladder, rounds
+from temperax import ladder, rounds, tuner
 
 
 def exact_barrier(beta):
@@ -61,4 +61,4 @@ def test_tuning_is_interpolated_in_log_beta():
 
     old, new = jnp.array([0.0, 0.01, 0.1, 1.0]), jnp.array([0.0, 0.001, 0.0316228, 1.0])
     steps = jnp.array([jnp.inf, 1.0, 0.1, 0.01])  # the rung at β = 0 has no tuning worth reading
-    np.testing.assert_allclose(rounds.interpolate(old, new, steps), [1.0, 1.0, 0.316228, 0.01], rtol=1e-4)
+    np.testing.assert_allclose(tuner.interpolate(old, new, steps), [1.0, 1.0, 0.316228, 0.01], rtol=1e-4)

@@ -16,7 +16,7 @@ from test_exact import largest_z, make_energy
 from test_invariance import UntemperedGradient
 
 import temperax as tx
-from temperax import engine, exchange, kernels, rounds, scanning
+from temperax import engine, exchange, kernels, scanning, tuner
 
 QUICK = {"num_chains": 4, "progress": False, "start": "prior"}
 
@@ -205,12 +205,10 @@ def test_posterior_path_past_one(key, exact_cases):
 
 def test_slow_replicas_make_more_transitions():
     """As many as take the lag-one correlation to 0.7: none for those that forget, at most four, at least the user's."""
-    tuner = rounds._Tuner(fixed=True, auto=False, path="likelihood", transitions=1)
     lag = np.array([-0.1, 0.0, 0.6, 0.7**0.5, 0.7**0.25, 0.999])
-    np.testing.assert_array_equal(tuner._transitions(np.ones(6), lag), [1, 1, 1, 2, 4, 4])
-    np.testing.assert_array_equal(tuner._transitions(4 * np.ones(6), lag), [1, 1, 3, 4, 4, 4])
-    patient = rounds._Tuner(fixed=True, auto=False, path="likelihood", transitions=6)
-    np.testing.assert_array_equal(patient._transitions(np.ones(6), lag), 6 * np.ones(6))
+    np.testing.assert_array_equal(tuner.transitions_needed(np.ones(6), lag, 1), [1, 1, 1, 2, 4, 4])
+    np.testing.assert_array_equal(tuner.transitions_needed(4 * np.ones(6), lag, 1), [1, 1, 3, 4, 4, 4])
+    np.testing.assert_array_equal(tuner.transitions_needed(np.ones(6), lag, 6), 6 * np.ones(6))
 
 
 # -- the index process alone -----------------------------------------------------------------------------------------

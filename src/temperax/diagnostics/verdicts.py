@@ -10,7 +10,7 @@ import xarray as xr
 
 from temperax.diagnostics.journeys import WALL, exchange, round_trips
 from temperax.diagnostics.temperatures import faults, summary, tempered_stats, warmup_share
-from temperax.rounds import MOST_REPLICAS
+from temperax.tuner import MOST_REPLICAS
 
 
 class Check(NamedTuple):
