@@ -10,8 +10,6 @@ matrix products at the rate of large ones, hidden activations at that of an arra
 passes over the hidden layers.
 """
 
-import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -66,16 +64,9 @@ def plain_vmap(energy: Energy, positions: jax.Array) -> jax.Array:
     return jax.lax.fori_loop(0, STEPS, lambda _, q: q - 1e-7 * gradients(q)[1], positions)
 
 
-def medians(calls: dict[str, Callable[[], jax.Array]]) -> dict[str, float]:
-    """Seconds of each call, the median of runs taken in turn after one that compiles."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for repeat in range(REPEATS + 1):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            jax.block_until_ready(call())
-            if repeat:
-                seconds[name].append(time.perf_counter() - began)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+def seconds_of(calls: dict[str, Callable[[], jax.Array]]) -> dict[str, float]:
+    """Seconds of each call."""
+    return harness.medians({name: partial(harness.seconds, call) for name, call in calls.items()}, REPEATS)
 
 
 def rates(devices: int) -> dict[str, float]:
@@ -92,7 +83,8 @@ def rates(devices: int) -> dict[str, float]:
     tanh = everywhere(lambda x: jax.lax.fori_loop(0, loops, lambda _, y: jnp.tanh(y), x))
     passes = everywhere(lambda x: jax.lax.fori_loop(0, loops, lambda i, y: y * 0.999 + 1e-3 * i, x))
     square, line = jnp.ones((devices, size, size)) / size, jnp.ones((devices, length)) / 2
-    found = medians({"product": partial(product, square), "tanh": partial(tanh, line), "pass": partial(passes, line)})
+    calls = {"product": partial(product, square), "tanh": partial(tanh, line), "pass": partial(passes, line)}
+    found = seconds_of(calls)
     return {
         "flop": devices * 4 * 2 * size**3 / found["product"],
         "tanh": devices * loops * length / found["tanh"],
@@ -127,7 +119,7 @@ def main() -> None:
     for replicas in [1, 4, 16] if options.quick else options.replicas:
         positions = 0.1 * jax.random.normal(jax.random.key(0), (replicas, energy.size))
         size = sharding.default_batch_size()
-        seconds = medians(
+        seconds = seconds_of(
             {
                 "temperax": partial(as_the_engine, energy, positions, batch_size=size),
                 "vmap": partial(plain_vmap, energy, positions),

@@ -12,7 +12,9 @@ import math
 import os
 import platform
 import re
-from collections.abc import Iterable
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -47,6 +49,26 @@ def cores() -> int:
 def environment() -> dict[str, str]:
     """Of a process whose compilations are timed: on the processor unless the user names another platform, no cache."""
     return {"JAX_PLATFORMS": "cpu"} | {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """What a call takes until its arrays are there."""
+    import jax
+
+    began = time.perf_counter()
+    jax.block_until_ready(call())
+    return time.perf_counter() - began
+
+
+def medians(measures: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, float]:
+    """The median of each measurement, all taken in turn; the first of each, which compiles, does not count."""
+    found: dict[str, list[float]] = {name: [] for name in measures}
+    for repeat in range(repeats + 1):
+        for name, measure in measures.items():
+            value = measure()
+            if repeat:
+                found[name].append(value)
+    return {name: statistics.median(values) for name, values in found.items()}
 
 
 def versions() -> dict[str, str]:

@@ -12,7 +12,6 @@ one pass through the data, it is decision, permutation and recording.
 import json
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -204,11 +203,6 @@ def shares_of_exchange(program: Program, start: str, repeats: int) -> dict[str, 
     state = engine.start(program, key, positions)
     key = sharding.place(program.mesh, key)
 
-    def seconds(call: Callable[[], object]) -> float:
-        began = time.perf_counter()
-        jax.block_until_ready(call())
-        return time.perf_counter() - began
-
     def scan_all(state: State) -> Record:
         record = engine.run_block(program, key, state, np.int32(scans), np.bool_(False))[1]
         return jax.tree.map(np.asarray, record)
@@ -216,10 +210,10 @@ def shares_of_exchange(program: Program, start: str, repeats: int) -> dict[str, 
     shares: dict[str, list[float]] = {"share": [], "share_without_energies": []}
     for repeat in range(repeats + 1):
         moved, evaluated = (
-            seconds(partial(explore_only, program, key, state, scans, energies)) for energies in (False, True)
+            harness.seconds(partial(explore_only, program, key, state, scans, energies)) for energies in (False, True)
         )
         copy = jax.tree.map(jnp.copy, state)
-        whole = seconds(partial(scan_all, copy))
+        whole = harness.seconds(partial(scan_all, copy))
         if repeat:  # the first of each compiles
             shares["share"].append(1 - moved / whole)
             shares["share_without_energies"].append(1 - evaluated / whole)

@@ -9,10 +9,10 @@ its own: with nothing compiled before, and with what the one before it left in J
 """
 
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from benchmarks import harness
@@ -41,16 +41,9 @@ def python(code: str, *arguments: str) -> str:
     ).stdout
 
 
-def import_seconds(repeats: int) -> dict[str, float]:
-    """Medians over processes taken in turn, after one each that fills the file system's cache."""
-    found: dict[str, list[float]] = {name: [] for name in LIBRARIES}
-    for repeat in range(repeats + 1):
-        for name, code in LIBRARIES.items():
-            timed = f"import time; began = time.perf_counter(); {code}; print(time.perf_counter() - began)"
-            seconds = float(python(timed))
-            if repeat:
-                found[name].append(seconds)
-    return {name: statistics.median(values) for name, values in found.items()}
+def import_seconds(code: str) -> float:
+    """Seconds of an import in a fresh process."""
+    return float(python(f"import time; began = time.perf_counter(); {code}; print(time.perf_counter() - began)"))
 
 
 def first_draw(cache: str) -> dict:
@@ -61,7 +54,8 @@ def first_draw(cache: str) -> dict:
 def main() -> None:
     parser = harness.arguments(__doc__.splitlines()[0])
     options = parser.parse_args()
-    seconds = import_seconds(1 if options.quick else 5)
+    imports = {name: partial(import_seconds, code) for name, code in LIBRARIES.items()}
+    seconds = harness.medians(imports, 1 if options.quick else 5)
     rows: list[dict] = [{"what": f"import of {name}", "seconds": value} for name, value in seconds.items()]
     own = seconds["with temperax"] - seconds["JAX and NumPyro"]
     rows.append({"what": "first draw, concrete", **first_draw("")})
