@@ -56,14 +56,18 @@ print("interrupted =", tree.attrs["interrupted"])
 """
 #: Every process orders its sets in another way, which must not matter.
 HASH_SEEDS = itertools.cycle((1, 2, 3))
+#: So many that they take several seconds, that is, many checkpoints ("pair" in two processes, which take longer).
+DRAWS = {"tempering": 60_000, "reference": 30_000, "sample": 40_000, "pair": 2400}
 KERNEL = {"start": "prior", "num_chains": 2}
+LADDER = KERNEL | {"num_replicas": 4}
 RUNS = {
-    "tempering": ("parallel_tempering", KERNEL | {"num_replicas": 4, "num_draws": 2400}),
-    "reference": ("parallel_tempering", KERNEL | {"num_replicas": 4, "num_draws": 1200, "path": "reference"}),
-    "sample": ("sample", KERNEL | {"temperature": [1.0, 3.0], "path": "likelihood", "num_draws": 2400}),
+    "tempering": ("parallel_tempering", LADDER | {"num_draws": DRAWS["tempering"]}),
+    "reference": ("parallel_tempering", LADDER | {"num_draws": DRAWS["reference"], "path": "reference"}),
+    "pair": ("parallel_tempering", LADDER | {"num_draws": DRAWS["pair"]}),
+    "sample": ("sample", KERNEL | {"temperature": [1.0, 3.0], "path": "likelihood", "num_draws": DRAWS["sample"]}),
 }
-#: The stage of the scans that settle, and that of the draws.
-ROUNDS = len(rounds.round_lengths(num_draws=RUNS["tempering"][1]["num_draws"])) - 1
+#: The stage of the scans that settle; the next is that of the draws.
+ROUNDS, PAIR_ROUNDS = (len(rounds.round_lengths(num_draws=DRAWS[name])) - 1 for name in ("tempering", "pair"))
 
 
 def run_it(name, directory, cache, *, devices=1, processes=None, **changes):
@@ -191,7 +195,7 @@ def test_kills_at_random_moments_change_nothing(name, tmp_path, cache, whole):
     for i, when in enumerate(PLANS[name]):
         process = run_it(name, directory, cache, devices=1 + i % 2)
         if when == START:
-            time.sleep(rng.uniform(0.5, 6.0))
+            time.sleep(rng.uniform(0.5, 3.0))  # a start takes some four seconds
         else:
             wait_for(process, directory, lambda stage, _, when=when: when[0] <= stage <= when[1])
             time.sleep(rng.uniform(0.0, 0.6))
@@ -213,11 +217,12 @@ def test_kills_at_random_moments_change_nothing(name, tmp_path, cache, whole):
 
 def test_a_finished_run_goes_on_for_more_draws(tmp_path, cache, whole):
     directory = tmp_path / "run"
-    for name, more in (("sample", 3000), ("tempering", 3000)):
+    for name in ("sample", "tempering"):
+        more = DRAWS[name] + 600
         shutil.copytree(whole(name), directory / name)
         to_the_end(name, directory / name, cache, num_draws=more)
         assert tx.open_run(directory / name)["posterior"].sizes["draw"] == more
-        assert_same(directory / name, whole(name), num_draws=2400)
+        assert_same(directory / name, whole(name), num_draws=DRAWS[name])
 
 
 # -- requests to stop ------------------------------------------------------------------------------------------------
@@ -233,7 +238,7 @@ def test_a_request_to_stop_saves_says_where_and_changes_nothing(number, stage, t
     code, said, errors = finish(process, 30)
     if stage:  # what is there of the draws is the result
         assert (code, said) == (0, "interrupted = 1\n"), errors
-        assert 0 < readable(directory) < 2400
+        assert 0 < readable(directory) < DRAWS["tempering"]
     else:
         assert code == 3
         assert re.fullmatch(rf"stopped \(rounds, \d+ of \d+\); saved in {directory}: resume it\.\n", said)
@@ -299,7 +304,7 @@ def test_a_read_only_directory_is_refused_before_work(disk, monkeypatch, whole, 
 def test_a_damaged_newest_checkpoint(damage, tmp_path, cache, whole):
     directory = tmp_path / "run"
     process = run_it("tempering", directory, cache)
-    assert wait_for(process, directory, lambda _, draws: draws > 700)
+    assert wait_for(process, directory, lambda _, draws: draws > DRAWS["tempering"] // 4)
     process.kill()
     process.communicate()
     step, _, draws = newest(directory)
@@ -322,7 +327,7 @@ def two(directory, cache):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    return [run_it("tempering", directory, cache, processes=(f"localhost:{port}", 2, i)) for i in range(2)]
+    return [run_it("pair", directory, cache, processes=(f"localhost:{port}", 2, i)) for i in range(2)]
 
 
 @pytest.mark.parametrize("victim", [0, 1])
@@ -330,7 +335,7 @@ def test_a_process_that_is_killed_ends_the_other_which_says_so(victim, tmp_path,
     directory = tmp_path / "run"
     processes = two(directory, cache)
     try:
-        assert wait_for(processes[0], directory, lambda stage, _: stage >= (ROUNDS + 1 if victim else 0))
+        assert wait_for(processes[0], directory, lambda stage, _: stage >= (PAIR_ROUNDS + 1 if victim else 0))
         processes[victim].kill()
         code, said, errors = finish(processes[1 - victim], 60)
     finally:
@@ -341,12 +346,12 @@ def test_a_process_that_is_killed_ends_the_other_which_says_so(victim, tmp_path,
     assert (code, said.replace("[Gloo]", "").count("interrupted")) == (1, 0)
     assert re.search(r"another process of the job has ended or cannot be reached \(.*\); start all of them again", last)
     if victim:
-        to_the_end("tempering", directory, cache)
+        to_the_end("pair", directory, cache)
     else:
         for process in (processes := two(directory, cache)):
             code, said, errors = finish(process)
             assert code == 0 and "interrupted = 0\n" in said, errors
-    assert_same(directory, whole("tempering"))
+    assert_same(directory, whole("pair"))
 
 
 def test_a_process_that_hangs_ends_the_other(tmp_path, cache):
