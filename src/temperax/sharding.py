@@ -231,13 +231,17 @@ def map_batch(function: Callable, batch: PyTree[Array], batch_size: int, zero: I
         return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), batch)
 
     count = len(jax.tree.leaves(batch)[0])
-    results = jax.tree.map(lambda x: jnp.zeros((count, *x.shape), x.dtype), jax.eval_shape(function, item(zero)))
+    if count == 1:  # the compiler would see that its index is 0, and compile the body otherwise
+        batch = jax.tree.map(lambda x: jnp.concatenate([x, x]), batch)
+    room = max(count, 2)
+    results = jax.tree.map(lambda x: jnp.zeros((room, *x.shape), x.dtype), jax.eval_shape(function, item(zero)))
 
     def body(i: Array, results: PyTree[Array]) -> PyTree[Array]:
         found = apart(function(apart(item(i))))
         return jax.tree.map(lambda all_, one: all_.at[i].set(one), results, found)
 
-    return jax.lax.fori_loop(0, count + zero, body, results)
+    results = jax.lax.fori_loop(0, count + zero, body, results)
+    return jax.tree.map(lambda x: x[:count], results)
 
 
 def _by_batches(function: Callable, batch: PyTree[Array], size: int, zero: Int[Array, ""]) -> PyTree[Array]:
