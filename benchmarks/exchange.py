@@ -33,13 +33,15 @@ from jax.tree_util import register_dataclass
 
 import temperax as tx
 from benchmarks import harness
-from temperax import ladder, predict, tuner
+from temperax import ladder, predict
 from temperax.energy import Energy
 
 EXACT_CASES = json.loads((Path(__file__).parents[1] / "tests" / "reference" / "exact_cases.json").read_text())
 #: What TFP's last release runs on.
 PINS = ("jax==0.4.35", "jaxlib==0.4.35", "tensorflow-probability==0.25.0", "numpy<2")
 PYTHONS = ("python3.11", "python3.12")
+#: TFP makes one trajectory a scan on every rung, and so must temperax.
+ONE_TRAJECTORY = {"most_transitions": 1}
 #: Scans by which temperax's speed is found.
 PROBE = 128
 
@@ -143,7 +145,7 @@ def concrete(leapfrogs: int, chains: int, replicas: int, scans: int) -> Task:
     energy = tx.Energy.mlp(tx.datasets.load("concrete", split=0), (50,))
     kernel = FullTrajectories(max_steps=leapfrogs)
     sizes = {"num_replicas": replicas, "num_chains": chains, "num_draws": scans}
-    options = sizes | {"kernel": kernel, "keep": "all"}
+    options = sizes | {"kernel": kernel, "keep": "all"} | ONE_TRAJECTORY
     tree = tx.parallel_tempering(jax.random.key(1), energy, progress=False, **options)
     betas = tree["tempered_stats"]["beta"].values
     steps = tree["tempered_stats"]["step_size"].mean(("chain", "draw")).values
@@ -163,7 +165,7 @@ def temperax_side(task: Task, seconds: float) -> dict:
         step_size=1.0, max_steps=task.leapfrogs, betas=jnp.asarray(task.betas), steps=jnp.asarray(task.steps)
     )
     fixed = {"ladder": task.betas, "kernel": kernel, "start": task.starts[:, -1]}
-    options = fixed | {"num_chains": len(task.starts), "progress": False}
+    options = fixed | {"num_chains": len(task.starts), "progress": False} | ONE_TRAJECTORY
 
     def run(draws: int) -> tuple[xr.DataTree, dict]:
         tree = tx.parallel_tempering(jax.random.key(2), task.energy, num_draws=draws, **options)
@@ -324,8 +326,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="of each side on concrete (300; a tenth for the exact case)")
     options = parser.parse_args()
     tx.use_cpu_devices(harness.cores())
-    # TFP makes one trajectory a scan on every rung, and so must temperax.
-    tuner.MOST_TRANSITIONS = 1
     seconds = options.seconds or (5.0 if options.quick else 300.0)
     rows: list[dict] = []
     if "exact" in options.only:

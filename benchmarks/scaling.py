@@ -24,7 +24,6 @@ import numpy as np
 import temperax as tx
 from benchmarks import harness
 from benchmarks.exchange import FullTrajectories
-from temperax import tuner
 
 LEAPFROGS, INPUTS = 8, 8
 #: What a point has where it is not on that axis.
@@ -53,9 +52,7 @@ def point(axis: str, replicas: int, rows: int, width: int, depth: int, repeats: 
     x = rng.normal(size=(rows, INPUTS))
     y = np.sin(x[:, :1]) + 0.5 * x[:, 1:2] + 0.3 * rng.normal(size=(rows, 1))
     energy = tx.Energy.mlp(tx.Dataset.from_arrays(x, y), (width,) * depth, "tanh", tx.likelihoods.Gaussian(0.3))
-    # A step so short that every trajectory is accepted: what is timed is the machine, not the posterior.  Energies then
-    # hardly move, which must not be answered by more trajectories a scan.
-    tuner.MOST_TRANSITIONS = 1
+    # A step so short that every trajectory is accepted: what is timed is the machine, not the posterior.
     kernel = FullTrajectories(step_size=1e-6, max_steps=LEAPFROGS)
     ladder = axis == "replicas" and replicas > 1
     draws = draws_of(ladder, replicas, rows, width, depth)
@@ -65,7 +62,8 @@ def point(axis: str, replicas: int, rows: int, width: int, depth: int, repeats: 
         key = jax.random.key(0)
         if ladder:
             rungs = tx.ladder.geometric(replicas, hottest=1e-3)
-            tree = tx.parallel_tempering(key, energy, ladder=rungs, num_chains=1, **options)
+            # Energies hardly move, which must not be answered by more trajectories a scan.
+            tree = tx.parallel_tempering(key, energy, ladder=rungs, num_chains=1, most_transitions=1, **options)
         else:
             tree = tx.sample(key, energy, num_chains=replicas, num_warmup=2, **options)
         return json.loads(tree.attrs["timings"])["draws"] / draws

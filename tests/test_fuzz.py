@@ -410,6 +410,10 @@ BAD = {
     "tempering scheme": (lambda v: tempering(scheme=v), not_name),
     "tempering keep": (lambda v: tempering(keep=v), not_name),
     "tempering transitions": (lambda v: tempering(transitions=v), not_count()),
+    "tempering most_transitions": (
+        lambda v: tempering(transitions=2, most_transitions=v),
+        not_count(2).filter(lambda v: v is not None),
+    ),
     "minimise key": (lambda v: tx.optimise.minimise(v, energy()), not_key),
     "minimise energy": (lambda v: tx.optimise.minimise(KEY, v), st.one_of(not_name, st.just(tx.systems.ising((2, 2))))),
     "minimise num_starts": (lambda v: minimise(num_starts=v), not_count()),

@@ -206,9 +206,9 @@ def test_posterior_path_past_one(key, exact_cases):
 def test_slow_replicas_make_more_transitions():
     """As many as take the lag-one correlation to 0.7: none for those that forget, at most four, at least the user's."""
     lag = np.array([-0.1, 0.0, 0.6, 0.7**0.5, 0.7**0.25, 0.999])
-    np.testing.assert_array_equal(tuner.transitions_needed(np.ones(6), lag, 1), [1, 1, 1, 2, 4, 4])
-    np.testing.assert_array_equal(tuner.transitions_needed(4 * np.ones(6), lag, 1), [1, 1, 3, 4, 4, 4])
-    np.testing.assert_array_equal(tuner.transitions_needed(np.ones(6), lag, 6), 6 * np.ones(6))
+    np.testing.assert_array_equal(tuner.transitions_needed(np.ones(6), lag, 1, 4), [1, 1, 1, 2, 4, 4])
+    np.testing.assert_array_equal(tuner.transitions_needed(4 * np.ones(6), lag, 1, 4), [1, 1, 3, 4, 4, 4])
+    np.testing.assert_array_equal(tuner.transitions_needed(np.ones(6), lag, 6, 6), 6 * np.ones(6))
 
 
 # -- the index process alone -----------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from temperax.runs import Run
 from temperax.sampling import PREDICT, RUN
 from temperax.starts import Origin, check_rows, check_start
 from temperax.tallies import Tally
-from temperax.tuner import Tuner
+from temperax.tuner import MOST_TRANSITIONS, Tuner
 
 #: Scans of the first round, and rungs of the first ladder.
 FIRST_ROUND, FIRST_REPLICAS = 16, 8
@@ -57,6 +57,7 @@ def parallel_tempering(
     ladder: Any = None,
     scheme: str = "deterministic",
     transitions: int = 1,
+    most_transitions: int | None = None,
     keep: str | Sequence[float] = "target",
     start: str | np.ndarray = "optimum",
     log_likelihood: bool = False,
@@ -93,9 +94,9 @@ def parallel_tempering(
         A fixed ladder instead: β in ascending order, from `temperax.ladder` or the user's own.
     scheme
         Exchange: ``"deterministic"`` even-odd (non-reversible), or ``"stochastic"`` (reversible) for comparison.
-    transitions
-        Least number of the kernel's transitions between exchanges.  Replicas whose energies remember the last scan make
-        more (up to 4), since round trips need energies that forget.
+    transitions, most_transitions
+        Least and most of the kernel's transitions between exchanges (by default 1 and 4).  Replicas whose energies
+        remember the last scan make more than the least, since round trips need energies that forget.
     keep
         ``"target"``, ``"all"``, or a list of temperatures: whose positions are kept (those of the nearest rungs).
     directory, resume, save_every
@@ -114,7 +115,9 @@ def parallel_tempering(
     """
     check_choice("path", path, PATHS)
     check_choice("scheme", scheme, exchange.SCHEMES)
-    check_count("transitions", transitions)
+    transitions = check_count("transitions", transitions)
+    most_transitions = max(transitions, MOST_TRANSITIONS) if most_transitions is None else most_transitions
+    check_count("most_transitions", most_transitions, transitions)
     check_key(key)
     check_choice("storage", storage, results.STORAGE)
     betas = _first_ladder(path, num_replicas, hottest, coldest, ladder)
@@ -148,7 +151,7 @@ def parallel_tempering(
 
     clock, run_key = Clock(run), jax.random.fold_in(key, RUN)
     auto = isinstance(num_replicas, str) and ladder is None
-    tuner = Tuner(fixed=ladder is not None, auto=auto, path=path, transitions=transitions)
+    tuner = Tuner(fixed=ladder is not None, auto=auto, path=path, transitions=(transitions, most_transitions))
     with run.stoppable():
         program, state, origin = sampling.begin(run, key, energy, program, start, clock, tuner.restore)
         program, state = _run_rounds(run, tuner, program, run_key, state, origin, clock)

@@ -22,8 +22,10 @@ from temperax.tempering import Reference
 
 #: Most rungs that "auto" takes.
 MOST_REPLICAS = 64
-#: A replica makes transitions until its path energy keeps less than this correlation over a scan, and at most so many.
-LAG_ONE, MOST_TRANSITIONS = 0.7, 4
+#: A replica makes transitions until its path energy keeps less than this correlation over a scan.
+LAG_ONE = 0.7
+#: At most so many of them where the user does not say.
+MOST_TRANSITIONS = 4
 #: "auto" wants no pair to reject more often than this.
 WORST_REJECTION = 0.8
 #: Factor by which "auto" grows a ladder with such a pair.
@@ -33,7 +35,7 @@ GROWTH = 1.6
 class Tuner:
     """What changes between rounds: the ladder, its length, the kernel's tuning, and the reference."""
 
-    def __init__(self, *, fixed: bool, auto: bool, path: str, transitions: int) -> None:
+    def __init__(self, *, fixed: bool, auto: bool, path: str, transitions: tuple[int, int]) -> None:
         self.fixed, self.auto, self.path, self.transitions = fixed, auto, path, transitions
         self.history: list[dict[str, Any]] = []
 
@@ -67,7 +69,7 @@ class Tuner:
             }
         )
         state = engine.end_window(program, state)
-        transitions = transitions_needed(np.asarray(state.transitions), tally.lag_one, self.transitions)
+        transitions = transitions_needed(np.asarray(state.transitions), tally.lag_one, *self.transitions)
         state = state._replace(transitions=sharding.place(program.mesh, transitions))
         if tally.fits:
             program = program.placed(path=_fit(*tally.target))
@@ -92,14 +94,14 @@ class Tuner:
 
 
 def transitions_needed(
-    now: Int[np.ndarray, " temperature"], lag: Float[np.ndarray, " temperature"], least: int
+    now: Int[np.ndarray, " temperature"], lag: Float[np.ndarray, " temperature"], least: int, most: int
 ) -> Int[np.ndarray, " temperature"]:
     """Transitions in a scan: as many as take the lag-one correlation of the path energy to `LAG_ONE`.
 
     The correlation over k transitions is that over one to the power of k.
     """
     wanted = now * np.log(LAG_ONE) / np.log(np.clip(lag, 1e-3, 1 - 1e-3))
-    return np.clip(np.round(wanted), least, max(least, MOST_TRANSITIONS)).astype(np.int32)
+    return np.clip(np.round(wanted), least, most).astype(np.int32)
 
 
 def _fit(mean: Float[np.ndarray, " parameter"], deviation: Float[np.ndarray, " parameter"]) -> Reference:
