@@ -92,7 +92,8 @@ class Whole(NamedTuple):
     f: np.ndarray  # (chain, draw, row, value)
     log_density: np.ndarray  # (chain, draw, row)
     data_energy: np.ndarray  # (chain, draw)
-    gradients: np.ndarray  # (draw,), of all chains and replicas
+    warmup_gradients: int  # before the first draw, of all chains and replicas
+    gradients: np.ndarray  # (draw,), likewise
     warmup: float  # seconds before the first draw, compilation and all
     seconds: np.ndarray  # (draw,) since the first
 
@@ -109,6 +110,7 @@ class Whole(NamedTuple):
             predictive["f"].values,
             predictive["log_density"].values,
             stats["data_energy"].sel(**target).transpose("chain", "draw").values,
+            int(tree.attrs["warmup_gradients"]),
             gradients,
             sum(laps.values()),
             draws * np.cumsum(gradients) / gradients.sum(),

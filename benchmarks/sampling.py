@@ -11,8 +11,9 @@ short run and, from what that took, another that fills the minute or, where the 
 whole runs of its public functions, compiled anew and judged at prefixes that grow by a quarter. Peers warm up for the
 iterations that `samplers.TARGETS` names, temperax for its default. Seconds "end to end" have the starting points, every
 compilation and the warm-up in them, but neither imports nor the judging; NumPyro compiles for every run that continues,
-and that is counted once. Lines of the table whose sampler failed say how. An unadjusted sampler's bias is its mean
-energy less that of the exact sampler that has the smallest R-hat of the energy.
+and that is counted once. The share of the warm-up is that of all gradients, of samplers that count them. Lines of the
+table whose sampler failed say how. An unadjusted sampler's bias is its mean energy less that of the exact sampler that
+has the smallest R-hat of the energy.
 """
 
 import json
@@ -35,7 +36,7 @@ COLUMNS = (
     *("target", "sampler", "seed", "to_target", "seconds", "seconds_warmup", "draws", "rhat_f_max", "rhat_f_median"),
     *("ess_f_min", "min_ess_per_s", "median_ess_per_s", "min_ess_per_s_sampling", "median_ess_per_s_sampling"),
     *("gradients_per_ess", "us_per_gradient", "energy", "energy_bias", "ess_energy", "rhat_energy", "rmse", "lppd"),
-    "failure",
+    *("warmup_share", "failure"),
 )
 
 

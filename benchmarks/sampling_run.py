@@ -91,11 +91,19 @@ class Judge:
         self.history: list[dict] = []
 
     def row(
-        self, draws: tuple[np.ndarray, ...], *, warmup: float, seconds: float, sampling: float, gradients: int
+        self,
+        draws: tuple[np.ndarray, ...],
+        *,
+        warmup: float,
+        seconds: float,
+        sampling: float,
+        gradients: int,
+        warmup_gradients: int | None = None,
     ) -> dict:
         """Judge f, log densities and energies of all draws so far.
 
-        ``seconds`` are from end to end, ``sampling`` those that the draws alone take once all is compiled.
+        ``seconds`` are from end to end, ``sampling`` those that the draws alone take once all is compiled;
+        ``gradients`` are those of the draws, ``warmup_gradients`` those before them where a sampler counts them.
         """
         found = statistics(self.energy, *draws)
         # A statistic that is undefined says no.
@@ -112,6 +120,7 @@ class Judge:
             "min_ess_per_s_sampling": found["ess_f_min"] / sampling,
             "median_ess_per_s_sampling": found["ess_f_median"] / sampling,
             "gradients": gradients,
+            "warmup_share": None if warmup_gradients is None else warmup_gradients / (warmup_gradients + gradients),
             "gradients_per_ess": gradients / found["ess_f_min"],
             "us_per_gradient": 1e6 * sampling / max(gradients, 1),
         }
@@ -215,6 +224,7 @@ def judge_prefixes(judge: Judge, run: Whole) -> Iterator[dict]:
             seconds=run.warmup + sampling,
             sampling=sampling,
             gradients=int(run.gradients[now].sum()),
+            warmup_gradients=run.warmup_gradients,
         )
         if count == most or judge.done(run.warmup + sampling):
             return
