@@ -7,16 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.scipy.special import gammaln
+from jax.test_util import check_grads
 from test_energy import LIKELIHOODS, PRIORS
 
 import temperax as tx
 from temperax import sharding
-from temperax.networks import ACTIVATIONS, NARROW
+from temperax.networks import ACTIVATIONS
 
 REPLICAS = 5
 #: Largest error in single precision: of an energy as a share of its rows' moduli, of a gradient as a share of its norm.
 TOLERANCE = 5e-6
-WIDTHS = (1, 2, 3, 7, NARROW, NARROW + 1, 50)
+WIDTHS = (1, 2, 3, 7, 24, 50)
 
 
 def case(number):
@@ -115,3 +116,14 @@ def test_all_kinds_of_mlps_agree_with_a_network_by_hand(number):
 @pytest.mark.parametrize("number", [1, 4])
 def test_a_forgotten_bias_is_noticed(number):
     assert worst_error(number, 1, forget=0) > 20 * TOLERANCE
+
+
+def test_derivatives_of_both_modes_and_two_orders():
+    """Forward and reverse, against finite differences in double precision."""
+    number = 11
+    energy = case(number)[0]
+    assert energy.model.network.sizes == (3, 24, 1)
+    with jax.enable_x64(True):
+        exact = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), float), energy)
+        position = 0.25 * jax.random.normal(jax.random.key(number), (energy.size,), float)
+        check_grads(exact.data_energy, (position,), order=2, modes=("fwd", "rev"), rtol=1e-4)

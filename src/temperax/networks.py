@@ -24,11 +24,9 @@ ACTIVATIONS: Mapping[str, Callable] = {
     "tanh": jnp.tanh,
 }
 
-#: Networks whose hidden layers are all at most this wide hold their activations as units × rows: a processor works
-#: along the long axis, which a narrow layer of rows × units has too little of.
-NARROW = 24
-
 Layers = dict[str, dict[str, Array]]
+#: What comes before and what comes after it are compiled apart.
+apart = jax.lax.optimization_barrier
 
 
 @dataclass(frozen=True)
@@ -65,19 +63,12 @@ class MLP:
         """Outputs of the network at the rows of ``x``."""
         activate = ACTIVATIONS[self.activation] if isinstance(self.activation, str) else self.activation
         last = len(self.sizes) - 2
-        x = x.T if self.units_first else x
+        x = x.T  # a processor works along the long axis, that of the rows
         for i in range(last + 1):
-            weight, bias = effective_weight(layers[f"layer_{i}"]), layers[f"layer_{i}"]["bias"]
-            x = weight.T @ x + bias[:, None] if self.units_first else x @ weight + bias
+            x = affine(effective_weight(layers[f"layer_{i}"]), layers[f"layer_{i}"]["bias"], x)
             if i < last:
                 x = activate(x)
-        return x.T if self.units_first else x
-
-    @property
-    def units_first(self) -> bool:
-        """Whether activations are held as units × rows: where that was measured to be quicker."""
-        *hidden, outputs = self.sizes[1:]
-        return bool(hidden) and (outputs > 1 or max(hidden) <= NARROW)
+        return x.T
 
     @property
     def dims(self) -> dict[str, list[str]]:
@@ -91,6 +82,37 @@ class MLP:
                 f"layer_{i}_input_scale": [below],
             }
         return dims
+
+
+@jax.custom_jvp
+def affine(
+    weight: Float[Array, "below above"], bias: Float[Array, " above"], x: Float[Array, "below row"]
+) -> Float[Array, "above row"]:
+    """A layer before its activation, as units × rows.
+
+    A compiler that is left alone turns transposes of weights into products of transposed arrays, which take a processor
+    longer, and the derivative of a single output by its units into a product too.  So both are kept apart here, and the
+    derivative is shaped like the value; transposed, it is the one that gradients take (`benchmarks/NOTES.md`).
+    """
+    product = weight[:, 0] @ x if weight.shape[1] == 1 else apart(weight.T) @ x
+    return product + bias[:, None]
+
+
+def _affine_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    weight, bias, x = primals
+    by_weight, by_bias, by_x = (t if isinstance(t, jax.Array) else None for t in tangents)  # None: zero, whatever moves
+    out = affine(weight, bias, x)
+    change, single = jnp.zeros_like(out), weight.shape[1] == 1
+    if by_weight is not None:
+        change += by_weight[:, 0] @ x if single else apart(by_weight.T) @ x
+    if by_bias is not None:
+        change += by_bias[:, None]
+    if by_x is not None:
+        change += jnp.sum(weight * by_x, axis=0) if single else weight.T @ by_x
+    return out, change
+
+
+affine.defjvp(_affine_jvp, symbolic_zeros=True)
 
 
 def _check_activation(activation: Callable) -> Callable:
