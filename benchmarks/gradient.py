@@ -4,10 +4,10 @@
 
 Every line is the time of compiled loops of gradient steps, divided by gradients and replicas, the median of several
 runs taken in turn.  "temperax" is what the engine does with the replicas (shared out over the devices, on a processor
-one at a time on each, on an accelerator all at once); "vmap" is ``jax.vmap(jax.value_and_grad(...))`` of the same
-energy on one device.  The floor is the sum of the arithmetic at this machine's own measured rates on all devices:
-matrix products at the rate of large ones, hidden activations at that of an array in the cache, and four element-wise
-passes over the hidden layers.
+one at a time on each, on an accelerator all at once); "vmap" is ``jax.vmap(jax.value_and_grad(...))`` on one device of
+the same energy with its network written out as a user would, layer by layer.  The floor is the sum of the arithmetic
+at this machine's own measured rates on all devices: matrix products at the rate of large ones, hidden activations at
+that of an array in the cache, and four element-wise passes over the hidden layers.
 """
 
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 
 import temperax as tx
 from benchmarks import harness
@@ -55,6 +56,13 @@ def descend(energy: Energy, position: jax.Array) -> jax.Array:
         return q - 1e-7 * jax.value_and_grad(partial(potential, energy))(q)[1]
 
     return jax.lax.fori_loop(0, STEPS, step, position)
+
+
+def written_out(layers: dict, x: jax.Array) -> jax.Array:
+    """The network as a user would write it."""
+    for i in range(len(layers) - 1):
+        x = jnp.tanh(x @ layers[f"layer_{i}"]["weight"] + layers[f"layer_{i}"]["bias"])
+    return x @ layers[f"layer_{len(layers) - 1}"]["weight"] + layers[f"layer_{len(layers) - 1}"]["bias"]
 
 
 @jax.jit
@@ -111,8 +119,10 @@ def main() -> None:
     options = parser.parse_args()
     tx.use_cpu_devices(harness.cores())
     hidden = tuple(options.hidden)
-    energy = tx.Energy.mlp(tx.datasets.load(options.dataset, split=0), hidden)
-    energy = energy.relative_to(jnp.zeros(energy.size))
+    data = tx.datasets.load(options.dataset, split=0)
+    energy = tx.Energy.mlp(data, hidden)
+    plain = tx.Energy.network(data, written_out, energy.unravel(jnp.zeros(energy.size))["network"], prior=dist.Normal())
+    energy, plain = (e.relative_to(jnp.zeros(e.size)) for e in (energy, plain))
     found = rates(jax.local_device_count())
     best = floor(energy, hidden, found)
     rows = []
@@ -122,7 +132,7 @@ def main() -> None:
         seconds = seconds_of(
             {
                 "temperax": partial(as_the_engine, energy, positions, batch_size=size),
-                "vmap": partial(plain_vmap, energy, positions),
+                "vmap": partial(plain_vmap, plain, positions),
             }
         )
         each = {name: value / (STEPS * replicas) for name, value in seconds.items()}
