@@ -139,10 +139,9 @@ class Ensemble:
             [logsumexp(free - self.betas * self._samples[part, None], axis=1) for part in self._chunks()]
         )
 
-    @cached_property
-    def level_spacing(self) -> float:
-        """Median distance of the energies' levels in nats: next to 0 where they are continuous."""
-        found = self._samples[self._samples < _HUGE]
+    def level_spacing(self, lowest: float, highest: float) -> float:
+        """Median distance of the levels between two energies, in nats: next to 0 where they are continuous."""
+        found = self._samples[(lowest <= self._samples) & (self._samples <= highest)]
         levels = np.unique(np.round(found / (resolution := max(found.std() * 1e-3, 1e-300)))) * resolution
         return float(np.median(np.diff(levels))) if len(levels) > 1 else 0.0
 

@@ -166,7 +166,8 @@ def _humps(found: Ensemble, beta: float, bins: int = 200) -> Humps:
     edges = np.linspace(mean - 6 * deviation, mean + 6 * deviation, bins + 1)
     density, _ = np.histogram(found.energies.reshape(-1), edges, weights=weights)
     width = edges[1] - edges[0]
-    smoothing = max(BANDWIDTH * deviation, found.level_spacing)
+    # Of the levels here: draws of the prior may have energies of millions.
+    smoothing = max(BANDWIDTH * deviation, found.level_spacing(edges[0], edges[-1]))
     density = gaussian_filter1d(density / width, smoothing / width, mode="constant")
     tops, _ = find_peaks(density)
     barrier = 0.0
