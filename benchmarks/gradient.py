@@ -60,9 +60,10 @@ def descend(energy: Energy, position: jax.Array) -> jax.Array:
 
 def written_out(layers: dict, x: jax.Array) -> jax.Array:
     """The network as a user would write it."""
-    for i in range(len(layers) - 1):
-        x = jnp.tanh(x @ layers[f"layer_{i}"]["weight"] + layers[f"layer_{i}"]["bias"])
-    return x @ layers[f"layer_{len(layers) - 1}"]["weight"] + layers[f"layer_{len(layers) - 1}"]["bias"]
+    for i in range(len(layers)):
+        layer = layers[f"layer_{i}"]
+        x = (jnp.tanh(x) if i else x) @ layer["weight"] + layer["bias"]
+    return x
 
 
 @jax.jit

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from temperax.errors import MOST, InputError, check_callable, check_choice, check_count
+from temperax.sharding import apart
 
 ACTIVATIONS: Mapping[str, Callable] = {
     "elu": jax.nn.elu,
@@ -25,8 +26,6 @@ ACTIVATIONS: Mapping[str, Callable] = {
 }
 
 Layers = dict[str, dict[str, Array]]
-#: What comes before and what comes after it are compiled apart.
-apart = jax.lax.optimization_barrier
 
 
 @dataclass(frozen=True)
@@ -94,21 +93,24 @@ def affine(
     longer, and the derivative of a single output by its units into a product too.  So both are kept apart here, and the
     derivative is shaped like the value; transposed, it is the one that gradients take (`benchmarks/NOTES.md`).
     """
-    product = weight[:, 0] @ x if weight.shape[1] == 1 else apart(weight.T) @ x
-    return product + bias[:, None]
+    return _product(weight, x) + bias[:, None]
+
+
+def _product(weight: Array, x: Array) -> Array:
+    return weight[:, 0] @ x if weight.shape[1] == 1 else apart(weight.T) @ x
 
 
 def _affine_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     weight, bias, x = primals
     by_weight, by_bias, by_x = (t if isinstance(t, jax.Array) else None for t in tangents)  # None: zero, whatever moves
     out = affine(weight, bias, x)
-    change, single = jnp.zeros_like(out), weight.shape[1] == 1
+    change = jnp.zeros_like(out)
     if by_weight is not None:
-        change += by_weight[:, 0] @ x if single else apart(by_weight.T) @ x
+        change += _product(by_weight, x)
     if by_bias is not None:
         change += by_bias[:, None]
     if by_x is not None:
-        change += jnp.sum(weight * by_x, axis=0) if single else weight.T @ by_x
+        change += jnp.sum(weight * by_x, axis=0) if weight.shape[1] == 1 else weight.T @ by_x
     return out, change
 
 
