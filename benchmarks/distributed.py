@@ -32,7 +32,7 @@ import numpy as np
 
 import temperax as tx
 from benchmarks import harness
-from benchmarks.exchange import FullTrajectories
+from benchmarks.ladder import FullTrajectories
 from temperax import engine, exchange, sampling, scanning, sharding, tempering
 from temperax.program import Program, State, make_program
 

@@ -33,10 +33,10 @@ from jax.tree_util import register_dataclass
 
 import temperax as tx
 from benchmarks import harness
+from benchmarks.ladder import CASES, FullTrajectories, scaled_precision_energy
 from temperax import ladder, predict
 from temperax.energy import Energy
 
-EXACT_CASES = json.loads((Path(__file__).parents[1] / "tests" / "reference" / "exact_cases.json").read_text())
 #: What TFP's last release runs on.
 PINS = ("jax==0.4.35", "jaxlib==0.4.35", "tensorflow-probability==0.25.0", "numpy<2")
 PYTHONS = ("python3.11", "python3.12")
@@ -86,21 +86,8 @@ def tfp_python() -> Path:
 
 @register_dataclass
 @dataclass(frozen=True)
-class FullTrajectories(tx.HMC):
-    """HMC with an identity mass whose trajectories all have ``max_steps`` leapfrogs."""
-
-    def step(self, key, potential_at, beta, start, tuning, jitter):
-        """One trajectory."""
-        plain = tuning._replace(
-            inverse_mass=jnp.ones_like(tuning.inverse_mass), trajectory_length=self.max_steps * tuning.step_size
-        )
-        return super().step(key, potential_at, beta, start, plain, jnp.ones_like(jitter))
-
-
-@register_dataclass
-@dataclass(frozen=True)
 class StepsOfLadder(FullTrajectories):
-    """The same, with a given step size for every rung."""
+    """Full trajectories with a given step size for every rung."""
 
     betas: Array = 0.0
     steps: Array = 0.0
@@ -125,7 +112,7 @@ class Task(NamedTuple):
 
 def exact(leapfrogs: int, chains: int) -> Task:
     """A path between Gaussians, every trajectory a quarter of a period long."""
-    found = next(c for c in EXACT_CASES["scaled_precision"] if (c["dimension"], c["replicas"]) == (10, 12))
+    found = next(c for c in CASES["scaled_precision"] if (c["dimension"], c["replicas"]) == (10, 12))
     betas = np.asarray(found["equal_acceptance_betas"])
     energy = tx.Energy(scaled_precision_energy, dist.Normal(0.0, 1.0).expand([10]).to_event(1))
     steps = np.pi / 2 / leapfrogs / np.sqrt(1 + 9 * betas)
@@ -133,11 +120,6 @@ def exact(leapfrogs: int, chains: int) -> Task:
     starts = normal / np.sqrt(1 + 9 * betas)[:, None]
     case = {"case": "scaled_precision", "block": 500}
     return Task("scaled precision, d = 10", energy, betas, steps, starts, leapfrogs, case)
-
-
-def scaled_precision_energy(x: Array) -> Array:
-    """E of the path from N(0, I) to N(0, I/10)."""
-    return 4.5 * jnp.sum(x**2)
 
 
 def concrete(leapfrogs: int, chains: int, replicas: int, scans: int) -> Task:

@@ -40,6 +40,19 @@ class ExactDraws(tx.Explorer):
         return jax.random.normal(key, position.shape) / jnp.sqrt(1 + 9 * beta)
 
 
+@register_dataclass
+@dataclass(frozen=True)
+class FullTrajectories(tx.HMC):
+    """HMC of unit mass whose trajectories all have ``max_steps`` leapfrogs."""
+
+    inverse_mass: float = 1.0
+
+    def step(self, key, potential_at, beta, start, tuning, jitter):
+        """One trajectory."""
+        whole = tuning._replace(trajectory_length=self.max_steps * tuning.step_size)
+        return super().step(key, potential_at, beta, start, whole, jnp.ones_like(jitter))
+
+
 def scaled_precision_energy(x):
     """E of the path from N(0, I) to N(0, I/10)."""
     return 4.5 * jnp.sum(x**2)
@@ -223,20 +236,9 @@ def shares_of_exchange(program: Program, start: str, repeats: int) -> dict[str, 
 def network_share(name: str, leapfrogs: int, repeats: int) -> dict:
     """Shares of exchange in a scan of trajectories that all have so many steps."""
     energy, step = tx.Energy.mlp(tx.datasets.load(name, split=0), (50,)), 2e-4
-    kernel = _NoJitter(step_size=step, trajectory_length=step * leapfrogs, max_steps=leapfrogs)
+    kernel = FullTrajectories(step_size=step, max_steps=leapfrogs)
     program = ladder_program(energy, tx.ladder.geometric(16), kernel, num_chains=2, batch_size=None)
     return {"case": f"{name}, {leapfrogs} leapfrogs", **shares_of_exchange(program, "optimum", repeats)}
-
-
-class _NoJitter(tx.HMC):
-    """HMC whose trajectories all have their full length."""
-
-    def step(self, key, potential_at, beta, start, tuning, jitter):
-        """One full trajectory."""
-        return super().step(key, potential_at, beta, start, tuning, jnp.ones_like(jitter))
-
-
-register_dataclass(_NoJitter, ["step_size", "trajectory_length", "target_acceptance", "max_steps"], [])
 
 
 def main() -> None:

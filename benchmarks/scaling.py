@@ -23,7 +23,7 @@ import numpy as np
 
 import temperax as tx
 from benchmarks import harness
-from benchmarks.exchange import FullTrajectories
+from benchmarks.ladder import FullTrajectories
 
 LEAPFROGS, INPUTS = 8, 8
 #: What a point has where it is not on that axis.

@@ -1,8 +1,10 @@
 """Adaptation: the mass of a direction that is hardly explored, the length of trajectories, steps that stay frozen."""
 
+import arviz_stats
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 import scipy.optimize
 from jax.scipy.stats import norm
@@ -35,6 +37,23 @@ def test_mass_of_directions_that_are_hardly_explored(key):
     assert (np.abs(np.log(tuning.inverse_mass[0] / WIDTHS**2)) < np.log(3)).all()
     alone = np.var(np.asarray(draws[:, :, 0]), axis=0).mean(axis=0)
     assert (alone / np.asarray(WIDTHS) ** 2 < 2e-4).all()
+
+
+@pytest.mark.parametrize("kernel", [tx.HMC, tx.NUTS])
+def test_a_mass_that_is_given_stays(key, kernel):
+    """Directions as wide as 1 and 10⁴ are sampled in few steps by the right mass, and by no other."""
+    widths = np.array([1.0, 1e2, 1e4])
+    energy = tx.Energy(lambda p: 0.0, {"x": dist.Normal(0.0, widths).to_event(1)})
+
+    def run(**mass):
+        options = {"kernel": kernel(**mass), "num_warmup": 300, "num_draws": 500, "start": "prior", "progress": False}
+        return tx.sample(key, energy, **options)
+
+    right = run(inverse_mass=(widths**2).tolist())
+    steps, others = (tree["sample_stats"]["n_steps"].mean() for tree in (right, run(inverse_mass=1.0)))
+    assert steps < 10 and others > 10 * steps
+    z = (right["posterior"]["x"] / widths) ** 2
+    assert (np.abs(z.mean(("chain", "draw")) - 1) < 5 * arviz_stats.mcse(z)).all()
 
 
 def turned(length):

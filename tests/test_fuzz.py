@@ -359,6 +359,7 @@ BAD = {
     "Elementwise": (priors.Elementwise, st.one_of(not_name, st.just(dist.HalfNormal(1.0)))),
     "ARD": (lambda v: priors.ARD(input_scale=v), st.one_of(not_name, st.just(dist.Normal(0.0, 1.0)))),
     "HMC step_size": (lambda v: tx.HMC(step_size=v), maybe_none),
+    "HMC inverse_mass": (lambda v: tx.HMC(inverse_mass=v), maybe_none | maybe_none.map(lambda v: [1.0, v])),
     "HMC max_steps": (lambda v: tx.HMC(max_steps=v), not_count()),
     "HMC target_acceptance": (lambda v: sample(kernel=tx.HMC(target_acceptance=v)), not_positive),
     "NUTS max_tree_depth": (lambda v: tx.NUTS(max_tree_depth=v), not_count() | st.integers(min_value=31)),

@@ -24,6 +24,7 @@ def tree(energy):
         energy,
         [1.0, 0.5],
         path="posterior",
+        kernel=tx.HMC(inverse_mass=np.full(energy.size, 0.5)),
         num_warmup=100,
         num_draws=60,
         log_likelihood=True,

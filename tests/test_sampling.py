@@ -42,14 +42,15 @@ def test_nothing_compiles_again_when_only_values_change(key, small_data, energy)
         options = QUICK | {"num_draws": num_draws}
         return tx.sample(key, energy, temperature, path="posterior", kernel=kernel, **options)
 
-    run(key, energy, [1.0, 0.5], tx.HMC(step_size=0.01), 20)
+    run(key, energy, [1.0, 0.5], tx.HMC(step_size=0.01, inverse_mass=np.ones(energy.size)), 20)
     rng = np.random.default_rng(9)
     other_data = tx.Dataset.from_arrays(
         rng.normal(size=(60, 3)), rng.normal(size=60), rng.normal(size=(20, 3)), rng.normal(size=20)
     )
     other = tx.Energy.mlp(other_data, (4,), prior=tx.priors.Normal(0.3))
     with Compilations() as compilations:
-        run(jax.random.key(7), other, [2.0, 0.1], tx.HMC(step_size=0.02, max_steps=64), 20)
+        kernel = tx.HMC(step_size=0.02, inverse_mass=np.full(energy.size, 2.0), max_steps=64)
+        run(jax.random.key(7), other, [2.0, 0.1], kernel, 20)
     assert compilations.count == 0
     with Compilations() as compilations:  # the counter can count
         run(key, energy.replace(hidden=(5,)), [1.0, 0.5], tx.HMC(step_size=0.01), 20)

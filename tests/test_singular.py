@@ -70,6 +70,7 @@ class Langevin:
 
     step_size: float
     trajectory_length: ClassVar[float] = 0.0
+    inverse_mass: ClassVar[float] = 1.0
     target_acceptance: ClassVar[float] = 0.8
 
     def step(self, key, potential_at, beta, start, tuning, jitter):

@@ -53,11 +53,18 @@ def start(
 ) -> tuple[Tuning, Adaptation]:
     """Tuning and adaptation before the first scan, from a first guess of the step sizes."""
     step_size = jnp.full_like(step_size, kernel.step_size) if kernel.step_size is not None else step_size
-    length = jnp.minimum(FIRST_STEPS * step_size, FIRST_LENGTH)
+    inverse_mass = first_inverse_mass(kernel, num_parameters, step_size.dtype)
+    length = jnp.minimum(FIRST_STEPS * step_size, FIRST_LENGTH * jnp.exp(-0.5 * jnp.mean(jnp.log(inverse_mass))))
     if kernel.trajectory_length is not None:
         length = jnp.full_like(step_size, kernel.trajectory_length)
-    tuning = Tuning(step_size, jnp.ones((len(step_size), num_parameters), step_size.dtype), length)
+    tuning = Tuning(step_size, jnp.broadcast_to(inverse_mass, (len(step_size), num_parameters)), length)
     return tuning, fresh(kernel, tuning, num_chains)
+
+
+def first_inverse_mass(kernel: Kernel, num_parameters: int, dtype: jnp.dtype) -> Float[Array, " parameter"]:
+    """The kernel's own, or 1 until the first window has ended."""
+    inverse_mass = 1.0 if kernel.inverse_mass is None else kernel.inverse_mass
+    return jnp.broadcast_to(jnp.asarray(inverse_mass, dtype), num_parameters)
 
 
 def fresh(kernel: Kernel, tuning: Tuning, num_chains: int) -> Adaptation:
@@ -164,8 +171,14 @@ def _trajectory_criterion(
 def end_window(kernel: Kernel, tuning: Tuning, adaptation: Adaptation) -> tuple[Tuning, Adaptation]:
     """Set the mass from the window's draws and forces, and start the next window from the averaged tuning."""
     tuning = finish(kernel, tuning, adaptation)
+    if kernel.inverse_mass is None:
+        tuning = _with_mass_of(kernel, tuning, adaptation)
+    return tuning, fresh(kernel, tuning, num_chains=adaptation.accepted.shape[1])
+
+
+def _with_mass_of(kernel: Kernel, tuning: Tuning, adaptation: Adaptation) -> Tuning:
+    """The tuning with the mass that the window's draws and forces ask for."""
     variance = jax.vmap(jax.vmap(lambda moments: _variance(moments)[0]))(adaptation.moments)
-    num_chains = variance.shape[1]
     taught = (adaptation.moments[2] > 1)[..., None]  # chains that have moved in this window
     of_draws, of_forces = jnp.split(jnp.mean(variance, axis=1, where=taught), 2, axis=-1)
     found = 0.5 * (jnp.log(of_draws) - jnp.log(of_forces))
@@ -180,7 +193,7 @@ def end_window(kernel: Kernel, tuning: Tuning, adaptation: Adaptation) -> tuple[
         tuning = tuning._replace(step_size=tuning.step_size * scale)
     if kernel.trajectory_length is None:
         tuning = tuning._replace(trajectory_length=tuning.trajectory_length * scale)
-    return tuning, fresh(kernel, tuning, num_chains)
+    return tuning
 
 
 def finish(kernel: Kernel, tuning: Tuning, adaptation: Adaptation) -> Tuning:

@@ -5,19 +5,30 @@ A kernel is a pytree of its numbers (so that changing one compiles nothing) with
 transitions.  `Explorer` is the base of kernels that move by rules of their own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Bool, Float, Int
 from numpyro.infer.hmc import HMCState, hmc, momentum_generator
 from numpyro.infer.hmc_util import euclidean_kinetic_energy, find_reasonable_step_size
 from numpyro.infer.util import ParamInfo
 
-from temperax.errors import MOST, InputError, check_choice, check_count, check_fraction, check_positive
+from temperax.errors import (
+    LARGEST,
+    MOST,
+    SMALLEST,
+    InputError,
+    check_array,
+    check_choice,
+    check_count,
+    check_fraction,
+    check_positive,
+)
 
 # The potential of a replica, given its β: what NumPyro calls a potential with model arguments.
 PotentialAt = Callable[[Array], Callable[[Array], Array]]
@@ -48,6 +59,7 @@ class Kernel(Protocol):
 
     step_size: float | None
     trajectory_length: float | None
+    inverse_mass: float | Float[np.ndarray, " parameter"] | None
     target_acceptance: float
 
     def step(
@@ -73,8 +85,9 @@ class HMC:
 
     Attributes
     ----------
-    step_size, trajectory_length
-        Fixed values for every temperature; None adapts them per temperature during warm-up.
+    step_size, trajectory_length, inverse_mass
+        Fixed values for every temperature; None adapts them per temperature during warm-up.  The inverse mass is one
+        number, or one for each parameter of the flat position: about the variance of the draws.
     target_acceptance
         Mean acceptance that step-size adaptation aims at; .7 and .92 cost more gradients an independent prediction.
     max_steps
@@ -83,6 +96,7 @@ class HMC:
 
     step_size: float | None = None
     trajectory_length: float | None = None
+    inverse_mass: float | Float[np.ndarray, " parameter"] | None = None
     target_acceptance: float = 0.85
     max_steps: int = 2048
 
@@ -132,8 +146,8 @@ class NUTS:
 
     Attributes
     ----------
-    step_size
-        A fixed value for every temperature; None adapts it per temperature during warm-up.
+    step_size, inverse_mass
+        As in `HMC`.
     target_acceptance
         Mean acceptance that step-size adaptation aims at.
     max_tree_depth
@@ -141,6 +155,7 @@ class NUTS:
     """
 
     step_size: float | None = None
+    inverse_mass: float | Float[np.ndarray, " parameter"] | None = None
     target_acceptance: float = 0.8
     max_tree_depth: int = field(default=10, metadata={"static": True})
     trajectory_length: ClassVar[float] = 0.0  # never adapted: a tree finds its own
@@ -204,6 +219,7 @@ class Explorer:
 
     step_size: ClassVar[float] = 1.0
     trajectory_length: ClassVar[float] = 1.0
+    inverse_mass: ClassVar[float] = 1.0
     target_acceptance: ClassVar[float] = 0.8
 
     def move(
@@ -301,3 +317,16 @@ def _check_kernel(kernel: HMC | NUTS, optional: tuple[str, ...], counts: dict[st
     for name in optional:
         if getattr(kernel, name) is not None:
             check_positive(name, getattr(kernel, name))
+    if kernel.inverse_mass is not None:
+        object.__setattr__(kernel, "inverse_mass", _as_mass(kernel.inverse_mass))  # a list would be many leaves
+
+
+def _as_mass(given: object) -> float | Float[np.ndarray, " parameter"]:
+    """An inverse mass as one number or an array of them; whether it fits an energy is seen where both are there."""
+    if not isinstance(given, (Sequence, np.ndarray, jax.Array)):
+        return check_positive("inverse_mass", given)
+    remedy = "give a positive number, or one for each parameter"
+    values = check_array("inverse_mass", given, remedy)
+    if values.ndim > 1 or not values.size or not ((values >= SMALLEST) & (values <= LARGEST)).all():  # NaN fails too
+        raise InputError("inverse_mass", given, "is not made of positive numbers that single precision holds", remedy)
+    return values if values.ndim else float(values)

@@ -140,6 +140,9 @@ def make_program(
         raise InputError("energy", energy, "is not an Energy", "give one such as Energy.mlp(data)")
     if energy.discrete and isinstance(kernel, (HMC, NUTS)):
         raise InputError("kernel", kernel, "cannot move spins, which jump", "give systems.heat_bath(energy)")
+    if kernel.inverse_mass is not None and np.shape(kernel.inverse_mass) not in ((), (energy.size,)):
+        remedy = f"give one number, or {energy.size} of them"
+        raise InputError("inverse_mass", kernel.inverse_mass, "does not fit the energy's parameters", remedy)
     check_count("num_chains", num_chains)
     check_count("thin", thin)
     batch_size = sharding.default_batch_size() if batch_size is None else check_count("batch_size", batch_size, 0)
