@@ -7,13 +7,13 @@ Every sampler runs in a process of its own with four chains, the same log densit
 worst R-hat of f is at most 1.01 and its least bulk ESS of f at least 400, or a limit of minutes (twice as many for
 airfoil) is over and what is there is judged; it goes on for a minute in any case, so that compiling and warming up
 weigh alike in all rates. Peers' chains are continued and judged whenever they have grown by a quarter. temperax makes a
-short run and, from what that took, another that fills the minute or, where the target was missed, the limit; both are
-whole runs of its public functions, compiled anew and judged at prefixes that grow by a quarter. Peers warm up for the
-iterations that `samplers.TARGETS` names, temperax for its default. Seconds "end to end" have the starting points, every
-compilation and the warm-up in them, but neither imports nor the judging; NumPyro compiles for every run that continues,
-and that is counted once. The share of the warm-up is that of all gradients, of samplers that count them. Lines of the
-table whose sampler failed say how. An unadjusted sampler's bias is its mean energy less that of the exact sampler that
-has the smallest R-hat of the energy.
+short run and, from what that took, another that fills the minute or, where the target was missed, the limit (a ladder
+gets there by runs three times as long); all are whole runs of its public functions, compiled anew and judged at
+prefixes that grow by a quarter. Peers warm up for the iterations that `samplers.TARGETS` names, temperax for its
+default. Seconds "end to end" have the starting points, every compilation and the warm-up in them, but neither imports
+nor the judging; NumPyro compiles for every run that continues, and that is counted once. The share of the warm-up is
+that of all gradients, of samplers that count them. Lines of the table whose sampler failed say how. An unadjusted
+sampler's bias is its mean energy less that of the exact sampler that has the smallest R-hat of the energy.
 """
 
 import json

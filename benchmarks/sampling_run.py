@@ -194,11 +194,12 @@ def judge_peer(judge: Judge, setup: Setup, sampler: str) -> Iterator[dict]:
 def judge_whole(judge: Judge, setup: Setup, sampler: str) -> Iterator[dict]:
     """Rows of a short run and of one as long as it takes: for the least time if the target was reached, or the limit.
 
-    Both compile anew.  The rounds of a ladder grow with its draws, and so does all that comes before the first of them.
+    All compile anew.  The rounds of a ladder grow with its draws, and so does all that comes before the first of them:
+    one that misses the target is followed by one three times as long, not by one that fills the limit.
     """
     ladder = sampler == "temperax-tempering"
-    draws = max(32, setup.warmup // 4) if ladder else setup.warmup
-    for last in (False, True):
+    draws, last = max(32, setup.warmup // 4) if ladder else setup.warmup, False
+    while True:
         jax.clear_caches()
         judge.begin()
         run = SAMPLERS[sampler].whole(setup, draws)
@@ -209,7 +210,8 @@ def judge_whole(judge: Judge, setup: Setup, sampler: str) -> Iterator[dict]:
         fitting = int((wanted - fixed) / ((spent - fixed) / draws))
         if last or fitting < GROWTH * draws:
             return
-        draws = fitting
+        last = reached or not ladder or fitting <= 3 * draws
+        draws = fitting if last else 3 * draws
 
 
 def judge_prefixes(judge: Judge, run: Whole) -> Iterator[dict]:
