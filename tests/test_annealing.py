@@ -64,6 +64,18 @@ def test_annealing_ends_where_training_does_and_counts_its_gradients(key):
     assert np.abs(excess).max() < 0.01  # of the order of P T / 2
 
 
+def test_energies_keep_their_digits_from_draws_of_the_prior_on(key):
+    """Chains begin at energies of 10⁹ nats, beside which those at the end would be lost."""
+    cliff = tx.Energy(lambda x: 0.5 * jnp.sum((x - 1.0) ** 2), dist.Normal(0.0, 1e5).expand([4]).to_event(1))
+    schedule = ladder.geometric(30, hottest=1e-8, coldest=1e2)
+    tree = tx.anneal(key, cliff, schedule, path="likelihood", scans=30)
+    ends = np.asarray(tree["posterior"].dataset["theta"])[:, 0]
+    final = tree["annealing"].dataset["final_energy"].values
+    assert final[:, 0].min() > 1e7
+    np.testing.assert_allclose(final[:, -1], 0.5 * ((ends - 1) ** 2).sum(axis=-1), atol=1e-3)
+    assert 0.5 < tree["annealing"].dataset["acceptance_rate"].values[:, -5:].mean() < 0.98
+
+
 def test_annealing_beats_restarts_on_a_rugged_energy_at_equal_gradients(key):
     """Restarted Adam finds the nearest dents; a schedule that is slow enough finds the lowest."""
     schedule = ladder.geometric(60, hottest=0.05, coldest=30.0)

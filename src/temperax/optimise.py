@@ -18,6 +18,7 @@ from temperax.errors import InputError, check_array, check_betas, check_choice, 
 from temperax.kernels import Kernel, as_kernel
 from temperax.program import make_program
 from temperax.progress import tqdm
+from temperax.starts import Origin
 
 __all__ = ["Optima", "anneal", "deep_ensemble", "map_estimate", "minimise", "polish"]
 
@@ -144,18 +145,21 @@ def anneal(
         positions = prior_draws(energy, jax.random.split(begin_key, num_chains))
     else:
         positions = check_positions("start", start, (num_chains, energy.size))
-    counted = energy.relative_to(positions[0])
-    program = program.placed(energy=counted)
+    origin = Origin.at_lowest(energy, positions, {})
+    program = origin.seat(program)
     state = engine.start(program, run_key, positions[:, None])
     kept: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     gradients = 0
     with tqdm(total=len(betas) * scans, desc="anneal", unit="scan", disable=not progress) as bar:
         for beta in betas:
-            program = program.placed(betas=np.full(1, beta, program.betas.dtype))
+            # From where the chains stand now: counted from a draw of the prior, of millions, no digits would be left.
+            origin = Origin.at_lowest(energy, engine.to_host(program, state).points.position[:, 0], {})
+            program = origin.seat(program.placed(betas=np.full(1, beta, program.betas.dtype)))
+            state = engine.reevaluate(program, state)
             records = []
             for after, record in engine.run(program, run_key, state, scans, adapt=True, bar=bar):
                 state = after
-                records.append(engine.absolute(program.path, np.array([beta]), counted.offsets(), record))
+                records.append(engine.absolute(program.path, np.array([beta]), origin.energy.offsets(), record))
             energies = np.concatenate([record.path_energy for record in records])[..., 0]
             accepted = np.concatenate([record.acceptance_rate for record in records])[..., 0]
             gradients += sum(int(record.n_steps.sum()) for record in records)

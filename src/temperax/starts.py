@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from temperax import sharding
 from temperax.descent import minimise, prior_draws
@@ -28,6 +28,14 @@ class Origin(NamedTuple):
     def at(cls, energy: Energy, position: np.ndarray | None, report: dict[str, Any]) -> Self:
         """Count the energy from a position."""
         return cls(energy if position is None else energy.relative_to(jnp.asarray(position)), position, report)
+
+    @classmethod
+    def at_lowest(cls, energy: Energy, positions: Float[np.ndarray, "chain parameter"], report: dict[str, Any]) -> Self:
+        """Count the energy from the position where it is lowest, or absolutely where no position has one."""
+        heights = np.array([sum(energy.relative_to(jnp.asarray(q)).offsets()) for q in positions])
+        heights = np.where(np.isfinite(heights), heights, np.inf)
+        found = np.asarray(positions[heights.argmin()]) if np.isfinite(heights).any() else None
+        return cls.at(energy, found, report)
 
     def seat(self, program: Program) -> Program:
         """The program with this energy, its rows on as many devices as the mesh has for them."""
@@ -64,7 +72,7 @@ def make_starts(
 ) -> tuple[Array, Origin]:
     """Positions (chain, temperature, parameter) to start from.
 
-    Energies are counted from the first of them that has one, unless it is no more than a draw from the prior.
+    Energies are counted from the lowest of them, unless they are no more than draws from the prior.
     """
     shape = (program.num_chains, len(program.betas), energy.size)
     if isinstance(start, str) and start == "prior":
@@ -88,11 +96,4 @@ def make_starts(
         positions = optima.position
     else:
         positions, report = np.asarray(start, jnp.result_type(float)), {"start": "given"}
-    origin = next((np.asarray(q) for q in positions if _is_finite(energy, q)), None)
-    return jnp.broadcast_to(jnp.asarray(positions)[:, None], shape), Origin.at(energy, origin, report)
-
-
-def _is_finite(energy: Energy, position: Array) -> bool:
-    """Whether energies can be counted from a position."""
-    relative = energy.relative_to(jnp.asarray(position))
-    return bool(np.isfinite(relative.offsets()).all())
+    return jnp.broadcast_to(jnp.asarray(positions)[:, None], shape), Origin.at_lowest(energy, positions, report)
