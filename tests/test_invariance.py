@@ -155,6 +155,7 @@ class NoAcceptStep:
 
     step_size: float = 1.0
     trajectory_length: float = 3.0
+    inverse_mass: float = 1.0
     target_acceptance: float = 0.8
 
     def step(self, key, potential_at, beta, start, tuning, jitter):
@@ -174,6 +175,8 @@ class NoAcceptStep:
         )
 
 
+@register_dataclass
+@dataclass(frozen=True)
 class UntemperedGradient(tx.HMC):
     """HMC that forgets β."""
 
@@ -182,9 +185,6 @@ class UntemperedGradient(tx.HMC):
         value, gradient = jax.value_and_grad(potential_at(one))(start.z)
         start = kernels.ParamInfo(start.z, value, gradient)
         return super().step(key, potential_at, one, start, tuning, jitter)
-
-
-register_dataclass(UntemperedGradient, ["step_size", "trajectory_length", "target_acceptance", "max_steps"], [])
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,9 @@ class Origin(NamedTuple):
         return cls(energy if position is None else energy.relative_to(jnp.asarray(position)), position, report)
 
     @classmethod
-    def at_lowest(cls, energy: Energy, positions: Float[np.ndarray, "chain parameter"], report: dict[str, Any]) -> Self:
+    def at_lowest(
+        cls, energy: Energy, positions: Float[np.ndarray | Array, "chain parameter"], report: dict[str, Any]
+    ) -> Self:
         """Count the energy from the position where it is lowest, or absolutely where no position has one."""
         heights = np.array([sum(energy.relative_to(jnp.asarray(q)).offsets()) for q in positions])
         heights = np.where(np.isfinite(heights), heights, np.inf)
