@@ -169,7 +169,7 @@ def _trajectory_criterion(
 
 
 def end_window(kernel: Kernel, tuning: Tuning, adaptation: Adaptation) -> tuple[Tuning, Adaptation]:
-    """Set the mass from the window's draws and forces, and start the next window from the averaged tuning."""
+    """Set the mass, unless it is given, and start the next window from the averaged tuning."""
     tuning = finish(kernel, tuning, adaptation)
     if kernel.inverse_mass is None:
         tuning = _with_mass_of(kernel, tuning, adaptation)

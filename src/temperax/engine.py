@@ -66,8 +66,8 @@ def start_state(
             def potential(beta: Array) -> Callable:
                 return partial(potential_at, program.path, program.energy, beta)
 
-            mass = adaptation.first_inverse_mass(program.kernel, position.size, position.dtype)
-            return point, reasonable_step_size(key, potential, beta, start_of(point, beta), mass), fault
+            inverse_mass = adaptation.first_inverse_mass(program.kernel, position.size, position.dtype)
+            return point, reasonable_step_size(key, potential, beta, start_of(point, beta), inverse_mass), fault
 
         replica_keys = keys(key, zero, START, *seat)
         items = (replica_keys, positions[seat], program.betas[seat.slot])

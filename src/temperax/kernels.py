@@ -105,7 +105,7 @@ class HMC:
             self.check()
 
     def check(self) -> None:
-        """Say which of the numbers cannot be used."""
+        """Say which of the numbers cannot be used, and make an array of a list of them."""
         _check_kernel(self, ("step_size", "trajectory_length"), {"max_steps": MOST})
 
     def step(
@@ -165,7 +165,7 @@ class NUTS:
             self.check()
 
     def check(self) -> None:
-        """Say which of the numbers cannot be used."""
+        """Say which of the numbers cannot be used, and make an array of a list of them."""
         _check_kernel(self, ("step_size",), {"max_tree_depth": 30})  # steps are counted in 32 bits
 
     def step(
