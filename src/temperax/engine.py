@@ -97,19 +97,22 @@ def shape_of_state(program: Program) -> State:
 
 @partial(jax.jit, donate_argnames="state")
 def run_block(program: Program, key: Array, state: State, num_draws: Array, adapt: Array) -> tuple[State, Record]:
-    """Run ``num_draws`` draws, at most ``program.block_draws``; the record's rows beyond them are empty.
+    """Run ``num_draws`` draws, at most ``program.block_draws``; the record's rows beyond them are zeros.
 
     The number is a value and the block's size is fixed, so that blocks of any length share one compiled program.
     """
 
     def block(program: Program, key: Array, state: State, num_draws: Array, adapt: Array) -> tuple[State, Record]:
-        draw = jax.jit(partial(draw_once, program, key, adapt))  # traced once, for its shapes and for the scan
-        blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(draw, state)[1])
+        draw = jax.jit(partial(draw_once, program, key, adapt))  # traced once, for its shapes and for the loop
+        shapes = jax.eval_shape(draw, state)[1]
+        empty = jax.tree.map(lambda x: jnp.zeros((program.block_draws, *x.shape), x.dtype), shapes)
 
-        def step(state: State, i: Array) -> tuple[State, Record]:
-            return jax.lax.cond(i < num_draws, draw, lambda state: (state, blank), state)
+        def step(i: Array, carry: tuple[State, Record]) -> tuple[State, Record]:
+            state, rows = carry
+            state, record = draw(state)
+            return state, jax.tree.map(lambda column, value: column.at[i].set(value), rows, record)
 
-        return jax.lax.scan(step, state, jnp.arange(program.block_draws))
+        return jax.lax.fori_loop(0, num_draws, step, (state, empty))
 
     return on_devices(block, program, key, state, num_draws, adapt, out=(STATE, sharding.ON_EVERY_DEVICE))
 
