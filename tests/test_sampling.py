@@ -10,7 +10,7 @@ import pytest
 from jax import monitoring
 
 import temperax as tx
-from temperax import engine, program
+from temperax import drawing, engine, program
 
 QUICK = {"num_chains": 2, "num_warmup": 30, "num_draws": 20, "progress": False}
 
@@ -71,6 +71,17 @@ def test_draws_do_not_depend_on_the_blocks(key, energy, monkeypatch):
     other = tx.sample(key, energy, **QUICK)
     for name, values in one["posterior"].data_vars.items():
         np.testing.assert_array_equal(values, other["posterior"][name])
+
+
+def test_a_part_of_a_block_holds_on_to_no_more_than_its_draws(key, energy, monkeypatch):
+    """Slow energies have a draw a block, and a block's room is that of a hundred."""
+    parts, add = [], drawing.Draws.add
+    monkeypatch.setattr(engine, "BLOCK_SECONDS", 0.0)
+    monkeypatch.setattr(drawing.Draws, "add", lambda draws, record: add(draws, parts.append(record) or record))
+    tx.sample(key, energy, **QUICK)
+    assert [len(record.fault) for record in parts] == [1] * QUICK["num_draws"]
+    held = [leaf if leaf.base is None else leaf.base for record in parts for leaf in record]
+    assert sum(owner.nbytes for owner in held) == sum(leaf.nbytes for record in parts for leaf in record)
 
 
 def test_another_seed_gives_other_draws(key, energy):

@@ -76,6 +76,7 @@ class Draws:
         self.arrays, self.notes = origin.arrays | dict(arrays or {}), dict(notes or {})
         self.written = run.notes["num_draws"] if run.resumes else 0
         self.waiting: list[Record] = []
+        self.waiting_bytes = 0
         self.unsaved = False  # whether draws have come since the last checkpoint
 
     def __len__(self) -> int:
@@ -84,8 +85,9 @@ class Draws:
     def add(self, record: Record) -> None:
         """Take the draws of a block."""
         self.waiting.append(record)
+        self.waiting_bytes += sum(leaf.nbytes for leaf in record)
         self.unsaved = True
-        if sum(leaf.nbytes for record in self.waiting for leaf in jax.tree.leaves(record)) > WAITING_BYTES:
+        if self.waiting_bytes > WAITING_BYTES:
             self._write()  # the next checkpoint counts them
 
     def keep(self) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
@@ -111,7 +113,7 @@ class Draws:
         if self.run.directory is not None and self.waiting:
             if sharding.first_process():
                 self.run.directory.append(self._groups())
-            self.waiting, self.written = [], len(self)
+            self.waiting, self.waiting_bytes, self.written = [], 0, len(self)
 
     def _groups(self) -> dict[str, xr.Dataset]:
         record = jax.tree.map(lambda *parts: np.concatenate(parts), *self.waiting)

@@ -221,7 +221,8 @@ def run(
         size = int(np.clip(wanted, 1, min(program.block_draws, num_draws - done)))
         began = time.perf_counter()
         state, record = run_block(program, key, state, np.int32(size), np.bool_(adapt))
-        record = jax.tree.map(lambda x: np.asarray(x)[:size], record)  # noqa: B023 - used at once
+        # Copies, since a part of a block would hold on to all of it.
+        record = jax.tree.map(lambda x: np.asarray(x)[:size].copy(), record)  # noqa: B023 - used at once
         seconds_a_draw = sharding.agree((time.perf_counter() - began) / size)
         done += size
         bar.update(size)
