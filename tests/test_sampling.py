@@ -74,7 +74,7 @@ def test_draws_do_not_depend_on_the_blocks(key, energy, monkeypatch):
 
 
 def test_a_part_of_a_block_holds_on_to_no_more_than_its_draws(key, energy, monkeypatch):
-    """Slow energies have a draw a block, and a block's room is that of a hundred."""
+    """Slow energies have a draw a block, and a block's room is that of many."""
     parts, add = [], drawing.Draws.add
     monkeypatch.setattr(engine, "BLOCK_SECONDS", 0.0)
     monkeypatch.setattr(drawing.Draws, "add", lambda draws, record: add(draws, parts.append(record) or record))

@@ -22,8 +22,8 @@ from temperax.exchange import Journeys
 from temperax.kernels import HMC, NUTS, Kernel, Tuning
 from temperax.tempering import Path, Point
 
-#: A block's draws take at most this much device memory, and are at most so many.
-BLOCK_BYTES, BLOCK_DRAWS = 64e6, 100
+#: A block's draws take at most this much device memory, which every block clears, and are at most so many.
+BLOCK_BYTES, BLOCK_DRAWS = 16e6, 1000
 
 
 class State(NamedTuple):
@@ -82,8 +82,9 @@ class Program:
     @property
     def block_draws(self) -> int:
         """Draws that one compiled call can hold."""
-        kept = self.num_chains * len(self.keep) * self.energy.size * 4
-        return int(np.clip(BLOCK_BYTES // max(kept, 1), 1, BLOCK_DRAWS))
+        kept = self.num_chains * len(self.keep) * self.energy.size
+        a_draw = 4 * (kept + len(Record._fields) * self.num_replicas)
+        return int(np.clip(BLOCK_BYTES // a_draw, 1, BLOCK_DRAWS))
 
     @property
     def specs(self) -> list[PartitionSpec]:
