@@ -27,6 +27,8 @@ from benchmarks import harness
 from temperax import engine, scanning, sharding, starts, tempering
 from temperax.program import EXPLORE, Program, Record, State, keys, make_program
 
+#: Scans that each part is timed over where the share of exchange is measured.
+SHARE_SCANS = 100
 CASES = json.loads((Path(__file__).parents[1] / "tests" / "reference" / "exact_cases.json").read_text())
 
 
@@ -210,7 +212,7 @@ def shares_of_exchange(program: Program, start: str, repeats: int) -> dict[str, 
 
     Medians over runs of all three taken in turn.
     """
-    key, scans = jax.random.key(0), program.block_draws
+    key, scans = jax.random.key(0), min(SHARE_SCANS, program.block_draws)
     positions, origin = starts.make_starts(key, program.energy, program, start, progress=False)
     program = origin.seat(program)
     state = engine.start(program, key, positions)

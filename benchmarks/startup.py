@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks import harness
 
-LIBRARIES = {"JAX and NumPyro": "import jax, numpyro", "with temperax": "import jax, numpyro, temperax"}
+LIBRARIES = {"JAX and NumPyro": "import jax, numpyro", "JAX, NumPyro and temperax": "import jax, numpyro, temperax"}
 FIRST_DRAW = """
 import json, sys, time
 import jax
@@ -57,7 +57,7 @@ def main() -> None:
     imports = {name: partial(import_seconds, code) for name, code in LIBRARIES.items()}
     seconds = harness.medians(imports, 1 if options.quick else 5)
     rows: list[dict] = [{"what": f"import of {name}", "seconds": value} for name, value in seconds.items()]
-    own = seconds["with temperax"] - seconds["JAX and NumPyro"]
+    own = seconds["JAX, NumPyro and temperax"] - seconds["JAX and NumPyro"]
     rows.append({"what": "first draw, concrete", **first_draw("")})
     with tempfile.TemporaryDirectory() as folder:
         rows.append({"what": "first draw, concrete, writing a cache", **first_draw(folder)})
