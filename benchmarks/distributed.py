@@ -90,8 +90,8 @@ def sent(hlo: str) -> dict[str, int]:
         shapes = re.findall(r"(\w+)\[([\d,]*)\]", match[1])
         size = sum(SIZES[kind] * math.prod(int(n) for n in shape.split(",") if n) for kind, shape in shapes)
         name = re.search(r'op_name="([^"]*)"', line)
-        # A draw is one branch (of draws that a block's size leaves over), what is sent while adapting one in it.
-        adapting = name is not None and name[1].count("branch_") > 1
+        # Adapting is the one branch of a draw that sends anything.
+        adapting = name is not None and "branch_" in name[1]
         found["adapting" if adapting else "scan" if match[2] == "all-gather" else "draw"] += size
     return found
 

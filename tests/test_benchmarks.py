@@ -58,6 +58,17 @@ def test_blackjax_has_what_the_samplers_call():
         assert hasattr(blackjax, name), name
 
 
+def test_devices_send_each_other_what_the_formula_says():
+    """Counted in the compiled block: every scan, every draw, and while adapting."""
+    ask = "import json, temperax as tx; tx.use_cpu_devices(2); from benchmarks.distributed import scan_point; "
+    ask += "print(json.dumps(scan_point('concrete', 3, 1, scans=1, repeats=1)))"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout.splitlines()[-1])
+    for when in ("scan", "draw", "adapting"):
+        assert row[f"bytes_{when}"] == row[f"formula_{when}"] > 0, when
+
+
 def test_parts_of_a_run_are_put_together(tmp_path):
     sys.path.insert(0, str(ROOT))
     from benchmarks import harness
