@@ -23,6 +23,7 @@ import temperax as tx
 from benchmarks import harness
 from temperax import sharding
 from temperax.energy import Energy
+from temperax.program import bytes_of_gradient
 
 STEPS, REPEATS = 20, 7
 
@@ -126,10 +127,11 @@ def main() -> None:
     energy, plain = (e.relative_to(jnp.zeros(e.size)) for e in (energy, plain))
     found = rates(jax.local_device_count())
     best = floor(energy, hidden, found)
+    most = sharding.default_batch_size(partial(bytes_of_gradient, energy))
     rows = []
     for replicas in [1, 4, 16] if options.quick else options.replicas:
         positions = 0.1 * jax.random.normal(jax.random.key(0), (replicas, energy.size))
-        size = sharding.default_batch_size()
+        size = sharding.at_once(most, -(-replicas // jax.local_device_count()))
         seconds = seconds_of(
             {
                 "temperax": partial(as_the_engine, energy, positions, batch_size=size),

@@ -185,7 +185,7 @@ def explore_only(program, key, state, scans, energies):
 
         def one_scan(points, i):
             items = (keys(key, i, EXPLORE, *seat), points, seat)
-            return sharding.map_batch(partial(one, i), items, program.batch_size, jnp.minimum(i, 0)), None
+            return sharding.map_batch(partial(one, i), items, program.at_once, jnp.minimum(i, 0)), None
 
         return jax.lax.scan(one_scan, state.points, state.scan + jnp.arange(scans))[0]
 

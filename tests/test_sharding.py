@@ -17,7 +17,7 @@ import pytest
 
 import temperax as tx
 from temperax import engine, sharding, tempering
-from temperax.program import make_program
+from temperax.program import bytes_of_gradient, make_program
 
 HERE = Path(__file__).parent
 
@@ -211,3 +211,36 @@ def test_a_block_asks_nothing_of_the_host(small_data, key, kernel, asks):
     state = engine.start(program, key, positions)
     block = engine.run_block.lower(program, key, state, np.int32(1), np.bool_(True)).compile()
     assert bool(re.search("callback|infeed|outfeed|host_transfer", block.as_text())) == asks
+
+
+def test_an_accelerator_advances_what_its_memory_has_room_for(small_data, key, monkeypatch):
+    """Six replicas on a device that says it has so much memory; the draws are the same up to rounding."""
+    energy = tx.Energy.mlp(small_data, (20,))
+    each = bytes_of_gradient(energy)
+    positions = jax.vmap(energy.sample_prior)(jax.random.split(key, 6)).reshape(2, 3, -1)
+    monkeypatch.setattr(sharding, "on_processor", lambda: False)
+
+    def on_device(room):
+        memory = None if room is None else int(room * each / sharding.MEMORY_SHARE)
+        monkeypatch.setattr(sharding, "device_memory", lambda: memory)
+        return program_of(energy, num_chains=2)
+
+    def energies(program):
+        state = engine.start(program, key, positions)
+        return engine.run_block(program, key, state, np.int32(2), np.bool_(False))[1].data_energy[:2]
+
+    for room, batch_size, at_once in ((None, 0, 0), (0.1, 1, 1), (4.5, 4, 4), (6.5, 6, 0), (1000.5, 1000, 0)):
+        program = on_device(room)
+        assert (program.batch_size, program.at_once) == (batch_size, at_once)
+    np.testing.assert_allclose(energies(on_device(4.5)), energies(on_device(6.5)), rtol=1e-4)
+    assert on_device(6.5).refit(np.linspace(0, 1, 6)).at_once == 6, "twelve replicas no longer fit"
+
+
+def test_a_gradient_needs_memory_for_its_rows_up_to_a_chunk_of_them():
+    rng = np.random.default_rng(0)
+    each = {}
+    for rows in (400, 4_000, 81_920, 819_200):
+        x = rng.normal(size=(rows, 2))
+        each[rows] = bytes_of_gradient(tx.Energy.mlp(tx.Dataset.from_arrays(x, np.sin(x[:, 0])), (50,)))
+    assert 5 < each[4_000] / each[400] < 11
+    assert each[4_000] < each[81_920] == each[819_200]

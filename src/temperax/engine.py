@@ -71,7 +71,7 @@ def start_state(
 
         replica_keys = keys(key, zero, START, *seat)
         items = (replica_keys, positions[seat], program.betas[seat.slot])
-        points, steps, faults = sharding.map_batch(one, items, program.batch_size, zero)
+        points, steps, faults = sharding.map_batch(one, items, program.at_once, zero)
         steps, faults = in_slots(program, journeys, (steps, faults))
         # The smallest of the chains' guesses: one chain in a narrow place must be able to move.
         steps = jnp.min(jnp.where(faults < 0, steps, jnp.inf), axis=0)
@@ -126,7 +126,7 @@ def reevaluate(program: Program, state: State) -> State:
             return evaluate(program.path, program.energy, position)
 
         zero = jnp.minimum(state.scan, 0)
-        return state._replace(points=sharding.map_batch(one, state.points.position, program.batch_size, zero))
+        return state._replace(points=sharding.map_batch(one, state.points.position, program.at_once, zero))
 
     return on_devices(again, program, state, out=STATE)
 

@@ -5,6 +5,7 @@ rest (model, path, kernel, numbers of chains and devices) decides the compiled p
 """
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -24,6 +25,8 @@ from temperax.tempering import Path, Point
 
 #: A block's draws take at most this much device memory, which every block clears, and are at most so many.
 BLOCK_BYTES, BLOCK_DRAWS = 16e6, 1000
+#: Arrays of a position's size that a replica may hold in a trajectory: its ends, momenta, gradients, NUTS's branches.
+COPIES = 32
 
 
 class State(NamedTuple):
@@ -78,6 +81,11 @@ class Program:
     def num_replicas(self) -> int:
         """Replicas of all chains."""
         return self.num_chains * len(self.betas)
+
+    @property
+    def at_once(self) -> int:
+        """Replicas that a device advances at once; 0: all that it holds."""
+        return sharding.at_once(self.batch_size, sharding.per_device(self.mesh, self.num_replicas))
 
     @property
     def block_draws(self) -> int:
@@ -146,7 +154,9 @@ def make_program(
         raise InputError("inverse_mass", kernel.inverse_mass, "does not fit the energy's parameters", remedy)
     check_count("num_chains", num_chains)
     check_count("thin", thin)
-    batch_size = sharding.default_batch_size() if batch_size is None else check_count("batch_size", batch_size, 0)
+    if batch_size is None:
+        batch_size = sharding.default_batch_size(partial(bytes_of_gradient, energy))
+    check_count("batch_size", batch_size, 0)
     operations = _operations(energy)
     mesh = sharding.make_mesh(num_chains * len(betas), operations, row_devices)
     energy.over_rows(row_devices)  # can its rows be shared?
@@ -172,6 +182,16 @@ def _operations(energy: Energy) -> float:
     position = jax.ShapeDtypeStruct((energy.size,), jnp.result_type(float))
     lowered = jax.jit(lambda energy, position: energy.data_energy(position)).lower(energy, position)
     return float((lowered.cost_analysis() or {}).get("flops", np.inf))
+
+
+def bytes_of_gradient(energy: Energy) -> float:
+    """Bytes in which the compiled gradient of one energy computes, and copies of a position that a trajectory holds."""
+    position = jax.ShapeDtypeStruct((energy.size,), jnp.result_type(float))
+    gradient = (
+        jax.jit(lambda energy, position: jax.grad(energy.data_energy)(position)).lower(energy, position).compile()
+    )
+    analysis = gradient.memory_analysis()
+    return COPIES * position.size * position.dtype.itemsize + (0 if analysis is None else analysis.temp_size_in_bytes)
 
 
 def _as_value(leaf: Any) -> Array:

@@ -81,7 +81,8 @@ def sample(
     storage
         ``"float32"``, or ``"float16"`` to store weights in half the space; predictions and energies keep their digits.
     batch_size
-        Replicas that a device advances at once: by default 1 on a processor, all (0) on an accelerator.
+        Replicas that a device advances at once, 0 for all: by default 1 on a processor, on an accelerator as many as
+        its memory has room for.
     row_devices
         Devices that share the rows of each replica; the replicas are shared out over the others.
     directory, resume, save_every

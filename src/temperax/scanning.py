@@ -166,7 +166,7 @@ def scan_once(program: Program, key: Array, state: State, adapt: Array) -> tuple
 
     replica_keys = keys(key, state.scan, EXPLORE, *seat)
     points, before, momentum, reports = sharding.map_batch(
-        one, (replica_keys, state.points, seat), program.batch_size, jnp.minimum(state.scan, 0)
+        one, (replica_keys, state.points, seat), program.at_once, jnp.minimum(state.scan, 0)
     )
     columns = in_slots(program, state.journeys, jnp.stack(reports, axis=-1))
     report = Report(*jnp.moveaxis(columns, -1, 0))

@@ -159,12 +159,43 @@ def make_mesh(batch: int, operations: float, row_devices: int = 1) -> Mesh:
     return Mesh(devices, (REPLICA, ROW))
 
 
-def default_batch_size() -> int:
-    """How many replicas a device advances at once: one on a processor, all (0) on an accelerator.
+#: Share of an accelerator's memory for what its replicas compute at once; data, states and draws have the rest.
+MEMORY_SHARE = 0.5
 
-    On a processor a batch falls out of the cache, and waits for its longest trajectory.
+
+def default_batch_size(bytes_each: Callable[[], float]) -> int:
+    """How many replicas a device advances at once: one on a processor, on another as many as its memory has room for.
+
+    On a processor a batch falls out of the cache, and waits for its longest trajectory.  Where a device does not say
+    how much memory it has, 0: all of them.
+
+    Parameters
+    ----------
+    bytes_each
+        Bytes that one replica computes in; asked on an accelerator alone.
     """
-    return 1 if jax.default_backend() == "cpu" else 0
+    if on_processor():
+        return 1
+    limit = device_memory()
+    return 0 if limit is None else max(1, int(MEMORY_SHARE * limit / bytes_each()))
+
+
+def at_once(batch_size: int, held: int) -> int:
+    """The `map_batch` size for so many replicas on a device: 0, all at once, where an accelerator's batch has them all.
+
+    On a processor batches keep their size, so that their machine code does not depend on the number of devices.
+    """
+    return 0 if held <= batch_size and not on_processor() else batch_size
+
+
+def on_processor() -> bool:
+    """Whether the devices are a processor's."""
+    return jax.default_backend() == "cpu"
+
+
+def device_memory() -> int | None:
+    """Bytes of memory that JAX may use on a device, where it says so."""
+    return (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
 
 
 def place(mesh: Mesh, arrays: PyTree, spec: PyTree = ON_EVERY_DEVICE) -> PyTree[Array]:
