@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import jaxtyping
@@ -24,6 +25,16 @@ jaxtyping.install_import_hook([f"temperax.{name}" for name in CHECKED], "beartyp
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_of_one_file() -> Iterator[None]:
+    """Forget the compiled programs of each file: those of all would need more memory maps than a process may have.
+
+    Linux allows 65 530; where they run out, the compiler ends the process with a segmentation fault.
+    """
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")
