@@ -4,8 +4,8 @@
 
 Every line is the time of compiled loops of gradient steps, divided by gradients and replicas, the median of several
 runs taken in turn.  "temperax" is what the engine does with the replicas (shared out over the devices, on a processor
-one at a time on each, on an accelerator all at once); "vmap" is ``jax.vmap(jax.value_and_grad(...))`` on one device of
-the same energy with its network written out as a user would, layer by layer.  The floor is the sum of the arithmetic
+one at a time on each, on an accelerator as many as fit); "vmap" is ``jax.vmap(jax.value_and_grad(...))`` on one device
+of the same energy with its network written out as a user would, layer by layer.  The floor is the sum of the arithmetic
 at this machine's own measured rates on all devices: matrix products at the rate of large ones, hidden activations at
 that of an array in the cache, and four element-wise passes over the hidden layers.
 """
@@ -23,7 +23,7 @@ import temperax as tx
 from benchmarks import harness
 from temperax import sharding
 from temperax.energy import Energy
-from temperax.program import bytes_of_gradient
+from temperax.program import default_batch_size
 
 STEPS, REPEATS = 20, 7
 
@@ -38,7 +38,8 @@ def over_devices(function: Callable, shared: Any, batch: jax.Array, zero: jax.Ar
     """``function(shared, item)`` of a batch that devices share evenly, as the engine maps its replicas."""
 
     def local(shared: Any, batch: jax.Array, zero: jax.Array) -> jax.Array:
-        return sharding.map_batch(partial(function, shared), batch, batch_size, zero)
+        size = sharding.at_once(batch_size, len(batch))
+        return sharding.map_batch(partial(function, shared), batch, size, zero)
 
     everywhere, split = sharding.ON_EVERY_DEVICE, sharding.BY_REPLICA
     mesh = sharding.make_mesh(len(batch), np.inf)
@@ -127,14 +128,13 @@ def main() -> None:
     energy, plain = (e.relative_to(jnp.zeros(e.size)) for e in (energy, plain))
     found = rates(jax.local_device_count())
     best = floor(energy, hidden, found)
-    most = sharding.default_batch_size(partial(bytes_of_gradient, energy))
+    batch_size = default_batch_size(energy)
     rows = []
     for replicas in [1, 4, 16] if options.quick else options.replicas:
         positions = 0.1 * jax.random.normal(jax.random.key(0), (replicas, energy.size))
-        size = sharding.at_once(most, -(-replicas // jax.local_device_count()))
         seconds = seconds_of(
             {
-                "temperax": partial(as_the_engine, energy, positions, batch_size=size),
+                "temperax": partial(as_the_engine, energy, positions, batch_size=batch_size),
                 "vmap": partial(plain_vmap, plain, positions),
             }
         )

@@ -29,9 +29,9 @@ import pytest  # noqa: E402
 
 @pytest.fixture(scope="module", autouse=True)
 def programs_of_one_file() -> Iterator[None]:
-    """Forget the compiled programs of each file: those of all would need more memory maps than a process may have.
+    """Forget the compiled programs of each file, whose memory maps add up: Linux gives a process 65 530.
 
-    Linux allows 65 530; where they run out, the compiler ends the process with a segmentation fault.
+    A worker that had kept all of them died in the compiler by a segmentation fault; that it had run out is likely.
     """
     yield
     jax.clear_caches()

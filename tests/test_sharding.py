@@ -17,7 +17,7 @@ import pytest
 
 import temperax as tx
 from temperax import engine, sharding, tempering
-from temperax.program import bytes_of_gradient, make_program
+from temperax.program import MEMORY_SHARE, bytes_of_gradient, make_program
 
 HERE = Path(__file__).parent
 
@@ -221,7 +221,7 @@ def test_an_accelerator_advances_what_its_memory_has_room_for(small_data, key, m
     monkeypatch.setattr(sharding, "on_processor", lambda: False)
 
     def on_device(room):
-        memory = None if room is None else int(room * each / sharding.MEMORY_SHARE)
+        memory = None if room is None else int(room * each / MEMORY_SHARE)
         monkeypatch.setattr(sharding, "device_memory", lambda: memory)
         return program_of(energy, num_chains=2)
 

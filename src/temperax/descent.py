@@ -11,6 +11,7 @@ import optax
 import scipy.optimize
 from jaxtyping import Array, Float, Int
 
+from temperax import sharding
 from temperax.energy import Energy
 from temperax.errors import InputError, check_array, check_count, check_fraction, check_key, check_single
 from temperax.models import NetworkModel
@@ -276,7 +277,7 @@ def _advance(
         return jax.lax.fori_loop(0, jnp.where(runs, num_steps, 0), lambda _, state: step(state), state)
 
     # One after the other on a processor, where a finished start costs nothing; together on an accelerator.
-    each: Callable = jax.lax.map if jax.default_backend() == "cpu" else lambda f, xs: jax.vmap(f)(xs)
+    each: Callable = jax.lax.map if sharding.on_processor() else lambda f, xs: jax.vmap(f)(xs)
     return each(block, (state, running))
 
 

@@ -4,8 +4,8 @@ A program is a pytree.  Its arrays (data, temperatures, which slots are kept) ar
 rest (model, path, kernel, numbers of chains and devices) decides the compiled program.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -27,6 +27,8 @@ from temperax.tempering import Path, Point
 BLOCK_BYTES, BLOCK_DRAWS = 16e6, 1000
 #: Arrays of a position's size that a replica may hold in a trajectory: its ends, momenta, gradients, NUTS's branches.
 COPIES = 32
+#: Share of an accelerator's memory for what its replicas compute at once; data, states and draws have the rest.
+MEMORY_SHARE = 0.5
 
 
 class State(NamedTuple):
@@ -154,9 +156,8 @@ def make_program(
         raise InputError("inverse_mass", kernel.inverse_mass, "does not fit the energy's parameters", remedy)
     check_count("num_chains", num_chains)
     check_count("thin", thin)
-    if batch_size is None:
-        batch_size = sharding.default_batch_size(partial(bytes_of_gradient, energy))
-    check_count("batch_size", batch_size, 0)
+    if batch_size is not None:
+        check_count("batch_size", batch_size, 0)
     operations = _operations(energy)
     mesh = sharding.make_mesh(num_chains * len(betas), operations, row_devices)
     energy.over_rows(row_devices)  # can its rows be shared?
@@ -169,7 +170,7 @@ def make_program(
         path=path,
         scheme=scheme,
         num_chains=num_chains,
-        batch_size=batch_size,
+        batch_size=default_batch_size(energy) if batch_size is None else batch_size,
         mesh=mesh,
         operations=operations,
     )
@@ -179,19 +180,33 @@ def _operations(energy: Energy) -> float:
     """Floating-point operations of one data energy, as XLA counts them; infinite where it cannot, or need not."""
     if jax.device_count() == 1:
         return np.inf  # there is nothing to share
-    position = jax.ShapeDtypeStruct((energy.size,), jnp.result_type(float))
-    lowered = jax.jit(lambda energy, position: energy.data_energy(position)).lower(energy, position)
+    lowered = _lowered(lambda energy, position: energy.data_energy(position), energy)
     return float((lowered.cost_analysis() or {}).get("flops", np.inf))
+
+
+def default_batch_size(energy: Energy) -> int:
+    """How many replicas a device advances at once: one on a processor, on another as many as its memory has room for.
+
+    On a processor a batch falls out of the cache, and waits for its longest trajectory.  Where a device does not say
+    how much memory it has, 0: all of them.
+    """
+    if sharding.on_processor():
+        return 1
+    limit = sharding.device_memory()
+    return 0 if limit is None else max(1, int(MEMORY_SHARE * limit / bytes_of_gradient(energy)))
 
 
 def bytes_of_gradient(energy: Energy) -> float:
     """Bytes in which the compiled gradient of one energy computes, and copies of a position that a trajectory holds."""
-    position = jax.ShapeDtypeStruct((energy.size,), jnp.result_type(float))
-    gradient = (
-        jax.jit(lambda energy, position: jax.grad(energy.data_energy)(position)).lower(energy, position).compile()
-    )
+    gradient = _lowered(lambda energy, position: jax.grad(energy.data_energy)(position), energy).compile()
     analysis = gradient.memory_analysis()
-    return COPIES * position.size * position.dtype.itemsize + (0 if analysis is None else analysis.temp_size_in_bytes)
+    copies = COPIES * energy.size * jnp.result_type(float).itemsize
+    return copies + (0 if analysis is None else analysis.temp_size_in_bytes)
+
+
+def _lowered(function: Callable[[Energy, Array], Array], energy: Energy) -> jax.stages.Lowered:
+    """A function of an energy and a position, as XLA is given it."""
+    return jax.jit(function).lower(energy, jax.ShapeDtypeStruct((energy.size,), jnp.result_type(float)))
 
 
 def _as_value(leaf: Any) -> Array:

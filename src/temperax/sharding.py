@@ -159,27 +159,6 @@ def make_mesh(batch: int, operations: float, row_devices: int = 1) -> Mesh:
     return Mesh(devices, (REPLICA, ROW))
 
 
-#: Share of an accelerator's memory for what its replicas compute at once; data, states and draws have the rest.
-MEMORY_SHARE = 0.5
-
-
-def default_batch_size(bytes_each: Callable[[], float]) -> int:
-    """How many replicas a device advances at once: one on a processor, on another as many as its memory has room for.
-
-    On a processor a batch falls out of the cache, and waits for its longest trajectory.  Where a device does not say
-    how much memory it has, 0: all of them.
-
-    Parameters
-    ----------
-    bytes_each
-        Bytes that one replica computes in; asked on an accelerator alone.
-    """
-    if on_processor():
-        return 1
-    limit = device_memory()
-    return 0 if limit is None else max(1, int(MEMORY_SHARE * limit / bytes_each()))
-
-
 def at_once(batch_size: int, held: int) -> int:
     """The `map_batch` size for so many replicas on a device: 0, all at once, where an accelerator's batch has them all.
 
