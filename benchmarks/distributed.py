@@ -33,8 +33,11 @@ import numpy as np
 import temperax as tx
 from benchmarks import harness
 from benchmarks.ladder import FullTrajectories
-from temperax import engine, exchange, sampling, scanning, sharding, tempering
-from temperax.program import Program, State, make_program
+from temperax import tempering
+from temperax.engine import engine, exchange, scanning
+from temperax.engine.program import Program, State, make_program
+from temperax.machine import sharding
+from temperax.training.starts import make_starts
 
 #: Networks: rows, inputs, hidden units, leapfrogs of a trajectory.
 NETWORKS = {"concrete": (927, 8, (50,), 64), "larger": (10_000, 8, (200, 200), 64)}
@@ -75,7 +78,7 @@ def ladder_program(network: str, replicas: int, leapfrogs: int) -> tuple[Program
         batch_size=None,
     )
     key = jax.random.key(0)
-    positions, origin = sampling.make_starts(key, energy, program, "prior", False)
+    positions, origin = make_starts(key, energy, program, "prior", False)
     program = origin.seat(program)
     return program, engine.start(program, key, positions), sharding.place(program.mesh, key)
 

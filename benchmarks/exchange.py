@@ -35,7 +35,7 @@ import temperax as tx
 from benchmarks import harness
 from benchmarks.ladder import CASES, FullTrajectories, scaled_precision_energy
 from temperax import ladder, predict
-from temperax.energy import Energy
+from temperax.energies.energy import Energy
 
 #: What TFP's last release runs on.
 PINS = ("jax==0.4.35", "jaxlib==0.4.35", "tensorflow-probability==0.25.0", "numpy<2")

@@ -21,9 +21,9 @@ import numpyro.distributions as dist
 
 import temperax as tx
 from benchmarks import harness
-from temperax import sharding
-from temperax.energy import Energy
-from temperax.program import default_batch_size
+from temperax.energies.energy import Energy
+from temperax.engine.program import default_batch_size
+from temperax.machine import sharding
 
 STEPS, REPEATS = 20, 7
 

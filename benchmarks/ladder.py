@@ -24,8 +24,11 @@ from jax.tree_util import register_dataclass
 
 import temperax as tx
 from benchmarks import harness
-from temperax import engine, scanning, sharding, starts, tempering
-from temperax.program import EXPLORE, Program, Record, State, keys, make_program
+from temperax import tempering
+from temperax.engine import engine, scanning
+from temperax.engine.program import EXPLORE, Program, Record, State, keys, make_program
+from temperax.machine import sharding
+from temperax.training import starts
 
 #: Scans that each part is timed over where the share of exchange is measured.
 SHARE_SCANS = 100

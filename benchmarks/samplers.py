@@ -19,8 +19,8 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
 import temperax as tx
-from temperax.energy import Energy
-from temperax.kernels import Kernel
+from temperax.energies.energy import Energy
+from temperax.engine.kernels import Kernel
 
 CHAINS = 4
 

@@ -22,7 +22,7 @@ import temperax as tx
 from benchmarks import harness
 from benchmarks.samplers import CHAINS, SAMPLERS, TARGETS, Setup, Whole
 from temperax import predict
-from temperax.energy import Energy
+from temperax.energies.energy import Energy
 
 #: What a user waits for: the worst R-hat and the least bulk ESS of the predictions of held-out rows.
 RHAT, ESS = 1.01, 400.0

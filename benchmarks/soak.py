@@ -19,7 +19,7 @@ import numpy as np
 
 import temperax as tx
 from benchmarks import harness
-from temperax.rundir import RunDirectory
+from temperax.storage.rundir import RunDirectory
 
 #: Seconds between looks at the memory and at the directory, between checkpoints, and until memory should have settled.
 LOOK, READ, SAVE, SETTLED = 0.5, 1.0, 2.0, 60.0

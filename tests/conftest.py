@@ -10,15 +10,15 @@ import jaxtyping
 
 # Modules of functions; those whose dataclasses are pytrees are left out, since JAX rebuilds them with placeholders.
 CHECKED = (
-    "adaptation",
-    "ensemble",
-    "exchange",
-    "ladder",
-    "networks",
-    "predict",
-    "sharding",
-    "studies.draws",
-    "thermodynamics",
+    "analysis.ensemble",
+    "analysis.studies.draws",
+    "analysis.thermodynamics",
+    "energies.networks",
+    "engine.adaptation",
+    "engine.exchange",
+    "engine.ladder",
+    "machine.sharding",
+    "results.predict",
 )
 jaxtyping.install_import_hook([f"temperax.{name}" for name in CHECKED], "beartype.beartype")
 

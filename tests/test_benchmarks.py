@@ -85,7 +85,7 @@ def test_round_trips_are_counted_as_the_engine_counts_them():
     import numpy as np
 
     from benchmarks import exchange
-    from temperax.exchange import depart, travel
+    from temperax.engine.exchange import depart, travel
 
     rng = np.random.default_rng(0)
     pairs, scans = 3, 400

@@ -22,8 +22,10 @@ import pytest
 import xarray as xr
 
 import temperax as tx
-from temperax import checkpoint, engine, rounds
+from temperax.engine import engine
 from temperax.errors import InputError, StorageError
+from temperax.samplers.parallel_tempering import round_lengths
+from temperax.storage import checkpoint
 
 pytestmark = pytest.mark.faults
 PLANE = dist.Normal(0.0, 1.0).expand([2]).to_event(1)
@@ -33,7 +35,7 @@ WORK = """
 import json, sys
 import jax, numpy as np
 import temperax as tx
-from temperax import sharding
+from temperax.machine import sharding
 
 asked = json.loads(sys.argv[1])
 tx.use_compilation_cache(asked["cache"])
@@ -67,7 +69,7 @@ RUNS = {
     "sample": ("sample", KERNEL | {"temperature": [1.0, 3.0], "path": "likelihood", "num_draws": DRAWS["sample"]}),
 }
 #: The stage of the scans that settle; the next is that of the draws.
-ROUNDS, PAIR_ROUNDS = (len(rounds.round_lengths(num_draws=DRAWS[name])) - 1 for name in ("tempering", "pair"))
+ROUNDS, PAIR_ROUNDS = (len(round_lengths(num_draws=DRAWS[name])) - 1 for name in ("tempering", "pair"))
 
 
 def run_it(name, directory, cache, *, devices=1, processes=None, **changes):

@@ -29,8 +29,12 @@ from hypothesis.extra import numpy as arrays
 from typer.testing import CliRunner
 
 import temperax as tx
-from temperax import cli, datasets, descent, engine, recipes
-from temperax.datasets import Dataset
+from temperax import datasets
+from temperax.command import cli
+from temperax.energies.datasets import Dataset
+from temperax.engine import engine
+from temperax.results import recipes
+from temperax.training import descent
 
 FUZZ = settings(
     derandomize=True,
@@ -44,7 +48,7 @@ EXAMPLES: collections.Counter = collections.Counter()
 
 def bare(name):
     """A module without the checks of shapes that the other tests switch on and users do not have."""
-    path = Path(tx.__file__).parent / f"{name}.py"
+    path = Path(tx.__file__).parent.joinpath(*name.split(".")).with_suffix(".py")
     loader = importlib.machinery.SourceFileLoader(f"bare_{name}", str(path))
     spec = importlib.util.spec_from_loader(loader.name, loader)
     module = importlib.util.module_from_spec(spec)
@@ -53,7 +57,9 @@ def bare(name):
     return module
 
 
-ladder, predict, sharding, thermodynamics = map(bare, ("ladder", "predict", "sharding", "thermodynamics"))
+ladder, predict, sharding, thermodynamics = map(
+    bare, ("engine.ladder", "results.predict", "machine.sharding", "analysis.thermodynamics")
+)
 
 
 # -- judges ----------------------------------------------------------------------------------------------------------
@@ -782,7 +788,7 @@ def test_any_name_of_data_or_folder(folder, started, nothing_compiles):
     attempt()
 
 
-APP = "from temperax.cli import app; app()"
+APP = "from temperax.command.cli import app; app()"
 
 
 @pytest.mark.parametrize(
@@ -819,8 +825,8 @@ def test_recipes_build_nothing_that_is_not_listed(kind, name):
 
 
 def test_what_recipes_list_are_settings_and_distributions():
-    rooms = {"temperax.priors", "temperax.likelihoods", "temperax.kernels"}
-    assert {cls.__module__ for cls in recipes._CLASSES.values()} <= rooms
+    rooms = ("temperax.energies.priors", "temperax.energies.likelihoods", "temperax.engine.kernels")
+    assert all(cls.__module__.startswith(rooms) for cls in recipes._CLASSES.values())
     assert all(issubclass(cls, dist.Distribution) for cls in recipes._DISTRIBUTIONS.values())
 
 

@@ -8,8 +8,9 @@ import optax
 import pytest
 
 import temperax as tx
-from temperax import descent, engine
-from temperax.datasets import Dataset
+from temperax.energies.datasets import Dataset
+from temperax.engine import engine
+from temperax.training import descent
 
 X, Y = np.arange(12.0).reshape(6, 2), np.arange(6.0)
 

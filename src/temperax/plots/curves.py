@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from temperax import thermodynamics, transitions
-from temperax.ensemble import Source, ensemble
+from temperax.analysis import thermodynamics, transitions
+from temperax.analysis.ensemble import Source, ensemble
 from temperax.plots.canvas import new_figure, temperature_axis
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from temperax import diagnostics
+from temperax.analysis import diagnostics
 from temperax.plots.canvas import axes_or_new, label_rungs, new_figure
 from temperax.plots.runs import mean_energy, scores
 

@@ -1,0 +1,29 @@
+"""Diagnostics: has it converged, in the space of functions, and can each number be believed?
+
+Weight space has permutation and sign symmetries, so R-hat there says little; the question is asked of f(x*) on held-out
+inputs and of the energy, per temperature, over independent chains.  The statistics are ArviZ's.
+"""
+
+from temperax.analysis.diagnostics.journeys import exchange, round_trips
+from temperax.analysis.diagnostics.temperatures import (
+    configurational_temperature,
+    energies,
+    faults,
+    function_space,
+    summary,
+    warmup_share,
+)
+from temperax.analysis.diagnostics.verdicts import report, verdicts
+
+__all__ = [
+    "configurational_temperature",
+    "energies",
+    "exchange",
+    "faults",
+    "function_space",
+    "report",
+    "round_trips",
+    "summary",
+    "verdicts",
+    "warmup_share",
+]

@@ -1,0 +1,112 @@
+"""What replica exchange did: pairs of neighbours, walls between them, and the journeys of replicas."""
+
+import json
+
+import arviz_stats
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from temperax.analysis import thermodynamics
+from temperax.analysis.diagnostics.temperatures import tempered_stats
+from temperax.engine import ladder
+from temperax.errors import check_result
+
+#: A pair that rejects at least this often is a wall.
+WALL = 0.9
+
+
+def exchange(tree: xr.DataTree) -> pd.DataFrame:
+    """What every pair of neighbours on a ladder did, and whether it is a wall.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a pair: ``beta_hot`` and ``beta_cold``, ``rejection``, ``local_barrier`` λ(β) at the middle of the pair,
+        ``lag_one`` (largest lag-one correlation of the path energy over a scan at the pair's two rungs, the assumption
+        behind the theory), ``drift`` (largest change of the mean energy between the halves of the run, in standard
+        errors), ``bimodality`` (largest coefficient of Sarle, 5/9 for a uniform law, more for two humps) and ``wall``:
+        empty, ``transition`` or ``drifting``.
+    """
+    barrier, stats = _barrier(tree), tempered_stats(tree)
+    v = stats[["path_energy"]].transpose("chain", "draw", "temperature")
+    values = v["path_energy"].values.astype(float)
+    half = values.shape[1] // 2
+    lag = ladder.lag_one(values)
+    first, second = v.isel(draw=slice(0, half)), v.isel(draw=slice(half, None))
+    change = second["path_energy"].mean(("chain", "draw")) - first["path_energy"].mean(("chain", "draw"))
+    error = np.hypot(*(arviz_stats.mcse(part)["path_energy"].values for part in (first, second)))
+    drift = np.abs(change.values) / np.where(error > 0, error, np.inf)
+    humps = np.array([bimodality(values[..., n]) for n in range(values.shape[-1])])
+    rhat = arviz_stats.rhat(v)["path_energy"].values
+    unsettled = (drift > 4) | (rhat > 1.1)
+
+    def pair(values: np.ndarray) -> np.ndarray:
+        return np.maximum(values[1:], values[:-1])
+
+    wall = np.where(barrier.rejection < WALL, "", np.where(pair(unsettled), "drifting", "transition"))
+    return pd.DataFrame(
+        {
+            "beta_hot": barrier.betas[:-1],
+            "beta_cold": barrier.betas[1:],
+            "rejection": barrier.rejection,
+            "local_barrier": barrier.local((barrier.betas[1:] + barrier.betas[:-1]) / 2),
+            "lag_one": pair(lag),
+            "drift": pair(drift),
+            "bimodality": pair(humps),
+            "wall": wall,
+        }
+    )
+
+
+def round_trips(tree: xr.DataTree) -> dict[str, float]:
+    """How replicas travelled, against theory.
+
+    Returns
+    -------
+    dict
+        ``barrier`` Λ; ``round_trips`` and ``restarts`` of all ladders together; ``observed`` round trips a scan and
+        ladder after the first quarter of the run, by when replicas have met an end; ``predicted`` by the rejections,
+        1/(2 + 2Σr/(1-r)); their ratio ``efficiency``; ``restart_efficiency``, the same of restarts, of which every trip
+        has one and which a short run sees sooner; ``log_z_forward`` and ``log_z_backward`` in nats with their
+        ``_error``.
+    """
+    barrier = _barrier(tree)
+    group = tree["exchange"].to_dataset()
+    counts = {name: group[name].transpose("chain", "draw").values for name in ("round_trips", "restarts")}
+    thin, predicted = int(json.loads(tree.attrs["arguments"])["thin"]), barrier.round_trip_rate()
+
+    def rate(count: np.ndarray) -> float:
+        """A scan and ladder, after the first quarter."""
+        quarter = count.shape[1] // 4
+        return float((count[:, -1] - count[:, quarter - 1]).mean() / (thin * (count.shape[1] - quarter)))
+
+    z = thermodynamics.stepping_stone(tree)
+    return {
+        "barrier": barrier.total,
+        **{name: float(count[:, -1].sum()) for name, count in counts.items()},
+        "observed": rate(counts["round_trips"]),
+        "predicted": predicted,
+        "efficiency": rate(counts["round_trips"]) / predicted,
+        "restart_efficiency": rate(counts["restarts"]) / predicted,
+        "log_z_forward": z.forward,
+        "log_z_forward_error": z.forward_error,
+        "log_z_backward": z.backward,
+        "log_z_backward_error": z.backward_error,
+    }
+
+
+def _barrier(tree: xr.DataTree) -> ladder.Barrier:
+    remedy = "give a result of temperax.parallel_tempering"
+    wanted = ("swap_acceptance", "round_trips", "restarts", "beta")
+    group = check_result(tree, "exchange", *wanted, problem="has no exchange", remedy=remedy)
+    acceptance = group["swap_acceptance"].mean(("chain", "draw")).values
+    return ladder.barrier(group["beta"].values, np.clip(1.0 - acceptance, 0.0, 1.0))
+
+
+def bimodality(values: np.ndarray) -> float:
+    """Sarle's coefficient (skewness² + 1) / kurtosis."""
+    if values.std() == 0:
+        return 0.0
+    z = (values - values.mean()) / values.std()
+    return float(((z**3).mean() ** 2 + 1) / (z**4).mean())

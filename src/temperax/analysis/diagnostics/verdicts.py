@@ -1,0 +1,217 @@
+"""The report: for each check the worst temperature, good, fair or bad, and what to do."""
+
+import json
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from temperax.analysis.diagnostics.journeys import WALL, exchange, round_trips
+from temperax.analysis.diagnostics.temperatures import faults, summary, tempered_stats, warmup_share
+from temperax.samplers.tuner import MOST_REPLICAS
+
+
+class Check(NamedTuple):
+    """One line of the report: the bounds of a good and of a fair value, and what to do beyond them."""
+
+    title: str
+    side: str  # "most": smaller is better, "least": larger is better
+    good: float
+    fair: float
+    advice: str
+
+    def verdict(self, value: float) -> str:
+        """Good, fair or bad."""
+        sign = 1.0 if self.side == "most" else -1.0
+        return "good" if sign * value <= sign * self.good else "fair" if sign * value <= sign * self.fair else "bad"
+
+
+_MORE_DRAWS = "too few independent draws: raise num_draws or num_chains"
+
+#: Checks of every temperature, by the column of `summary`; the worst temperature is shown.
+CHECKS = {
+    "rhat_f_max": Check(
+        "R-hat of f, worst row",
+        "most",
+        1.01,
+        1.05,
+        "chains disagree on predictions: run longer, or exchange replicas (parallel tempering)",
+    ),
+    "rhat_f_median": Check(
+        "R-hat of f, median row",
+        "most",
+        1.01,
+        1.05,
+        "chains sit in different modes: exchange replicas (parallel tempering)",
+    ),
+    "ess_f_min": Check("ESS of f, worst row", "least", 400, 100, _MORE_DRAWS),
+    "rhat_energy": Check(
+        "R-hat of the data energy", "most", 1.01, 1.05, "energies still drift or chains differ: raise num_warmup"
+    ),
+    "ess_energy": Check("ESS of the data energy", "least", 400, 100, _MORE_DRAWS),
+    "z": Check(
+        "configurational temperature, |z|",
+        "most",
+        3,
+        4,
+        "draws are not at the temperature asked for: raise num_warmup, check the gradient",
+    ),
+    "acceptance": Check(
+        "acceptance rate", "least", 0.6, 0.4, "steps are too long: raise num_warmup or target_acceptance"
+    ),
+    "divergences": Check(
+        "divergences", "most", 0, 5, "trajectories blow up: raise target_acceptance, or reparametrise"
+    ),
+    "faults": Check(
+        "draws without a finite energy", "most", 0, 0, "energies overflow: see below where, and narrow the prior there"
+    ),
+    "saturated": Check(
+        "share of trajectories at the cap",
+        "most",
+        0.01,
+        0.1,
+        "trajectories are cut short: raise max_steps or max_tree_depth",
+    ),
+    "bfmi": Check(
+        "E-BFMI, worst chain",
+        "least",
+        0.3,
+        0.2,
+        "momenta cannot change the energy fast enough: reparametrise, or use longer runs",
+    ),
+}
+
+#: Checks of a ladder, by what `_ladder_values` measures.
+LADDER_CHECKS = {
+    "round_trips": Check(
+        "round trips", "least", 20, 1, "hardly a replica travels the ladder: more scans, or look at walls"
+    ),
+    "restart_efficiency": Check(
+        "restarts, observed / predicted", "least", 0.7, 0.3, "exploration lags: raise transitions"
+    ),
+    "rejection": Check("rejection, worst pair", "most", 0.85, WALL, "a wall: see below"),
+    "lag_one": Check("lag-one correlation of the energy", "most", 0.6, 0.9, "raise transitions"),
+    "gap": Check("log Z, |backward - forward| (nats)", "most", 1, 3, "more scans or more replicas"),
+}
+
+
+def verdicts(tree: xr.DataTree) -> pd.DataFrame:
+    """The lines of the report: for each check the worst temperature, its value, the verdict and the advice.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``check``, ``value``, ``temperature``, ``verdict`` (good, fair, bad or unknown) and ``advice`` (empty
+        where the verdict is good).
+    """
+    table = summary(tree).drop(columns=_undefined(tempered_stats(tree)))
+    found = []
+    for column, check in CHECKS.items():
+        if column in table:
+            values = table[column].abs().dropna()
+            where = (values.idxmax() if check.side == "most" else values.idxmin()) if len(values) else np.nan
+            found.append((check, float(values[where]) if len(values) else np.nan, where))
+    if "exchange" in tree.children:
+        found += [(LADDER_CHECKS[name], *value) for name, value in _ladder_values(tree).items()]
+    lines = []
+    for check, value, temperature in found:
+        verdict = check.verdict(value) if np.isfinite(value) else "unknown"
+        advice = {"good": "", "unknown": "cannot be told: use at least 4 chains and 100 draws"}.get(
+            verdict, check.advice
+        )
+        lines.append((check.title, value, temperature, verdict, advice))
+    return pd.DataFrame(lines, columns=["check", "value", "temperature", "verdict", "advice"])
+
+
+def _undefined(stats: xr.Dataset) -> list[str]:
+    """Columns of `summary` that no number of draws would fill: spins feel no force, and only momenta make a BFMI."""
+    spins = bool(stats["virial"].isnull().all())
+    still = bool((stats["energy"].max(("chain", "draw")) == stats["energy"].min(("chain", "draw"))).all())
+    return ["z"] * spins + ["bfmi"] * still
+
+
+def _ladder_values(tree: xr.DataTree) -> dict[str, tuple[float, float]]:
+    """Value and temperature of each of `LADDER_CHECKS`."""
+    trips, pairs = round_trips(tree), exchange(tree)
+    values = {name: (trips[name], np.nan) for name in ("round_trips", "restart_efficiency")}
+    for name in ("rejection", "lag_one"):
+        worst = pairs.loc[pairs[name].idxmax()]
+        values[name] = (float(worst[name]), 1.0 / worst["beta_cold"])
+    return values | {"gap": (abs(trips["log_z_backward"] - trips["log_z_forward"]), np.nan)}
+
+
+def report(tree: xr.DataTree) -> pd.DataFrame:
+    """Print the verdicts as a table, and return them; for a ladder also what exchange did, and its walls.
+
+    Parameters
+    ----------
+    tree
+        A result of `temperax.sample` or `temperax.parallel_tempering`.
+    """
+    lines = verdicts(tree)
+    print(_start_sentence(tree), f"Before the first draw came {warmup_share(tree):.0%} of all gradients.")
+    print(f"{'check':<34}{'worst value':>12}  {'at T':>8}  verdict  what to do")
+    for line in lines.itertuples():
+        temperature = f"{line.temperature:>8.3g}" if np.isfinite(line.temperature) else f"{'':>8}"
+        print(f"{line.check:<34}{line.value:>12.4g}  {temperature}  {line.verdict:<7}  {line.advice}".rstrip())
+    for row in faults(tree).itertuples():
+        print(
+            f"Chain {row.chain} at T = {row.temperature:.3g} has no finite energy in {row.draws} draws from number "
+            f"{row.first} on: look at {row.parameter}."
+        )
+    if "exchange" in tree.children:
+        print("\n" + "\n".join(exchange_sentences(tree)))
+    return lines
+
+
+def _start_sentence(tree: xr.DataTree) -> str:
+    """How the chains started."""
+    started = json.loads(tree.attrs["started"])
+    if started["start"] != "optimum":
+        return f"{tree['posterior'].sizes['chain']} chains from {started['start']} positions."
+    reasons = " and ".join(sorted(set(started["stopped"])))
+    return (
+        f"{len(started['steps'])} chains, each from an optimum of its own "
+        f"({min(started['steps'])}-{max(started['steps'])} steps, stopped by {reasons})."
+    )
+
+
+def _why_replicas(tree: xr.DataTree, pairs: pd.DataFrame) -> str:
+    """One sentence on the number of replicas."""
+    arguments = json.loads(tree.attrs["arguments"])
+    count, worst, barrier = len(pairs) + 1, pairs["rejection"].max(), pairs["rejection"].sum()
+    seen = f"barrier {barrier:.1f}, so about {math.ceil(2 * barrier) + 1} are best; worst rejection {worst:.2f}"
+    if arguments["num_replicas"] == "auto" and arguments["ladder"] is None:
+        capped = f" (capped at {MOST_REPLICAS})" if count == MOST_REPLICAS else ""
+        return f"auto chose {count} replicas{capped}: {seen}."
+    return f"{count} replicas were given: {seen}."
+
+
+def exchange_sentences(tree: xr.DataTree) -> list[str]:
+    """What exchange did, in plain sentences."""
+    trips, pairs = round_trips(tree), exchange(tree)
+    sentences = [
+        _why_replicas(tree, pairs),
+        f"log Z from {trips['log_z_forward']:.2f} ± {trips['log_z_forward_error']:.2f} (forward) to "
+        f"{trips['log_z_backward']:.2f} ± {trips['log_z_backward_error']:.2f} (backward).",
+    ]
+    if trips["log_z_forward"] - trips["log_z_backward"] > 3 * (
+        trips["log_z_forward_error"] + trips["log_z_backward_error"]
+    ):
+        sentences.append(
+            "The two are the wrong way round: the replicas are not in equilibrium, and neither can be believed."
+        )
+    advice = {
+        "drifting": "its replicas still drift or its ladders disagree: more scans",
+        "transition": "energies on its two sides are settled and far apart, as at a phase transition: "
+        "more replicas there, another path (reference), or a parametrisation without the jump",
+    }
+    for row in pairs[pairs["wall"] != ""].itertuples():
+        humps = ", two humps in the energy" if row.bimodality > 5 / 9 else ""
+        sentences.append(
+            f"Wall between beta {row.beta_hot:.3g} and {row.beta_cold:.3g} "
+            f"(rejection {row.rejection:.2f}{humps}): {advice[row.wall]}."
+        )
+    return sentences

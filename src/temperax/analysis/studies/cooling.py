@@ -1,0 +1,93 @@
+"""T → 0: what is left of a network when the heat bath is taken away, and whether cooling beats restarting."""
+
+from typing import Any
+
+import arviz_stats
+import jax
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float
+
+from temperax.energies.energy import Energy
+from temperax.errors import InputError, check_count
+from temperax.samplers import optimise
+
+
+def equipartition(tree: xr.DataTree, ground_energy: float) -> xr.Dataset:
+    """How far above its ground state a network is at each temperature, beside what quadratic directions would hold.
+
+    On the posterior path U = U0 + E, and near its minimum ⟨U⟩_T = U(MAP) + P T/2: half a nat for every parameter and
+    unit of T.  Flat directions hold less, so that the ratio of the two counts the directions that are left.
+
+    Parameters
+    ----------
+    tree
+        A result on the posterior path at several temperatures.
+    ground_energy
+        U(MAP) in nats, from `optimise.minimise` and `optimise.polish`.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``excess`` ⟨U⟩_T - U(MAP) in nats and ``ratio`` of it to P T/2 (temperature), each with its ``_error`` from the
+        effective sample size.
+
+    Raises
+    ------
+    InputError
+        If the path is another, or a draw lies below the ground state.
+    """
+    if tree.attrs.get("path") != "posterior":
+        raise InputError("tree", tree.attrs.get("path"), "is not the posterior path", "sample with path='posterior'")
+    stats = tree["tempered_stats"].dataset[["path_energy"]]
+    lowest = float(stats["path_energy"].min())
+    if not lowest >= ground_energy - 1e-3 * max(1.0, abs(ground_energy)):
+        problem = f"is above a draw's energy of {lowest:g}"
+        raise InputError("ground_energy", ground_energy, problem, "minimise further, by optimise.polish")
+    half = tree.attrs["num_parameters"] / 2 * stats["temperature"]
+    excess = stats["path_energy"].mean(("chain", "draw")) - ground_energy
+    error = arviz_stats.mcse(stats)["path_energy"]
+    return xr.Dataset(
+        {"excess": excess, "excess_error": error, "ratio": excess / half, "ratio_error": error / half},
+        attrs={"num_parameters": tree.attrs["num_parameters"]},
+    )
+
+
+def annealing_against_restarts(
+    key: Array, energy: Energy, betas: Float[np.ndarray, " step"], *, steps: int = 400, **options: Any
+) -> xr.Dataset:
+    """The minima that annealing finds, beside those of restarted Adam with as many gradients.
+
+    Parameters
+    ----------
+    key, energy
+        Randomness, and what is minimised.
+    betas, **options
+        Schedule and options of `optimise.anneal`; chains are polished to T = 0 at its end.
+    steps
+        Gradient steps of each restart.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``annealed`` (chain) and ``restarted`` (start): U0 + E in nats where each ended; the attribute
+        ``num_gradients`` is what each of the two methods spent, polishing not counted.
+
+    Raises
+    ------
+    InputError
+        As `optimise.anneal`.
+    """
+    check_count("steps", steps)
+    tree = optimise.anneal(key, energy, betas, polish=True, **options)
+    gradients = tree["annealing"].attrs["num_gradients"]
+    restarts = optimise.minimise(
+        jax.random.fold_in(key, 1), energy, max(2, gradients // steps), max_steps=steps, patience=steps
+    )
+    return xr.Dataset(
+        {
+            "annealed": ("chain", -tree["sample_stats"].dataset["lp"].values[:, 0]),
+            "restarted": ("start", restarts.prior_energy + restarts.data_energy),
+        },
+        attrs={"num_gradients": gradients},
+    )

@@ -1,0 +1,186 @@
+"""The command line: ``temperax sample DATA …``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    help="Tempered posteriors of Bayesian neural networks: HMC, NUTS and parallel tempering on JAX.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.callback()
+def main() -> None:
+    """Tempered posteriors of Bayesian neural networks: HMC, NUTS and parallel tempering on JAX."""
+
+
+Data = Annotated[
+    str, typer.Argument(metavar="DATA", help="Name of a data set (diabetes, yacht, …) or path of a CSV file.")
+]
+Target = Annotated[list[str] | None, typer.Option(help="Target column of a CSV file; repeat for several.")]
+Task = Annotated[str, typer.Option(help="Kind of target of a CSV file: regression, classification or counts.")]
+Split = Annotated[int, typer.Option(help="Which train/test split.", min=0)]
+Hidden = Annotated[list[int] | None, typer.Option(help="Width of a hidden layer; repeat for more. [default: 50]")]
+Activation = Annotated[str, typer.Option(help="Activation of the hidden layers.")]
+PriorScale = Annotated[float, typer.Option(help="Standard deviation of the N(0, s²) prior on every weight.")]
+Temperature = Annotated[list[float] | None, typer.Option(help="Temperature T; repeat for several. [default: 1]")]
+PathName = Annotated[
+    str | None, typer.Option("--path", help="What T tempers: likelihood or posterior; needed unless T = 1.")
+]
+KernelName = Annotated[str, typer.Option("--kernel", help="hmc or nuts.")]
+Chains = Annotated[int, typer.Option(help="Independent chains at every temperature.")]
+Warmup = Annotated[int, typer.Option(help="Scans of adaptation.")]
+Draws = Annotated[int, typer.Option(help="Draws kept of every chain.")]
+Seed = Annotated[int, typer.Option(help="Seed of all randomness.", min=0, max=2**32 - 1)]
+Devices = Annotated[
+    int | None, typer.Option(help="Processor devices to spread replicas over. [default: all cores]", min=1, max=1024)
+]
+Out = Annotated[Path, typer.Option(help="Folder for the result and the picture.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a result that is there.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+Storage = Annotated[str, typer.Option(help="How weights are stored: float32 or float16.")]
+SaveEvery = Annotated[float, typer.Option(help="Seconds between checkpoints.")]
+Coordinator = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="Process 0 of a job of several, or auto under Slurm, MPI or Kubernetes."),
+]
+NumProcesses = Annotated[int | None, typer.Option(help="How many processes the job has.", min=1)]
+ProcessId = Annotated[int | None, typer.Option(help="Which of them this is, from 0.", min=0)]
+
+Replicas = Annotated[str, typer.Option(help="Rungs of the ladder, or auto.")]
+Transitions = Annotated[int, typer.Option(help="Least number of the kernel's transitions between exchanges.")]
+Hottest = Annotated[
+    float | None, typer.Option(help="Hottest temperature; needed on the posterior path. [default: inf]")
+]
+Coldest = Annotated[float, typer.Option(help="Coldest temperature.")]
+Ladders = Annotated[int, typer.Option("--chains", help="Independent ladders.")]
+
+
+@app.command()
+def sample(
+    data: Data,
+    target: Target = None,
+    task: Task = "regression",
+    split: Split = 0,
+    hidden: Hidden = None,
+    activation: Activation = "tanh",
+    prior_scale: PriorScale = 1.0,
+    temperature: Temperature = None,
+    path: PathName = None,
+    kernel: KernelName = "hmc",
+    chains: Chains = 4,
+    warmup: Warmup = 300,
+    draws: Draws = 1000,
+    seed: Seed = 0,
+    storage: Storage = "float32",
+    save_every: SaveEvery = 60.0,
+    devices: Devices = None,
+    coordinator: Coordinator = None,
+    num_processes: NumProcesses = None,
+    process_id: ProcessId = None,
+    out: Out = Path("run"),
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Sample a network's posterior at one or more temperatures; print diagnostics and scores, save draws and a picture.
+
+    Example: temperax sample diabetes --temperature 1 --temperature 0.3 --path posterior --out run
+    """
+    options = _options(locals())
+    from temperax.command import shell
+
+    machine = shell.Machine(devices, coordinator, num_processes, process_id)
+    with shell.errors_in_one_sentence():
+        shell.begin("sample", options, out, machine, overwrite=overwrite, quiet=quiet)
+
+
+@app.command()
+def temper(
+    data: Data,
+    target: Target = None,
+    task: Task = "regression",
+    split: Split = 0,
+    hidden: Hidden = None,
+    activation: Activation = "tanh",
+    prior_scale: PriorScale = 1.0,
+    path: Annotated[str, typer.Option(help="likelihood (from the prior), posterior or reference.")] = "likelihood",
+    kernel: KernelName = "hmc",
+    replicas: Replicas = "auto",
+    chains: Ladders = 4,
+    draws: Draws = 1024,
+    transitions: Transitions = 1,
+    hottest: Hottest = None,
+    coldest: Coldest = 1.0,
+    seed: Seed = 0,
+    storage: Storage = "float32",
+    save_every: SaveEvery = 60.0,
+    devices: Devices = None,
+    coordinator: Coordinator = None,
+    num_processes: NumProcesses = None,
+    process_id: ProcessId = None,
+    out: Out = Path("run"),
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Sample by replica exchange along a temperature ladder; print diagnostics and scores, save draws and pictures.
+
+    Example: temperax temper diabetes --hidden 10 --draws 512 --out run
+    """
+    options = _options(locals())
+    from temperax.command import shell
+
+    machine = shell.Machine(devices, coordinator, num_processes, process_id)
+    with shell.errors_in_one_sentence():
+        shell.begin("temper", options, out, machine, overwrite=overwrite, quiet=quiet)
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run of sample or temper that was stopped.")],
+    draws: Annotated[int | None, typer.Option(help="Draws of every chain, more than was asked for first.")] = None,
+    devices: Devices = None,
+    coordinator: Coordinator = None,
+    num_processes: NumProcesses = None,
+    process_id: ProcessId = None,
+    quiet: Quiet = False,
+) -> None:
+    """Go on with a run where its newest checkpoint stands, as if it had never stopped; also on other devices.
+
+    Example: temperax resume run --draws 4096
+    """
+    from temperax.command import shell
+
+    machine = shell.Machine(devices, coordinator, num_processes, process_id)
+    with shell.errors_in_one_sentence():
+        shell.resume(run, draws, machine, quiet=quiet)
+
+
+@app.command()
+def thermodynamics(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run of sample or temper.")],
+) -> None:
+    """Print energy, entropy, heat capacity and log Z of a finished run at every temperature, and draw them.
+
+    Example: temperax thermodynamics run
+    """
+    import temperax as tx
+    from temperax.command import shell
+
+    with shell.errors_in_one_sentence():
+        found = tx.thermodynamics.ensemble(shell.read_result(run))
+        tx.thermodynamics.report(found)
+        peaks = tx.transitions.peaks(found)
+        if len(peaks):
+            print("\npeaks of the heat capacity:\n" + peaks.to_string(index=False, float_format="{:.3g}".format))
+        shell.save_picture(tx.plots.thermodynamic_curves(found), run / "thermodynamics.png")
+        print(f"\nthe picture is {run / 'thermodynamics.png'}")
+
+
+def _options(values: dict[str, Any]) -> dict[str, Any]:
+    """What decides a run, of all that was typed."""
+    machine = ("devices", "coordinator", "num_processes", "process_id")
+    return {name: value for name, value in values.items() if name not in (*machine, "out", "overwrite", "quiet")}

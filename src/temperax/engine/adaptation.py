@@ -1,0 +1,217 @@
+"""Adaptation of step size, diagonal mass and trajectory length: per temperature, pooled over chains.
+
+Step sizes follow dual averaging on the mean of the chains' acceptances, less where one of them is stuck.
+Masses come from the draws *and* the forces, √(Var θ / Var ∇U), which minimises the Fisher divergence (Seyboldt, Carlson
+& Carpenter 2026, arXiv:2603.18845): a direction that is hardly explored yet shows small variances in both, and keeps
+its true scale.  Variances are of each chain about its own mean, since unmixed chains sit in modes whose distance says
+nothing of their width.  Trajectory lengths settle where trajectories begin to turn back (the criterion of NUTS, Hoffman
+& Gelman 2014, averaged over chains and scans instead of asked of every tree).  All of it stops before the first kept
+draw.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+from numpyro.infer.hmc_util import build_adaptation_schedule, dual_averaging, welford_covariance
+
+from temperax.engine.kernels import Info, Kernel, Tuning
+
+# A scan's acceptance is the mean of several chains.  With the γ of single chains, .05, steps swing so far that their
+# mean is accepted more often than was asked for: .90 instead of .80.
+_start_averaging, _average = dual_averaging(gamma=0.2)
+_start_moments, _add_to_moments, _variance = welford_covariance(diagonal=True)
+
+#: The first trajectories have this many steps, but turn no quarter of a period of a direction of unit width.
+FIRST_STEPS, FIRST_LENGTH = 64, 1.5707963267948966
+#: Most that the log of a trajectory length changes in a scan, and the memory of the criterion's averages in scans.
+LENGTH_RATE, LENGTH_MEMORY = 0.2, 5.0
+#: Where the trajectory criterion settles, as a share of its modulus.  Beyond the first turning point it stays near 0
+#: for any length, so that a length that looks for 0 wanders; near 1 few trajectories have turned back yet.
+TURNED = 0.9
+#: Memory of the chains' mean acceptances, in scans.
+ACCEPTANCE_MEMORY = 10.0
+
+
+class Adaptation(NamedTuple):
+    """State of the adaptation; every leaf has a leading axis ``temperature``."""
+
+    target: Float[Array, " temperature"]
+    averaging: tuple
+    accepted: Float[Array, "temperature chain"]  # running mean of the acceptance
+    moments: tuple  # of position and force side by side, with a second axis ``chain``
+    turn: Float[Array, " temperature"]  # running mean of the trajectory criterion
+    size: Float[Array, " temperature"]  # and of its modulus
+    log_length: Float[Array, " temperature"]
+    mean_log_length: Float[Array, " temperature"]
+    num_scans: Int[Array, " temperature"]
+
+
+def start(
+    kernel: Kernel, step_size: Float[Array, " temperature"], num_chains: int, num_parameters: int
+) -> tuple[Tuning, Adaptation]:
+    """Tuning and adaptation before the first scan, from a first guess of the step sizes."""
+    step_size = jnp.full_like(step_size, kernel.step_size) if kernel.step_size is not None else step_size
+    inverse_mass = first_inverse_mass(kernel, num_parameters, step_size.dtype)
+    length = jnp.minimum(FIRST_STEPS * step_size, FIRST_LENGTH * jnp.exp(-0.5 * jnp.mean(jnp.log(inverse_mass))))
+    if kernel.trajectory_length is not None:
+        length = jnp.full_like(step_size, kernel.trajectory_length)
+    tuning = Tuning(step_size, jnp.broadcast_to(inverse_mass, (len(step_size), num_parameters)), length)
+    return tuning, fresh(kernel, tuning, num_chains)
+
+
+def first_inverse_mass(kernel: Kernel, num_parameters: int, dtype: jnp.dtype) -> Float[Array, " parameter"]:
+    """The kernel's own, or 1 until the first window has ended."""
+    inverse_mass = 1.0 if kernel.inverse_mass is None else kernel.inverse_mass
+    return jnp.broadcast_to(jnp.asarray(inverse_mass, dtype), num_parameters)
+
+
+def fresh(kernel: Kernel, tuning: Tuning, num_chains: int) -> Adaptation:
+    """Adaptation that knows nothing yet, around a tuning."""
+    num_temperatures, num_parameters = tuning.inverse_mass.shape
+    log_length = jnp.log(tuning.trajectory_length)
+    one = jnp.ones(num_temperatures, tuning.step_size.dtype)
+
+    def moments(_: Array) -> tuple:
+        return jax.vmap(lambda _: _start_moments(2 * num_parameters))(jnp.arange(num_chains))
+
+    return Adaptation(
+        target=kernel.target_acceptance * one,
+        averaging=jax.vmap(_start_averaging)(jnp.log(tuning.step_size)),
+        accepted=jnp.full((num_temperatures, num_chains), kernel.target_acceptance, one.dtype),
+        moments=jax.vmap(moments)(one),
+        turn=0 * one,
+        size=0 * one,
+        log_length=log_length,
+        mean_log_length=log_length,
+        num_scans=jnp.zeros(num_temperatures, jnp.int32),
+    )
+
+
+def update(
+    kernel: Kernel,
+    tuning: Tuning,
+    adaptation: Adaptation,
+    before: Float[Array, "chain temperature parameter"],
+    after: Float[Array, "chain temperature parameter"],
+    gradient: Float[Array, "chain temperature parameter"],
+    info: Info,
+    sound: Bool[Array, "chain temperature"],
+) -> tuple[Tuning, Adaptation]:
+    """Learn from one scan of all chains: where their last transition led, and the gradient of the potential there.
+
+    Replicas that are not ``sound`` (their energy is not finite) teach nothing.
+    """
+    by_temperature = jax.vmap(_update_one, in_axes=(None, 0, 0, 1, 1, 1, 1, 1))
+    return by_temperature(kernel, tuning, adaptation, before, after, gradient, info, sound)
+
+
+def _update_one(
+    kernel: Kernel,
+    tuning: Tuning,
+    adaptation: Adaptation,
+    before: Float[Array, "chain parameter"],
+    after: Float[Array, "chain parameter"],
+    gradient: Float[Array, "chain parameter"],
+    info: Info,
+    sound: Bool[Array, " chain"],
+) -> tuple[Tuning, Adaptation]:
+    """`update` for one temperature."""
+    now = jnp.where(sound, info.acceptance_rate, adaptation.accepted)
+    accepted = adaptation.accepted + (now - adaptation.accepted) / ACCEPTANCE_MEMORY
+    # A chain that is stuck counts for more than its share: by how unequal the chains have been of late.
+    unequal = jnp.exp(jnp.mean(jnp.log(jnp.clip(accepted, 1e-3)), where=sound)) / jnp.mean(accepted, where=sound)
+    acceptance = jnp.mean(now, where=sound) * unequal
+    averaging = _average(adaptation.target - acceptance, adaptation.averaging)
+    seen = jax.vmap(_add_to_moments)(jnp.concatenate([after, gradient], axis=-1), adaptation.moments)
+    moments = jax.tree.map(
+        lambda new, old: jnp.where(sound.reshape(-1, *[1] * (new.ndim - 1)), new, old), seen, adaptation.moments
+    )
+
+    new_turn, new_size = _trajectory_criterion(before, after, tuning.trajectory_length, info)
+    turn = adaptation.turn + (new_turn - adaptation.turn) / LENGTH_MEMORY
+    size = adaptation.size + (new_size - adaptation.size) / LENGTH_MEMORY
+    log_length = adaptation.log_length + LENGTH_RATE * (turn / jnp.where(size > 0, size, 1.0) - TURNED)
+    log_length = jnp.maximum(log_length, jnp.log(tuning.step_size))
+    if hasattr(kernel, "max_steps"):
+        log_length = jnp.minimum(log_length, jnp.log(kernel.max_steps * tuning.step_size))
+    num_scans = adaptation.num_scans + 1
+    weight = 1.0 / jnp.sqrt(num_scans)
+    mean_log_length = (1 - weight) * adaptation.mean_log_length + weight * log_length
+
+    learned = Adaptation(
+        adaptation.target, averaging, accepted, moments, turn, size, log_length, mean_log_length, num_scans
+    )
+    tuned = tuning._replace(
+        step_size=jnp.exp(averaging[0]) if kernel.step_size is None else tuning.step_size,
+        trajectory_length=jnp.exp(log_length) if kernel.trajectory_length is None else tuning.trajectory_length,
+    )
+    # Exact draws take no steps and teach nothing about them.
+    moved = jnp.any((info.n_steps > 0) & sound)
+    return jax.tree.map(lambda new, old: jnp.where(moved, new, old), (tuned, learned), (tuning, adaptation))
+
+
+def _trajectory_criterion(
+    before: Float[Array, "chain parameter"],
+    after: Float[Array, "chain parameter"],
+    length: Float[Array, ""],
+    info: Info,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """(θ' - θ)·p' at the trajectories' ends, positive while the distance still grows, and its modulus.
+
+    Long trajectories of the jitter's range weigh more: it is their end that the length moves.  A rejected trajectory
+    ends where it began and adds nothing.
+    """
+    turn = (info.trajectory / length) ** 2 * jnp.sum((after - before) * info.momentum, axis=-1)
+    turn = jnp.where(jnp.isfinite(turn), turn, 0.0)
+    return jnp.mean(turn), jnp.mean(jnp.abs(turn))
+
+
+def end_window(kernel: Kernel, tuning: Tuning, adaptation: Adaptation) -> tuple[Tuning, Adaptation]:
+    """Set the mass, unless it is given, and start the next window from the averaged tuning."""
+    tuning = finish(kernel, tuning, adaptation)
+    if kernel.inverse_mass is None:
+        tuning = _with_mass_of(kernel, tuning, adaptation)
+    return tuning, fresh(kernel, tuning, num_chains=adaptation.accepted.shape[1])
+
+
+def _with_mass_of(kernel: Kernel, tuning: Tuning, adaptation: Adaptation) -> Tuning:
+    """The tuning with the mass that the window's draws and forces ask for."""
+    variance = jax.vmap(jax.vmap(lambda moments: _variance(moments)[0]))(adaptation.moments)
+    taught = (adaptation.moments[2] > 1)[..., None]  # chains that have moved in this window
+    of_draws, of_forces = jnp.split(jnp.mean(variance, axis=1, where=taught), 2, axis=-1)
+    found = 0.5 * (jnp.log(of_draws) - jnp.log(of_forces))
+    old = jnp.log(tuning.inverse_mass)
+    # A few draws count for as much as what was there before.
+    weight = (adaptation.num_scans / (adaptation.num_scans + 5.0))[:, None]
+    inverse_mass = jnp.exp(jnp.where(jnp.isfinite(found), old + weight * (found - old), old))
+    # Time is measured in the new mass: rescale it so that steps stay, in the typical direction, as long as they were.
+    scale = jnp.exp(0.5 * jnp.mean(jnp.log(tuning.inverse_mass) - jnp.log(inverse_mass), axis=-1))
+    tuning = tuning._replace(inverse_mass=inverse_mass)
+    if kernel.step_size is None:
+        tuning = tuning._replace(step_size=tuning.step_size * scale)
+    if kernel.trajectory_length is None:
+        tuning = tuning._replace(trajectory_length=tuning.trajectory_length * scale)
+    return tuning
+
+
+def finish(kernel: Kernel, tuning: Tuning, adaptation: Adaptation) -> Tuning:
+    """The averaged step sizes and trajectory lengths, to be kept from here on."""
+    if kernel.step_size is None:
+        tuning = tuning._replace(step_size=jnp.exp(adaptation.averaging[1]))
+    if kernel.trajectory_length is None:
+        tuning = tuning._replace(trajectory_length=jnp.exp(adaptation.mean_log_length))
+    return tuning
+
+
+def mean_position(adaptation: Adaptation) -> Float[Array, "temperature chain parameter"]:
+    """The mean of the window's positions."""
+    return jnp.split(adaptation.moments[0], 2, axis=-1)[0]
+
+
+def windows(num_warmup: int) -> list[tuple[int, bool]]:
+    """Length of each warm-up window and whether a new mass is set at its end (Stan's schedule, doubling windows)."""
+    schedule = build_adaptation_schedule(num_warmup)
+    last = len(schedule) - 1
+    return [(window.end - window.start + 1, 0 < i < last) for i, window in enumerate(schedule)]

@@ -1,0 +1,31 @@
+"""Kernels by name, and what is known of each kind."""
+
+import jax
+import jax.numpy as jnp
+
+from temperax.engine.kernels.hmc import HMC
+from temperax.engine.kernels.kernel import Kernel
+from temperax.engine.kernels.nuts import NUTS
+from temperax.errors import InputError, check_choice
+
+KERNELS = {"hmc": HMC, "nuts": NUTS}
+
+
+def as_kernel(kernel: object) -> Kernel:
+    """A kernel from its name or itself."""
+    if isinstance(kernel, str):
+        return check_choice("kernel", kernel, KERNELS)()
+    if not isinstance(kernel, Kernel):
+        raise InputError("kernel", kernel, "is not a kernel", "give 'hmc', 'nuts', HMC(...), NUTS(...) or an Explorer")
+    if isinstance(kernel, (HMC, NUTS)):
+        kernel.check()
+    if jax.tree_util.all_leaves([kernel]):
+        raise InputError("kernel", kernel, "is no pytree", "decorate its class with jax.tree_util.register_dataclass")
+    return kernel
+
+
+def most_steps(kernel: Kernel) -> float:
+    """Steps of the longest trajectory that a kernel makes; infinite where it has no cap."""
+    if isinstance(kernel, NUTS):
+        return 2**kernel.max_tree_depth - 1
+    return float(getattr(kernel, "max_steps", jnp.inf))

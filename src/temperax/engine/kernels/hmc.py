@@ -1,0 +1,79 @@
+"""Hamiltonian Monte Carlo: NumPyro's trajectories, of a length that all replicas of a scan jitter alike."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import register_dataclass
+from jaxtyping import Array, Float
+from numpyro.infer.hmc import hmc, momentum_generator
+from numpyro.infer.util import ParamInfo
+
+from temperax.engine.kernels.kernel import Info, PotentialAt, Tuning
+from temperax.engine.kernels.trajectories import check_numbers, end_of, info_of
+from temperax.errors import MOST
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class HMC:
+    """Hamiltonian Monte Carlo with jittered trajectory length.
+
+    A trajectory lasts ``u * trajectory_length`` with u from a low-discrepancy sequence in (0, 1] that all replicas of
+    a scan share, so that a batch does not wait for one long trajectory (Hoffman, Radul & Sountsov 2021).
+
+    Attributes
+    ----------
+    step_size, trajectory_length, inverse_mass
+        Fixed values for every temperature; None adapts them per temperature during warm-up.  The inverse mass is one
+        number, or one for each parameter of the flat position: about the variance of the draws.
+    target_acceptance
+        Mean acceptance that step-size adaptation aims at; .7 and .92 cost more gradients an independent prediction.
+    max_steps
+        Most leapfrog steps of one trajectory.
+    """
+
+    step_size: float | None = None
+    trajectory_length: float | None = None
+    inverse_mass: float | Float[np.ndarray, " parameter"] | None = None
+    target_acceptance: float = 0.85
+    max_steps: int = 2048
+
+    def __post_init__(self) -> None:
+        if isinstance(self.target_acceptance, (int, float)):  # else JAX rebuilds the pytree, and `as_kernel` checks
+            self.check()
+
+    def check(self) -> None:
+        """Say which of the numbers cannot be used, and make an array of a list of them."""
+        check_numbers(self, ("step_size", "trajectory_length"), {"max_steps": MOST})
+
+    def step(
+        self,
+        key: Array,
+        potential_at: PotentialAt,
+        beta: Array,
+        start: ParamInfo,
+        tuning: Tuning,
+        jitter: Array,
+    ) -> tuple[ParamInfo, Info]:
+        """One trajectory of NumPyro's HMC."""
+        longest = self.max_steps * tuning.step_size
+        length = jnp.clip(jitter * tuning.trajectory_length, tuning.step_size, longest)
+        init, transition = hmc(potential_fn_gen=potential_at, algo="HMC")
+        momentum_key, key = jax.random.split(key)
+        state = init(
+            start,
+            num_warmup=0,
+            step_size=tuning.step_size,
+            inverse_mass_matrix=tuning.inverse_mass,
+            adapt_step_size=False,
+            adapt_mass_matrix=False,
+            trajectory_length=length,
+            model_args=(beta,),
+            rng_key=key,
+        )
+        # Given a momentum, NumPyro returns the momentum at the trajectory's end, which the criterion needs.
+        momentum = momentum_generator(start.z, state.adapt_state.mass_matrix_sqrt, momentum_key)
+        state = transition(state._replace(r=momentum), model_args=(beta,))
+        return end_of(state), info_of(state, state.r, length)

@@ -1,0 +1,69 @@
+"""The No-U-Turn sampler: NumPyro's trees."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import register_dataclass
+from jaxtyping import Array, Float
+from numpyro.infer.hmc import hmc
+from numpyro.infer.util import ParamInfo
+
+from temperax.engine.kernels.kernel import Info, PotentialAt, Tuning
+from temperax.engine.kernels.trajectories import check_numbers, end_of, info_of
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class NUTS:
+    """The No-U-Turn sampler: trajectories that end where they turn back (Hoffman & Gelman 2014).
+
+    Attributes
+    ----------
+    step_size, inverse_mass
+        As in `HMC`.
+    target_acceptance
+        Mean acceptance that step-size adaptation aims at.
+    max_tree_depth
+        A trajectory has at most 2^max_tree_depth - 1 steps.
+    """
+
+    step_size: float | None = None
+    inverse_mass: float | Float[np.ndarray, " parameter"] | None = None
+    target_acceptance: float = 0.8
+    max_tree_depth: int = field(default=10, metadata={"static": True})
+    trajectory_length: ClassVar[float] = 0.0  # never adapted: a tree finds its own
+
+    def __post_init__(self) -> None:
+        if isinstance(self.target_acceptance, (int, float)):  # else JAX rebuilds the pytree, and `as_kernel` checks
+            self.check()
+
+    def check(self) -> None:
+        """Say which of the numbers cannot be used, and make an array of a list of them."""
+        check_numbers(self, ("step_size",), {"max_tree_depth": 30})  # steps are counted in 32 bits
+
+    def step(
+        self,
+        key: Array,
+        potential_at: PotentialAt,
+        beta: Array,
+        start: ParamInfo,
+        tuning: Tuning,
+        jitter: Array,
+    ) -> tuple[ParamInfo, Info]:
+        """One tree of NumPyro's NUTS."""
+        init, transition = hmc(potential_fn_gen=potential_at, algo="NUTS")
+        state = init(
+            start,
+            num_warmup=0,
+            step_size=tuning.step_size,
+            inverse_mass_matrix=tuning.inverse_mass,
+            adapt_step_size=False,
+            adapt_mass_matrix=False,
+            max_tree_depth=self.max_tree_depth,
+            model_args=(beta,),
+            rng_key=key,
+        )
+        state = transition(state, model_args=(beta,))
+        return end_of(state), info_of(state, jnp.zeros_like(state.z), state.num_steps * tuning.step_size)

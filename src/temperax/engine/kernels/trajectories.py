@@ -1,0 +1,45 @@
+"""What HMC and NUTS share: NumPyro's states as the engine reads them, and checks of a user's numbers."""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+from numpyro.infer.hmc import HMCState
+from numpyro.infer.util import ParamInfo
+
+from temperax.engine.kernels.kernel import Info, Kernel
+from temperax.errors import LARGEST, SMALLEST, InputError, check_array, check_count, check_fraction, check_positive
+
+
+def end_of(state: HMCState) -> ParamInfo:
+    """Where a trajectory ends, as the next one starts from it."""
+    return ParamInfo(state.z, state.potential_energy, state.z_grad)
+
+
+def info_of(state: HMCState, momentum: Array, trajectory: Array) -> Info:
+    """What a trajectory of this momentum at its end, and of this length, reports."""
+    return Info(state.accept_prob, state.num_steps, state.diverging, state.energy, momentum, trajectory)
+
+
+def check_numbers(kernel: Kernel, optional: tuple[str, ...], counts: dict[str, int]) -> None:
+    """Check the numbers a user gave: the optional ones, and counts with the most that each may be."""
+    check_fraction("target_acceptance", kernel.target_acceptance)
+    for name, most in counts.items():
+        check_count(name, getattr(kernel, name), 1, most)
+    for name in optional:
+        if getattr(kernel, name) is not None:
+            check_positive(name, getattr(kernel, name))
+    if kernel.inverse_mass is not None:
+        object.__setattr__(kernel, "inverse_mass", _as_mass(kernel.inverse_mass))  # a list would be many leaves
+
+
+def _as_mass(given: object) -> float | Float[np.ndarray, " parameter"]:
+    """An inverse mass as one number or an array of them; whether it fits an energy is seen where both are there."""
+    if not isinstance(given, (Sequence, np.ndarray, jax.Array)):
+        return check_positive("inverse_mass", given)
+    remedy = "give a positive number, or one for each parameter"
+    values = check_array("inverse_mass", given, remedy)
+    if values.ndim > 1 or not values.size or not ((values >= SMALLEST) & (values <= LARGEST)).all():  # NaN fails too
+        raise InputError("inverse_mass", given, "is not made of positive numbers that single precision holds", remedy)
+    return values if values.ndim else float(values)

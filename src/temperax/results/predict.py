@@ -1,0 +1,198 @@
+"""Predictions of draws on inputs, and the scores of those predictions.
+
+Predictive densities are always those of the model at T = 1, also for tempered draws.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import xarray as xr
+from jaxtyping import Array, Float
+from scipy.special import logsumexp
+
+from temperax.energies.energy import Energy
+from temperax.errors import InputError, check_array, check_result
+
+#: Values (rows × units) that a chunk of draws may hold at once.
+CHUNK_VALUES = 4_000_000
+
+
+@partial(jax.jit, static_argnames=("function", "batch_size"))
+def _chunked(function: Callable, energy: Energy, x: Any, items: Any, batch_size: int) -> Any:
+    return jax.lax.map(lambda item: function(energy, x, *item), items, batch_size=batch_size)
+
+
+def over_draws(
+    function: Callable, energy: Energy, x: Any, positions: Array | np.ndarray, *others: Array | np.ndarray
+) -> Any:
+    """``function(energy, x, position, …)`` of every draw, in chunks that bound the memory.
+
+    Parameters
+    ----------
+    function
+        A module-level function (it is part of the compiled program's name).
+    energy, x
+        Passed on.
+    positions, *others
+        Arrays whose leading axes, all of ``positions`` but the last, are the draws.
+    """
+    lead = positions.shape[:-1]
+    flat = tuple(a.reshape(-1, *a.shape[len(lead) :]) for a in (positions, *others))
+    rows = max((len(leaf) for leaf in jax.tree.leaves(x) if jnp.ndim(leaf) > 0), default=1)
+    width = max(1, energy.size // 10)
+    batch_size = int(np.clip(CHUNK_VALUES // (rows * width), 1, 64))
+    # Whole chunks only, so that a draw's numbers do not depend on how many come with it.
+    count = len(flat[0])
+    spare = -count % batch_size
+    flat = tuple(jnp.concatenate([jnp.asarray(a), jnp.repeat(jnp.asarray(a[-1:]), spare, axis=0)]) for a in flat)
+    out = _chunked(function, energy, x, flat, batch_size)
+    return jax.tree.map(lambda a: np.asarray(a)[:count].reshape(*lead, *a.shape[1:]), out)
+
+
+def means(energy: Energy, x: Any, position: Array) -> Float[Array, "row value"]:
+    """f(x) of one draw."""
+    return energy.mean(position, x)
+
+
+def log_densities(energy: Energy, xy: Any, position: Array) -> Float[Array, " row"]:
+    """Log p(y | x, θ) of one draw at other rows, in nats."""
+    x, y = xy
+    return energy.log_prob(position, x, y)
+
+
+def targets(energy: Energy, x: Any, position: Array, key: Array) -> Array:
+    """One draw of the targets at ``x`` (posterior predictive)."""
+    return energy.distribution(position, x).sample(key)
+
+
+def log_likelihoods(energy: Energy, x: Any, position: Array) -> Float[Array, " row"]:
+    """Log p(y_i | x_i, θ) of one draw at the energy's own rows, in nats."""
+    return energy.log_likelihood(position)
+
+
+@partial(jax.jit, static_argnames="num_axes")
+def _positions(energy: Energy, variables: dict[str, Array], num_axes: int) -> Array:
+    convert = energy.position
+    for _ in range(num_axes):
+        convert = jax.vmap(convert)
+    return convert(variables)
+
+
+def positions(tree: xr.DataTree, energy: Energy, group: str = "posterior") -> Float[np.ndarray, "*draws parameter"]:
+    """The unconstrained positions (chain, draw[, temperature], parameter) of a result's draws."""
+    if not isinstance(energy, Energy):
+        raise InputError("energy", energy, "is not an Energy", "give the one that was sampled")
+    variables = check_result(tree, group, *energy.names, problem=f"has no group {group}")
+    lead = [d for d in ("chain", "draw", "temperature") if d in variables.dims]
+    arrays = {str(name): variables[name].transpose(*lead, ...).values for name in variables.data_vars}
+    return np.asarray(_positions(energy, arrays, len(lead)))
+
+
+def predictions(tree: xr.DataTree, energy: Energy, x: Any, group: str = "posterior") -> xr.DataArray:
+    """f(x) of a result's draws at new inputs.
+
+    Parameters
+    ----------
+    tree, group
+        A result, and which of its draws: ``posterior`` or ``tempered_posterior``.
+    energy
+        The energy that was sampled.
+    x
+        Inputs (row, input) in the units of the data set as it was given.
+
+    Returns
+    -------
+    xarray.DataArray
+        Expected targets in their original units, or class probabilities: (chain, draw[, temperature], row, value).
+    """
+    data = energy.dataset if isinstance(energy, Energy) else None
+    if data is None:
+        raise InputError("energy", energy, "has no predictions", "build it by Energy.mlp or Energy.network")
+    x = check_array("x", x, "give an array (row, input)")
+    if x.ndim != 2 or x.shape[1] != data.x.shape[1]:
+        raise InputError("x", x.shape, f"is not (row, {data.x.shape[1]})", "give one column an input")
+    f = over_draws(means, energy, jnp.asarray((x - data.x_mean) / data.x_scale), positions(tree, energy, group))
+    if data.task == "regression":
+        f = f * data.y_scale + data.y_mean
+    dims = [d for d in ("chain", "draw", "temperature") if d in tree[group].dims]
+    coords = {d: tree[group][d].values for d in dims}
+    return xr.DataArray(f, dims=[*dims, "row", "value"], coords=coords, name="f")
+
+
+def log_predictive_density(log_density: np.ndarray) -> np.ndarray:
+    """Log (1/S Σ_s p(y | x, θ_s)) of each row, from log densities (draw, row)."""
+    return logsumexp(log_density, axis=0) - np.log(len(log_density))
+
+
+def scores(tree: xr.DataTree) -> pd.DataFrame:
+    """Held-out scores of every temperature's draws.
+
+    Parameters
+    ----------
+    tree
+        A result with held-out rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a temperature: ``lppd`` (mean log pointwise predictive density, nats, in standardised units of the
+        target), ``lppd_original`` (the same as a density in original units) and, for regressions, ``rmse`` and
+        ``gaussian_lpd`` (the one-Gaussian, moment-matched score that some papers report) with ``coverage_90`` of its
+        90 % interval, in original units; for classifications, ``accuracy`` and ``ece`` (expected calibration error in
+        15 bins, Guo et al. 2017).
+
+    Raises
+    ------
+    InputError
+        If the result has no held-out rows.
+    """
+    words = {"problem": "has no held-out predictions", "remedy": "sample with a data set that holds rows out"}
+    predictive = check_result(tree, "tempered_predictive", "f", "log_density", "temperature", **words)
+    data = check_result(tree, "constant_data", "y_test", "y_scale", **words)
+    y, y_scale = data["y_test"].values, data["y_scale"].values
+    table = []
+    for temperature in predictive["temperature"].values:
+        here = predictive.sel(temperature=temperature)
+        f = here["f"].stack(sample=("chain", "draw")).transpose("sample", "test_row", ...).values
+        log_density = here["log_density"].stack(sample=("chain", "draw")).transpose("sample", "test_row").values
+        lppd = float(log_predictive_density(log_density).mean())
+        row = {
+            "temperature": float(temperature),
+            "lppd": lppd,
+            "lppd_original": lppd - float(np.log(y_scale).sum()),
+        }
+        if tree.attrs["task"] == "classification":
+            row |= _classification_scores(f.mean(axis=0), y[:, 0])
+        else:
+            row["rmse"] = float(np.sqrt(np.mean(((f.mean(axis=0) - y) * y_scale) ** 2)))
+        if tree.attrs["task"] == "regression" and "variance" in here:
+            noise = here["variance"].stack(sample=("chain", "draw")).transpose("sample", "test_row", ...).values
+            row |= _gaussian_scores(f, noise, y, y_scale)
+        table.append(row)
+    return pd.DataFrame(table).set_index("temperature")
+
+
+def _gaussian_scores(f: np.ndarray, noise: np.ndarray, y: np.ndarray, y_scale: np.ndarray) -> dict[str, float]:
+    """Scores of the one Gaussian with the predictive mean and variance."""
+    mean, variance = f.mean(axis=0), f.var(axis=0) + noise.mean(axis=0)
+    z = (y - mean) / np.sqrt(variance)
+    log_density = -0.5 * (z**2 + np.log(2 * np.pi * variance)) - np.log(y_scale)
+    return {
+        "gaussian_lpd": float(log_density.sum(axis=-1).mean()),
+        "coverage_90": float((np.abs(z) < 1.6448536269514722).mean()),
+    }
+
+
+def _classification_scores(probability: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """Accuracy and expected calibration error of class probabilities (row, class), or of p(1) (row, 1)."""
+    if probability.shape[1] == 1:
+        probability = np.concatenate([1 - probability, probability], axis=1)
+    confidence, correct = probability.max(axis=1), probability.argmax(axis=1) == y
+    bins = np.minimum((confidence * 15).astype(int), 14)
+    gaps = [abs(np.sum(confidence[bins == b] - correct[bins == b])) for b in range(15)]
+    return {"accuracy": float(correct.mean()), "ece": float(np.sum(gaps) / len(y))}

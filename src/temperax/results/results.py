@@ -1,0 +1,310 @@
+"""Results as ArviZ DataTrees: the one room that writes them.
+
+Groups: ``posterior`` and ``sample_stats`` of the target temperature in ArviZ's own names; ``tempered_posterior``,
+``tempered_stats`` and ``tempered_predictive`` with a ``temperature`` dimension (hottest first) and a ``beta``
+coordinate; ``exchange`` for parallel tempering; the data; and, in the attributes, how to run it again.
+"""
+
+import datetime
+import json
+from collections.abc import Mapping
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from arviz_base import dict_to_dataset
+from jaxtyping import Array
+
+from temperax.energies.datasets import Dataset
+from temperax.energies.energy import Energy
+from temperax.energies.models import NetworkModel
+from temperax.engine.program import Record
+from temperax.results import predict, recipes
+
+DRAWS = ("chain", "draw")
+
+
+#: How weights may be stored.
+STORAGE: Mapping[str, type] = {"float32": np.float32, "float16": np.float16}
+
+
+def groups(
+    energy: Energy,
+    record: Record,
+    first: int = 0,
+    *,
+    betas: np.ndarray,
+    kept: np.ndarray,
+    target: int,
+    step_size: np.ndarray,
+    predict_key: Array,
+    first_replica: np.ndarray | None = None,
+    log_likelihood: bool = False,
+    storage: str = "float32",
+) -> dict[str, xr.Dataset]:
+    """The groups of a run, or of a part of it that follows others.
+
+    Parameters
+    ----------
+    energy
+        What was sampled.
+    record
+        Draws on the host, leading axis draw.
+    first
+        The number of the first of them.
+    betas, kept, target
+        The ladder, the slots whose positions were kept, and the slot of the ``posterior``.
+    step_size
+        Per temperature.
+    predict_key
+        Randomness of the posterior predictive draws.
+    first_replica
+        Which replica (chain, temperature) each slot held before the first draw; None where replicas are not swapped.
+    log_likelihood
+        Whether to add the log likelihood of every row.
+    storage
+        A name of `STORAGE`.
+    """
+    draws: Record = jax.tree.map(lambda field: np.swapaxes(field, 0, 1), record)  # chain first
+    temperature = temperature_coords(betas)
+    tempered = _tempered_stats(draws, betas, step_size)
+    slot = list(kept).index(target)
+    found = position_groups(energy, np.asarray(draws.position), betas[kept], slot, predict_key, first, storage)
+    found["sample_stats"] = _sample_stats(tempered, target)
+    found["tempered_stats"] = _dataset(tempered, dict.fromkeys(tempered, ["temperature"]), temperature)
+    if first_replica is not None:
+        found["exchange"] = _exchange(draws, betas, first_replica)
+    if log_likelihood:
+        values = predict.over_draws(predict.log_likelihoods, energy, energy.data, draws.position[:, :, slot])
+        found["log_likelihood"] = _dataset({"y": values}, {"y": ["row"]}, {})
+    number = first + np.arange(draws.fault.shape[1])
+    return {name: data.assign_coords(draw=number) if "draw" in data.dims else data for name, data in found.items()}
+
+
+def position_groups(
+    energy: Energy,
+    positions: np.ndarray,
+    betas: np.ndarray,
+    target: int,
+    key: Array,
+    first: int = 0,
+    storage: str = "float32",
+) -> dict[str, xr.Dataset]:
+    """The groups that positions (chain, draw, temperature, parameter) alone determine; ``first`` numbers the draws."""
+    found = {"posterior": _variables(energy, positions[:, :, target], storage)}
+    if len(betas) > 1:
+        found["tempered_posterior"] = _variables(energy, positions, storage, temperature_coords(betas))
+    if energy.dataset is not None:
+        found |= data_groups(energy.dataset)
+        if len(energy.dataset.x_test):
+            found |= _predictive_groups(energy, positions, betas, target, key, first)
+    return found
+
+
+def assemble(found: Mapping[str, xr.Dataset], values: Mapping[str, Any]) -> xr.DataTree:
+    """Groups and attributes as a tree."""
+    tree = xr.DataTree.from_dict(found)
+    tree.attrs = attributes(values)
+    return tree
+
+
+def attributes(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes; those that files cannot hold become JSON."""
+    return {k: v if isinstance(v, (int, float, str)) else json.dumps(v) for k, v in values.items()}
+
+
+def temperature_coords(betas: np.ndarray) -> dict[str, Any]:
+    """Coordinates of the ``temperature`` dimension."""
+    with np.errstate(divide="ignore"):
+        temperature = 1.0 / np.asarray(betas, dtype=float)
+    return {"temperature": temperature, "beta": ("temperature", np.asarray(betas, dtype=float))}
+
+
+def _dataset(data: Mapping[str, Any], dims: Mapping[str, list[str]], coords: Mapping[str, Any]) -> xr.Dataset:
+    """An ArviZ dataset; coordinates that are no dimension (``beta``) are attached after."""
+    index = {k: v for k, v in coords.items() if not isinstance(v, tuple)}
+    dataset = dict_to_dataset(
+        dict(data),
+        dims={k: list(v) for k, v in dims.items()},
+        coords=index,
+        sample_dims=DRAWS,
+        check_conventions=False,
+    )
+    return dataset.assign_coords({k: v for k, v in coords.items() if isinstance(v, tuple)})
+
+
+def _variables(
+    energy: Energy, positions: np.ndarray, storage: str, temperature: Mapping[str, Any] | None = None
+) -> xr.Dataset:
+    """Named parameters of positions (chain, draw[, temperature], parameter)."""
+    variables = predict.over_draws(_named, energy, None, positions)
+    if storage != "float32":
+        variables = {name: values.astype(STORAGE[storage]) for name, values in variables.items()}
+    lead = [] if temperature is None else ["temperature"]
+    own = energy.dims
+    dims = {}
+    for name, values in variables.items():
+        shape = values.shape[2 + len(lead) :]
+        dims[name] = lead + own.get(name, [f"{name}_dim_{i}" for i in range(len(shape))])
+    coords: dict[str, Any] = dict(temperature or {})
+    if energy.dataset is not None:
+        names = {"input": energy.dataset.inputs, "target": energy.dataset.targets}
+        used = {d for name in dims for d in dims[name]}
+        coords |= {d: list(v) for d, v in names.items() if d in used}
+    return _dataset(variables, dims, coords)
+
+
+def _named(energy: Energy, _: None, position: Array) -> dict[str, Array]:
+    return energy.variables(position)
+
+
+def _tempered_stats(draws: Record, betas: np.ndarray, step_size: np.ndarray) -> dict[str, Any]:
+    """Statistics (chain, draw, temperature) in ArviZ's names where it has them."""
+    beta = np.asarray(betas, dtype=draws.base_energy.dtype)
+    with np.errstate(invalid="ignore"):
+        potential = draws.base_energy + np.where(beta == 0, 0, beta * draws.path_energy)
+    return {
+        "lp": -potential,
+        "energy": draws.energy,
+        "prior_energy": draws.prior_energy,
+        "data_energy": draws.data_energy,
+        "path_energy": draws.path_energy,
+        "virial": draws.virial,
+        "acceptance_rate": draws.acceptance_rate,
+        "n_steps": draws.n_steps,
+        "diverging": draws.diverging,
+        "fault": draws.fault,
+        "step_size": np.broadcast_to(step_size.astype(beta.dtype), draws.energy.shape),
+    }
+
+
+def _sample_stats(tempered: Mapping[str, np.ndarray], target: int) -> xr.Dataset:
+    return _dataset({name: values[:, :, target] for name, values in tempered.items()}, {}, {})
+
+
+def _exchange(draws: Record, betas: np.ndarray, first_replica: np.ndarray) -> xr.Dataset:
+    """The exchange's statistics; ``pair`` n is between slots n and n + 1.
+
+    A replica is named by the slot that it held before the first draw.
+    """
+    names = np.argsort(first_replica, axis=1).astype(draws.replica.dtype)
+    data = {
+        "swap_acceptance": draws.swap_acceptance,
+        "replica": np.stack([name[replica] for name, replica in zip(names, draws.replica, strict=True)]),
+        "round_trips": draws.round_trips,
+        "restarts": draws.restarts,
+    }
+    dims = {"swap_acceptance": ["pair"], "replica": ["temperature"]}
+    return _dataset(data, dims, temperature_coords(betas) | {"pair_beta": ("pair", (betas[1:] + betas[:-1]) / 2)})
+
+
+def data_groups(data: Dataset) -> dict[str, xr.Dataset]:
+    """``observed_data`` and ``constant_data``: all of the data set, in standardised units, with what undoes it."""
+    inputs, targets = list(data.inputs), list(data.targets)
+    constant = {
+        "x": (("row", "input"), data.x),
+        "x_test": (("test_row", "input"), data.x_test),
+        "y_test": (("test_row", "target"), data.y_test),
+        "x_mean": (("input",), data.x_mean),
+        "x_scale": (("input",), data.x_scale),
+        "y_mean": (("target",), data.y_mean),
+        "y_scale": (("target",), data.y_scale),
+    }
+    return {
+        "observed_data": xr.Dataset({"y": (("row", "target"), data.y)}, coords={"target": targets}),
+        "constant_data": xr.Dataset(constant, coords={"input": inputs, "target": targets}),
+    }
+
+
+def _predictive_groups(
+    energy: Energy, positions: np.ndarray, betas: np.ndarray, target: int, key: Array, first: int
+) -> dict[str, xr.Dataset]:
+    """Predictions of the held-out rows: f and log density at every kept temperature, targets at the posterior's."""
+    data = energy.dataset
+    assert data is not None
+    x, y = jnp.asarray(data.x_test), jnp.asarray(data.y_test)
+    tempered = predict.over_draws(_predicted, energy, (x, y), positions)
+    f = tempered["f"]
+    value = "target" if f.shape[-1] == data.y.shape[1] else "class"
+    coords: dict[str, Any] = {"target": list(data.targets)} if value == "target" else {}
+    rows = ["temperature", "test_row"]
+    dims = {name: rows if name == "log_density" else [*rows, value] for name in tempered}
+    chosen = positions[:, :, target]
+    number = first + np.arange(chosen.shape[1])
+    y_draws = predict.over_draws(predict.targets, energy, x, chosen, _draw_keys(key, len(chosen), number))
+    posterior = {"f": f[:, :, target], "y": y_draws}
+    posterior_dims = {"f": ["test_row", value], "y": ["test_row", "target"]}
+    return {
+        "posterior_predictive": _dataset(posterior, posterior_dims, coords | {"target": list(data.targets)}),
+        "tempered_predictive": _dataset(tempered, dims, coords | temperature_coords(betas)),
+    }
+
+
+@partial(jax.jit, static_argnames="num_chains")
+def _draw_keys(key: Array, num_chains: int, number: Array) -> Array:
+    """A key (chain, draw) for every draw, by its number: in whatever parts they come, draws have the same keys."""
+
+    def one(chain: Array, draw: Array) -> Array:
+        return jax.random.fold_in(jax.random.fold_in(key, chain), draw)
+
+    return jax.vmap(jax.vmap(one, (None, 0)), (0, None))(jnp.arange(num_chains), jnp.asarray(number))
+
+
+def _predicted(energy: Energy, xy: tuple[Array, Array], position: Array) -> dict[str, Array]:
+    """What a draw says of other rows: f, log density and, of regressions, the noise's variance."""
+    x, _ = xy
+    found = {"f": predict.means(energy, x, position), "log_density": predict.log_densities(energy, xy, position)}
+    if isinstance(energy.model, NetworkModel) and energy.model.likelihood.task == "regression":
+        found["variance"] = energy.distribution(position, x).variance
+    return found
+
+
+def add_log_likelihood(tree: xr.DataTree, energy: Energy) -> None:
+    """Give a result the ``log_likelihood`` group (chain, draw, row), in nats, that ``az.loo`` needs.
+
+    Parameters
+    ----------
+    tree
+        A result; changed in place.
+    energy
+        The energy that was sampled.
+
+    Raises
+    ------
+    InputError
+        If the energy is a user's function that returns a scalar.
+    """
+    values = predict.over_draws(predict.log_likelihoods, energy, energy.data, predict.positions(tree, energy))
+    tree["log_likelihood"] = xr.DataTree(_dataset({"y": values}, {"y": ["row"]}, {}))
+
+
+def describe(
+    energy: Energy,
+    key: Array,
+    function: str,
+    arguments: Mapping[str, Any],
+    started: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Attributes that say what was run and how: version, energy, arguments, seed, device."""
+    data, device = energy.dataset, jax.local_devices()[0]
+    return {
+        "inference_library": "temperax",
+        "inference_library_version": version("temperax"),
+        "jax_version": jax.__version__,
+        "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "key": np.asarray(jax.random.key_data(key)).tolist(),
+        "key_implementation": str(jax.random.key_impl(key)),
+        "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
+        "function": function,
+        "arguments": recipes.encode(arguments),
+        "energy": recipes.encode(energy.arguments),
+        "data": data.name if data is not None else "",
+        "task": data.task if data is not None else "",
+        "num_parameters": energy.size,
+        "layout": energy.layout,
+        "started": started,
+    }

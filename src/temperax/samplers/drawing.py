@@ -1,0 +1,144 @@
+"""The last stage of a run: its draws, gathered in memory or written to the run's directory as they come."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+from jaxtyping import Array
+
+from temperax.engine import engine
+from temperax.engine.program import Program, Record, State
+from temperax.errors import Interrupted
+from temperax.machine import sharding
+from temperax.results import results
+from temperax.samplers.runs import Run
+from temperax.training.starts import Origin
+
+#: Draws that have a directory wait in memory for the next checkpoint, unless they are more than this.
+WAITING_BYTES = 64e6
+
+
+class Clock:
+    """What a run has cost, also one that was interrupted: seconds of each stage, and gradients before the draws."""
+
+    def __init__(self, run: Run) -> None:
+        self.laps: dict[str, float] = dict(run.notes["laps"]) if run.resumes else {}
+        self.gradients: int = run.notes["gradients"] if run.resumes else 0
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Add the time since the last lap to a stage."""
+        now = time.perf_counter()
+        self.laps[name] = round(self.laps.get(name, 0.0) + now - self._last, 3)
+        self._last = now
+
+    def count(self, record: Record) -> None:
+        """Add the leapfrog steps of a block."""
+        self.gradients += int(record.n_steps.sum())
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return {"laps": self.laps, "gradients": self.gradients}
+
+
+class Draws:
+    """Draws on their way to a result.
+
+    Parameters
+    ----------
+    run
+        Where they are saved, if anywhere.
+    build
+        Groups of datasets from a record and the number of its first draw.
+    attributes
+        What the result says of the run.
+    clock
+        Of the run.
+    origin
+        Of the run's energies.
+    arrays, notes
+        What a checkpoint keeps besides.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        build: Callable[[Record, int], dict[str, xr.Dataset]],
+        attributes: Mapping[str, Any],
+        clock: Clock,
+        origin: Origin,
+        arrays: Mapping[str, np.ndarray] | None = None,
+        notes: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.run, self.build, self.attributes, self.clock, self.origin = run, build, dict(attributes), clock, origin
+        self.arrays, self.notes = origin.arrays | dict(arrays or {}), dict(notes or {})
+        self.written = run.notes["num_draws"] if run.resumes else 0
+        self.waiting: list[Record] = []
+        self.waiting_bytes = 0
+        self.unsaved = False  # whether draws have come since the last checkpoint
+
+    def __len__(self) -> int:
+        return self.written + sum(len(record.fault) for record in self.waiting)
+
+    def add(self, record: Record) -> None:
+        """Take the draws of a block."""
+        self.waiting.append(record)
+        self.waiting_bytes += sum(leaf.nbytes for leaf in record)
+        self.unsaved = True
+        if self.waiting_bytes > WAITING_BYTES:
+            self._write()  # the next checkpoint counts them
+
+    def keep(self) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
+        """Write the draws that wait, and return what a checkpoint keeps."""
+        self._write()
+        self.unsaved = False
+        self.clock.lap("draws")
+        attributes = results.attributes(self.attributes | {"timings": self.clock.laps})
+        notes = {"started": self.origin.report, "attributes": attributes}
+        return self.arrays, self.notes | self.clock.notes | notes
+
+    def tree(self, num_draws: int, interrupted: bool) -> xr.DataTree:
+        """The result of all draws so far, at most so many."""
+        attributes = self.attributes | {"interrupted": int(interrupted), "timings": self.clock.laps}
+        if self.run.directory is None:
+            return results.assemble(self._groups(), attributes)
+        sharding.meet("written")
+        tree = self.run.directory.tree(min(self.written, num_draws))
+        tree.attrs = results.attributes(attributes)
+        return tree
+
+    def _write(self) -> None:
+        if self.run.directory is not None and self.waiting:
+            if sharding.first_process():
+                self.run.directory.append(self._groups())
+            self.waiting, self.waiting_bytes, self.written = [], 0, len(self)
+
+    def _groups(self) -> dict[str, xr.Dataset]:
+        record = jax.tree.map(lambda *parts: np.concatenate(parts), *self.waiting)
+        return self.build(record, self.written)
+
+
+def collect(
+    run: Run, program: Program, key: Array, state: State, num_draws: int, stage: int, draws: Draws
+) -> xr.DataTree:
+    """Run the draws and gather them; a request to stop ends the run with those that are there."""
+    interrupted, offsets, betas = False, draws.origin.energy.offsets(), np.asarray(program.betas)
+    with run.bar(num_draws, "draws", "draw") as bar:
+        blocks = run.blocks(program, key, state, num_draws, stage=stage, adapt=False, bar=bar, extra=draws.keep)
+        try:
+            for after, record in blocks:
+                state = after
+                draws.add(engine.absolute(program.path, betas, offsets, record))
+        except KeyboardInterrupt as stop:
+            # Stopped in the middle of a block, the state is gone, and a directory has what the last checkpoint has.
+            if not len(draws) or (run.directory and not isinstance(stop, Interrupted)):
+                raise
+            interrupted = True
+    if draws.unsaved and run.directory is not None:  # what has come since the last checkpoint
+        run.save(program, state, stage, len(draws), draws.keep)
+    draws.clock.lap("draws")
+    return draws.tree(num_draws, interrupted)

@@ -1,0 +1,288 @@
+"""`parallel_tempering`: replica exchange along a ladder that rounds of doubling length adapt.
+
+Non-reversible parallel tempering (Syed, Bouchard-Côté, Deligiannidis & Doucet, JRSS-B 2022, doi 10.1111/rssb.12464).
+Every round tunes on what the one before it saw: rungs at equal steps of the communication barrier, their number, and
+the kernel's step size, mass and trajectory length at each of them.  The last round is frozen and alone is reported.
+"""
+
+import inspect
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float
+
+from temperax.energies.energy import Energy
+from temperax.engine import engine, exchange, tempering
+from temperax.engine import ladder as ladders
+from temperax.engine.kernels import Kernel, as_kernel
+from temperax.engine.program import Program, State, make_program
+from temperax.engine.tallies import Tally
+from temperax.errors import InputError, check_choice, check_count, check_key, check_positive
+from temperax.results import results
+from temperax.samplers import runs
+from temperax.samplers.arguments import described
+from temperax.samplers.drawing import Clock, Draws, collect
+from temperax.samplers.runs import Run
+from temperax.samplers.setup import PREDICT, RUN, begin, kept_slots, step_cap, target_slot
+from temperax.samplers.tuner import MOST_TRANSITIONS, Tuner
+from temperax.training.starts import Origin, check_rows, check_start
+
+#: Scans of the first round, and rungs of the first ladder.
+FIRST_ROUND, FIRST_REPLICAS = 16, 8
+#: Last rounds of so many scans are preceded by one of a quarter of their length, shorter ones by one of half.
+LONG_ROUND = 512
+#: Hottest β above 0 of the first ladder on a path that starts at β = 0.
+FIRST_BETA = 1e-4
+#: Names of the paths, with the one that is fitted on the way.
+PATHS = {**tempering.PATHS, "reference": None}
+
+
+@described
+def parallel_tempering(
+    key: Array,
+    energy: Energy,
+    *,
+    path: str = "likelihood",
+    kernel: str | Kernel = "hmc",
+    num_replicas: int | str = "auto",
+    num_chains: int = 4,
+    num_rounds: int | None = None,
+    num_draws: int | None = None,
+    thin: int = 1,
+    hottest: float | None = None,
+    coldest: float = 1.0,
+    ladder: Any = None,
+    scheme: str = "deterministic",
+    transitions: int = 1,
+    most_transitions: int | None = None,
+    keep: str | Sequence[float] = "target",
+    start: str | np.ndarray = "optimum",
+    log_likelihood: bool = False,
+    storage: str = "float32",
+    batch_size: int | None = None,
+    row_devices: int = 1,
+    directory: str | Path | None = None,
+    resume: bool = False,
+    save_every: float = 60.0,
+    progress: bool = True,
+) -> xr.DataTree:
+    """Draw from the posterior by replica exchange along a temperature ladder.
+
+    Parameters
+    ----------
+    key
+    energy
+    path
+        ``"likelihood"``: from the prior (β = 0, drawn exactly), exp(-U0 - βE); ``"posterior"``: exp(-β(U0 + E)) from a
+        finite ``hottest``; ``"reference"``: from a Gaussian fitted to the draws of earlier rounds.
+    kernel
+        What explores each replica: ``"hmc"``, ``"nuts"``, or a kernel with its own settings.
+    num_replicas
+        Rungs of the ladder, or ``"auto"``: grown until no pair rejects more than 0.8 and about 2Λ + 1 are in use.
+    num_chains
+        Independent ladders.
+    num_rounds, num_draws
+        Length of the last, reported round: 2^num_rounds draws (by default 2^10), or ``num_draws``.  The rounds before
+        it double in length up to a quarter of it, or to half of it where it is shorter than 512.
+    thin
+    hottest, coldest
+        Temperatures of the two ends.  ``hottest`` is infinite by default and must be finite on the posterior path;
+        with ``coldest`` < 1 the ladder goes past T = 1, where a rung stays.
+    ladder
+        A fixed ladder instead: β in ascending order, from `temperax.ladder` or the user's own.
+    scheme
+        Exchange: ``"deterministic"`` even-odd (non-reversible), or ``"stochastic"`` (reversible) for comparison.
+    transitions, most_transitions
+        Least and most of the kernel's transitions between exchanges (by default 1 and 4).  Replicas whose energies
+        remember the last scan make more than the least, since round trips need energies that forget.
+    keep
+        ``"target"``, ``"all"``, or a list of temperatures: whose positions are kept (those of the nearest rungs).
+    start
+    log_likelihood
+    storage
+    batch_size
+    row_devices
+    directory, resume, save_every
+    progress
+
+    Returns
+    -------
+    xarray.DataTree
+        As `temperax.sample`, with a chain for each ladder and an ``exchange`` group: ``swap_acceptance`` per pair,
+        the index process ``replica``, and counts of ``round_trips`` and ``restarts``.
+        A run that goes on for more draws keeps the rounds that it began with.
+
+    Raises
+    ------
+    InputError
+    StorageError
+    Interrupted
+    ProcessError
+    """
+    check_choice("path", path, PATHS)
+    check_choice("scheme", scheme, exchange.SCHEMES)
+    transitions = check_count("transitions", transitions)
+    most_transitions = max(transitions, MOST_TRANSITIONS) if most_transitions is None else most_transitions
+    check_count("most_transitions", most_transitions, transitions)
+    check_key(key)
+    check_choice("storage", storage, results.STORAGE)
+    betas = _first_ladder(path, num_replicas, hottest, coldest, ladder)
+    kept_slots(keep, betas, 0, nearest=True)
+    lengths = round_lengths(num_rounds, num_draws)
+    arguments = {name: value for name, value in locals().items() if name in _ARGUMENTS}
+    program = make_program(
+        energy,
+        betas,
+        path=tempering.PATHS["likelihood" if path == "reference" else path],
+        kernel=as_kernel(kernel),
+        num_chains=num_chains,
+        kept=np.array([target_slot(betas)]),
+        thin=thin,
+        scheme=scheme,
+        batch_size=batch_size,
+        row_devices=row_devices,
+    )
+    check_start(start, energy, num_chains)
+    check_rows(log_likelihood, energy)
+    if path == "reference" and energy.discrete:
+        raise InputError("path", path, "fits a Gaussian, which spins are not", "use path='likelihood'")
+    run = runs.begin(
+        directory,
+        resume,
+        save_every,
+        progress,
+        lambda: runs.describe("parallel_tempering", key, energy, arguments),
+        plan=lengths,
+    )
+
+    clock, run_key = Clock(run), jax.random.fold_in(key, RUN)
+    auto = isinstance(num_replicas, str) and ladder is None
+    tuner = Tuner(fixed=ladder is not None, auto=auto, path=path, transitions=(transitions, most_transitions))
+    with run.stoppable():
+        program, state, origin = begin(run, key, energy, program, start, clock, tuner.restore)
+        program, state = _run_rounds(run, tuner, program, run_key, state, origin, clock)
+        clock.lap("rounds")
+
+        betas = np.asarray(program.betas)
+        target = target_slot(betas)
+        kept = kept_slots(keep, betas, target, nearest=True)
+        program = program.placed(keep=jnp.asarray(kept), thin=jnp.int32(thin))
+        first_replica = run.arrays.get("first_replica") if run.past(len(run.plan) - 1) else None
+        first_replica = np.asarray(state.journeys.replica) if first_replica is None else first_replica
+        build = partial(
+            results.groups,
+            energy,
+            betas=betas,
+            kept=kept,
+            target=target,
+            step_size=np.asarray(state.tuning.step_size),
+            first_replica=first_replica,
+            predict_key=jax.random.fold_in(key, PREDICT),
+            log_likelihood=log_likelihood,
+            storage=storage,
+        )
+        attributes = results.describe(energy, key, "parallel_tempering", arguments, origin.report)
+        attributes |= {"path": program.path.name, "scheme": scheme, "step_cap": step_cap(program, state)}
+        attributes |= {"rounds": tuner.history, "warmup_gradients": clock.gradients}
+        arrays = tuner.arrays(program) | {"first_replica": first_replica}
+        draws = Draws(run, build, attributes, clock, origin, arrays, {"rounds": tuner.history})
+        return collect(run, program, run_key, state, lengths[-1], len(run.plan), draws)
+
+
+_ARGUMENTS = [
+    name for name in inspect.signature(parallel_tempering).parameters if name not in ("key", "energy", *runs.MEANS)
+]
+
+
+def round_lengths(num_rounds: int | None = None, num_draws: int | None = None) -> list[int]:
+    """Scans of every round, doubling; the last is the reported one, and long ones follow a quarter of themselves."""
+    if num_rounds is not None and num_draws is not None:
+        raise InputError("num_draws", num_draws, "and num_rounds are both given", "give one of them")
+    if num_draws is None:
+        num_draws = 2 ** check_count("num_rounds", 10 if num_rounds is None else num_rounds, 5, 30)
+    check_count("num_draws", num_draws, 2 * FIRST_ROUND)
+    halvings = int(math.log2(num_draws / FIRST_ROUND))
+    lengths = [num_draws // 2**i for i in range(halvings, -1, -1)]
+    # What a ladder needs to know, it knows after rounds of some hundred scans: warm-up stays below a third.
+    return lengths if num_draws < LONG_ROUND else [*lengths[:-2], num_draws]
+
+
+def _first_ladder(
+    path: str, num_replicas: int | str, hottest: float | None, coldest: float, own: Any
+) -> Float[np.ndarray, " temperature"]:
+    """The ladder before anything is known, or the user's."""
+    exact = path != "posterior"
+    if own is not None:
+        betas = ladders.check_ladder(own)
+        if betas[0] == 0 and not exact:
+            raise InputError(
+                "ladder", own, "starts at β = 0, which is improper on the posterior path", "start hotter than 0"
+            )
+        return betas
+    auto = isinstance(num_replicas, str) and num_replicas == "auto"
+    if not auto:
+        check_count("num_replicas", num_replicas, 3, 4096)
+    cold = 1.0 / check_positive("coldest", coldest)
+    if hottest is not None and not (isinstance(hottest, float) and hottest == math.inf):
+        hot = 1.0 / check_positive("hottest", hottest)
+        if hot >= cold:
+            raise InputError("hottest", hottest, "is not above the coldest temperature", "raise it")
+    elif exact:
+        hot = 0.0
+    else:
+        raise InputError(
+            "hottest", hottest, "is not finite, and the posterior path is improper there", "give T such as 100"
+        )
+    count = FIRST_REPLICAS if auto else int(num_replicas)
+    betas = ladders.geometric(count, hottest=hot or FIRST_BETA * cold, coldest=cold, prior=hot == 0)
+    return ladders.pin(betas, 1.0) if hot < 1.0 < cold else betas
+
+
+def _run_rounds(
+    run: Run, tuner: Tuner, program: Program, key: Array, state: State, origin: Origin, clock: Clock
+) -> tuple[Program, State]:
+    """All rounds but the last, and the scans that settle what they found; journeys are counted from their end on."""
+    lengths = [*run.plan[:-1], max(FIRST_ROUND, run.plan[-1] // 16)]
+    with run.bar(sum(lengths), "rounds", "scan") as bar:
+        for stage, length in enumerate(lengths):
+            if run.past(stage):
+                continue
+            settling = stage == len(lengths) - 1
+            fits = tuner.path == "reference" and length >= 4 * FIRST_ROUND and not settling
+            tally = Tally(length, fits, _sums(run) if run.done(stage) else {})
+            keep = partial(_kept, tuner, program, tally, origin, clock)
+            program = program.placed(thin=jnp.int32(1))
+            for after, record in run.blocks(program, key, state, length, stage=stage, adapt=True, bar=bar, extra=keep):
+                state = after
+                clock.count(record)
+                if not settling:
+                    seen = (record.swap_acceptance, record.path_energy, record.position[:, :, 0])
+                    tally.add(*map(np.asarray, seen))
+            if settling:
+                state = engine.freeze(program, state)
+                state = state._replace(journeys=engine.count_anew(state.journeys))
+            else:
+                program, state = tuner.learn(program, state, tally)
+    return program, state
+
+
+def _kept(
+    tuner: Tuner, program: Program, tally: Tally, origin: Origin, clock: Clock
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What a checkpoint between rounds keeps besides the state."""
+    clock.lap("rounds")
+    sums = {f"sums.{name}": value for name, value in tally.sums.items()}
+    notes = {"started": origin.report, "rounds": tuner.history}
+    return origin.arrays | tuner.arrays(program) | sums, notes | clock.notes
+
+
+def _sums(run: Run) -> dict[str, np.ndarray]:
+    """The sums of the round in which a run was interrupted."""
+    return {name.removeprefix("sums."): a for name, a in run.arrays.items() if name.startswith("sums.")}

@@ -1,0 +1,72 @@
+"""What every sampler does around its own: how a run begins or goes on, and which slots are kept."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from temperax.energies.energy import Energy
+from temperax.engine import engine
+from temperax.engine.kernels import most_steps
+from temperax.engine.program import Program, State
+from temperax.errors import InputError, check_array, check_choice
+from temperax.samplers.drawing import Clock
+from temperax.samplers.runs import Run
+from temperax.training.starts import Origin, make_starts
+
+# Purposes of the keys that are split off a run's key.
+STARTS, RUN, PREDICT = range(3)
+
+
+def begin(
+    run: Run,
+    key: Array,
+    energy: Energy,
+    program: Program,
+    start: str | np.ndarray,
+    clock: Clock,
+    restore: Callable[[Program, Run], Program] = lambda program, run: program,
+) -> tuple[Program, State, Origin]:
+    """The program, the state and the energies' origin of a run that begins, or that goes on from its checkpoint.
+
+    ``restore`` gives a program what the checkpoint says of it.
+    """
+    if run.resumes:
+        origin = Origin.at(energy, run.arrays.get("origin"), run.notes["started"])
+        program = origin.seat(restore(program, run))
+        return program, run.state(program), origin
+    positions, origin = make_starts(jax.random.fold_in(key, STARTS), energy, program, start, run.progress)
+    clock.gradients += sum(origin.report.get("steps", []))
+    clock.lap("start")
+    program = origin.seat(program)
+    return program, engine.start(program, jax.random.fold_in(key, RUN), positions), origin
+
+
+def target_slot(betas: np.ndarray) -> int:
+    """The slot of the ``posterior`` group: T = 1 where the ladder has it, else the coldest."""
+    at_one = np.flatnonzero(np.isclose(betas, 1.0, rtol=1e-6))
+    return int(at_one[0]) if len(at_one) else len(betas) - 1
+
+
+def kept_slots(keep: object, betas: np.ndarray, target: int, *, nearest: bool = False) -> np.ndarray:
+    """Slots whose positions are kept: those of the temperatures that are named, or ``nearest`` to them."""
+    remedy = "give 'all', 'target' or a list of temperatures"
+    if isinstance(keep, str):
+        check_choice("keep", keep, {"all": 0, "target": 0})
+        return np.arange(len(betas)) if keep == "all" else np.array([target])
+    temperatures = np.atleast_1d(check_array("keep", keep, remedy))
+    if temperatures.ndim != 1 or not (temperatures > 0).all():  # NaN fails too
+        raise InputError("keep", keep, "is not a list of positive temperatures", remedy)
+    wanted = 1.0 / temperatures
+    slots = [int(np.argmin(np.abs(betas - b))) for b in wanted]
+    for b, slot in zip(wanted, slots, strict=True):
+        if not nearest and not np.isclose(betas[slot], b, rtol=1e-6):
+            raise InputError("keep", keep, "has a temperature that is not sampled", "choose from the temperatures")
+    return np.unique([*slots, target])
+
+
+def step_cap(program: Program, state: State) -> list[float]:
+    """Steps of a draw, per temperature, in which every trajectory hits the kernel's cap."""
+    cap = most_steps(program.kernel) * int(program.thin)
+    return [min(cap * int(n), 2.0**53) for n in state.transitions]

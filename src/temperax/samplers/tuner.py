@@ -1,0 +1,157 @@
+"""What the rounds of a ladder change: its rungs, their number, the kernel's tuning, and a reference fitted on the way.
+
+Rungs at equal steps of the communication barrier, and 2Λ + 1 of them: Syed, Bouchard-Côté, Deligiannidis & Doucet,
+JRSS-B 2022, doi 10.1111/rssb.12464.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from temperax.engine import adaptation, engine, exchange
+from temperax.engine import ladder as ladders
+from temperax.engine.ladder import Barrier
+from temperax.engine.program import Program, State
+from temperax.engine.tallies import Tally
+from temperax.engine.tempering import Reference
+from temperax.machine import sharding
+from temperax.samplers.runs import Run
+from temperax.samplers.setup import target_slot
+
+#: Most rungs that "auto" takes.
+MOST_REPLICAS = 64
+#: A replica makes transitions until its path energy keeps less than this correlation over a scan.
+LAG_ONE = 0.7
+#: At most so many of them where the user does not say.
+MOST_TRANSITIONS = 4
+#: "auto" wants no pair to reject more often than this.
+WORST_REJECTION = 0.8
+#: Factor by which "auto" grows a ladder with such a pair.
+GROWTH = 1.6
+
+
+class Tuner:
+    """What changes between rounds: the ladder, its length, the kernel's tuning, and the reference."""
+
+    def __init__(self, *, fixed: bool, auto: bool, path: str, transitions: tuple[int, int]) -> None:
+        self.fixed, self.auto, self.path, self.transitions = fixed, auto, path, transitions
+        self.history: list[dict[str, Any]] = []
+
+    def arrays(self, program: Program) -> dict[str, np.ndarray]:
+        """What a checkpoint keeps of the ladder and the reference."""
+        found = {"betas": np.asarray(program.betas)}
+        if isinstance(program.path, Reference):
+            found |= {"mean": np.asarray(program.path.mean), "scale": np.asarray(program.path.scale)}
+        return found
+
+    def restore(self, program: Program, run: Run) -> Program:
+        """The program with the ladder and the reference of a checkpoint."""
+        self.history = list(run.notes["rounds"])
+        betas = run.arrays["betas"]
+        path = program.path
+        if "mean" in run.arrays:
+            path = Reference(jnp.asarray(run.arrays["mean"]), jnp.asarray(run.arrays["scale"]))
+        keep = jnp.array([target_slot(betas)])
+        return program.refit(betas, path=path, keep=keep)
+
+    def learn(self, program: Program, state: State, tally: Tally) -> tuple[Program, State]:
+        """Move to the ladder that a round suggests."""
+        found = ladders.barrier(np.asarray(program.betas, float), tally.rejection)
+        self.history.append(
+            {
+                "scans": tally.length,
+                "path": program.path.name,
+                "replicas": len(found.betas),
+                "barrier": round(found.total, 3),
+                "worst_rejection": round(float(found.rejection.max()), 3),
+            }
+        )
+        state = engine.end_window(program, state)
+        transitions = transitions_needed(np.asarray(state.transitions), tally.lag_one, *self.transitions)
+        state = state._replace(transitions=sharding.place(program.mesh, transitions))
+        if tally.fits:
+            program = program.placed(path=_fit(*tally.target))
+            state = engine.reevaluate(program, state)
+        if self.fixed:
+            return program, state
+        betas = ladders.adaptive(found, self._replicas(found))
+        betas = ladders.pin(betas, 1.0) if found.betas[0] < 1.0 < found.betas[-1] else betas
+        return _move(program, state, found, betas)
+
+    def _replicas(self, found: Barrier) -> int:
+        """How many rungs the next ladder has."""
+        now = len(found.betas)
+        if not self.auto:
+            return now
+        wanted = math.ceil(2 * found.total) + 1
+        if found.rejection.max() > WORST_REJECTION:
+            wanted = max(wanted, math.ceil(GROWTH * now))  # rejections near 1 hide how long the barrier is
+        wanted = int(np.clip(wanted, 4, MOST_REPLICAS))
+        # Another number means another program: change it only where it matters.
+        return wanted if abs(wanted - now) > 0.15 * now else now
+
+
+def transitions_needed(
+    now: Int[np.ndarray, " temperature"], lag: Float[np.ndarray, " temperature"], least: int, most: int
+) -> Int[np.ndarray, " temperature"]:
+    """Transitions in a scan: as many as take the lag-one correlation of the path energy to `LAG_ONE`.
+
+    The correlation over k transitions is that over one to the power of k.
+    """
+    wanted = now * np.log(LAG_ONE) / np.log(np.clip(lag, 1e-3, 1 - 1e-3))
+    return np.clip(np.round(wanted), least, most).astype(np.int32)
+
+
+def _fit(mean: Float[np.ndarray, " parameter"], deviation: Float[np.ndarray, " parameter"]) -> Reference:
+    """The Gaussian with the mean and standard deviation of the target's draws."""
+    # A scale below the truth would cut the posterior's tails off the reference; a little more costs little.
+    dtype = jnp.result_type(float)
+    return Reference(jnp.asarray(mean, dtype), jnp.asarray(1.1 * deviation + 1e-6, dtype))
+
+
+def _move(program: Program, state: State, found: Barrier, betas: np.ndarray) -> tuple[Program, State]:
+    """Take replicas and tuning to another ladder."""
+    old = np.asarray(program.betas)
+    moved = program.refit(betas, keep=jnp.array([target_slot(betas)]))
+    state = engine.to_host(program, state)
+    if len(betas) == len(old):  # the replicas are the same ones, and their journeys go on
+        points, journeys, source = state.points, state.journeys, np.arange(len(betas))
+    else:  # from the old rung that is nearest along the barrier; some have become two, and all start again
+        source = np.abs(found.at(betas)[:, None] - found.cumulative).argmin(axis=1)
+        tenant = state.journeys.replica[:, source]
+        points = jax.tree.map(lambda x: x[np.arange(len(x))[:, None], tenant], state.points)
+        journeys = jax.tree.map(
+            lambda x: np.broadcast_to(np.asarray(x), (program.num_chains, *x.shape)), exchange.depart(len(betas))
+        )
+    tuning = jax.tree.map(lambda values: interpolate(old, betas, values).astype(old.dtype), state.tuning)
+    state = state._replace(
+        points=points,
+        journeys=journeys,
+        transitions=state.transitions[source],
+        tuning=tuning,
+        adaptation=jax.tree.map(np.asarray, adaptation.fresh(program.kernel, tuning, program.num_chains)),
+    )
+    return moved, engine.to_devices(moved, state)
+
+
+def interpolate(
+    old: Float[np.ndarray, " old"], new: Float[np.ndarray, " new"], values: Float[np.ndarray, "old *rest"]
+) -> Float[np.ndarray, "new *rest"]:
+    """Positive values at the rungs ``old`` (leading axis), log-linearly in log β at the rungs ``new``.
+
+    A rung at β = 0 is drawn exactly and has no tuning of its own, so it is neither read nor trusted.
+    """
+    usable = np.asarray(old) > 0
+    x = np.log(np.asarray(old, float)[usable])
+    where = np.log(np.maximum(np.asarray(new, float), np.exp(x[0])))
+    left = np.clip(np.searchsorted(x, where) - 1, 0, max(len(x) - 2, 0))
+    right = np.minimum(left + 1, len(x) - 1)
+    width = x[right] - x[left]
+    weight = np.where(width > 0, (where - x[left]) / np.where(width > 0, width, 1.0), 0.0)
+    y = np.log(np.asarray(values, float)[usable])
+    weight = np.clip(weight, 0.0, 1.0).reshape(-1, *[1] * (y.ndim - 1))
+    return np.exp((1 - weight) * y[left] + weight * y[right])

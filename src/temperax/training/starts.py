@@ -1,0 +1,101 @@
+"""Where chains start, and from where energies are counted."""
+
+from typing import Any, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from temperax.energies.energy import Energy
+from temperax.engine.program import Program
+from temperax.errors import InputError, check_array, check_choice, check_single
+from temperax.machine import sharding
+from temperax.training.descent import minimise, prior_draws
+
+#: From fewer rows than this, none are held out of finding a start.
+ROWS_TO_HOLD_OUT = 20
+
+
+class Origin(NamedTuple):
+    """From where a run counts energies, and how its starts were found."""
+
+    energy: Energy  # counted from the origin
+    position: np.ndarray | None  # the origin; None where energies are absolute
+    report: dict[str, Any]
+
+    @classmethod
+    def at(cls, energy: Energy, position: np.ndarray | None, report: dict[str, Any]) -> Self:
+        """Count the energy from a position."""
+        return cls(energy if position is None else energy.relative_to(jnp.asarray(position)), position, report)
+
+    @classmethod
+    def at_lowest(
+        cls, energy: Energy, positions: Float[np.ndarray | Array, "chain parameter"], report: dict[str, Any]
+    ) -> Self:
+        """Count the energy from the position where it is lowest, or absolutely where no position has one."""
+        heights = np.array([sum(energy.relative_to(jnp.asarray(q)).offsets()) for q in positions])
+        heights = np.where(np.isfinite(heights), heights, np.inf)
+        found = np.asarray(positions[heights.argmin()]) if np.isfinite(heights).any() else None
+        return cls.at(energy, found, report)
+
+    def seat(self, program: Program) -> Program:
+        """The program with this energy, its rows on as many devices as the mesh has for them."""
+        return program.placed(energy=self.energy.over_rows(program.mesh.shape[sharding.ROW]))
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What a checkpoint keeps of it, besides the report."""
+        return {} if self.position is None else {"origin": self.position}
+
+
+def check_start(start: object, energy: Energy, num_chains: int) -> None:
+    """Say what is wrong with a start, before work is done."""
+    if isinstance(start, str):
+        check_choice("start", start, {"optimum": 0, "prior": 0})
+        if start == "optimum" and energy.discrete:
+            raise InputError("start", start, "asks for gradients, which spins lack", "give 'prior' or one row a chain")
+        return
+    remedy = "give 'optimum', 'prior' or one row a chain"
+    positions = check_array("start", start, remedy)
+    if positions.shape != (num_chains, energy.size):
+        raise InputError("start", positions.shape, f"is not of shape ({num_chains}, {energy.size})", remedy)
+    check_single("start", start, positions)
+
+
+def check_rows(log_likelihood: bool, energy: Energy) -> None:
+    """Say so if log likelihoods are asked for of an energy that has no rows."""
+    if log_likelihood and energy.num_rows is None:
+        raise InputError("log_likelihood", True, "asks for rows of a scalar energy", "return one value a row")
+
+
+def make_starts(
+    key: Array, energy: Energy, program: Program, start: str | np.ndarray, progress: bool
+) -> tuple[Array, Origin]:
+    """Positions (chain, temperature, parameter) to start from.
+
+    Energies are counted from the lowest of them, unless they are no more than draws from the prior.
+    """
+    shape = (program.num_chains, len(program.betas), energy.size)
+    if isinstance(start, str) and start == "prior":
+        keys = jax.random.split(key, shape[:2]).reshape(-1)
+        return prior_draws(energy, keys).reshape(shape), Origin.at(energy, None, {"start": "prior"})
+    if isinstance(start, str):
+        rows = 0 if energy.dataset is None else len(energy.dataset.x)
+        optima = minimise(
+            key,
+            energy,
+            program.num_chains,
+            holdout=0.1 if rows >= ROWS_TO_HOLD_OUT else None,
+            progress=progress,
+        )
+        report = {
+            "start": "optimum",
+            "energy": (optima.prior_energy + optima.data_energy).round(3).tolist(),
+            "steps": optima.num_steps.tolist(),
+            "stopped": optima.stopped,
+        }
+        positions = optima.position
+    else:
+        positions, report = np.asarray(start, jnp.result_type(float)), {"start": "given"}
+    return jnp.broadcast_to(jnp.asarray(positions)[:, None], shape), Origin.at_lowest(energy, positions, report)

@@ -1,0 +1,103 @@
+"""Diagnostics say good where it is good, bad where it is bad, and what a wall is."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+
+import temperax as tx
+from temperax.analysis.diagnostics.journeys import bimodality
+from temperax.analysis.diagnostics.verdicts import exchange_sentences
+
+
+@pytest.fixture(scope="module")
+def ladder_tree(small_data):
+    energy = tx.Energy.mlp(small_data, (3,))
+    return tx.parallel_tempering(jax.random.key(2), energy, num_replicas=6, num_draws=64, keep="all", progress=False)
+
+
+def test_report_prints_a_verdict_for_each_line(ladder_tree, capsys):
+    lines = tx.diagnostics.report(ladder_tree)
+    printed = capsys.readouterr().out
+    for check in (
+        "each from an optimum",
+        "Before the first draw came",
+        "R-hat of f",
+        "configurational temperature",
+        "restarts, observed / predicted",
+        "log Z",
+    ):
+        assert check in printed
+    assert set(lines["verdict"]) <= {"good", "fair", "bad", "unknown"}
+    assert all(bool(line.advice) != (line.verdict == "good") for line in lines.itertuples())
+
+
+def test_warmup_share_counts_starts_and_warm_up(small_data, tmp_path):
+    """With steps and trajectories given, every scan makes as many steps: 30 of warm-up and 60 of draws."""
+    energy = tx.Energy.mlp(small_data, (3,))
+    kernel = tx.HMC(step_size=1e-3, trajectory_length=1e-3)  # one step a trajectory
+    options = {"kernel": kernel, "num_warmup": 30, "num_draws": 60, "progress": False, "directory": tmp_path / "run"}
+    tree = tx.sample(jax.random.key(0), energy, start="prior", **options)
+    assert tx.diagnostics.warmup_share(tree) == pytest.approx(1 / 3)
+    again = tx.sample(jax.random.key(0), energy, start="prior", resume=True, **(options | {"num_draws": 120}))
+    assert tx.diagnostics.warmup_share(again) == pytest.approx(1 / 5)
+    started = tx.sample(jax.random.key(0), energy, **(options | {"directory": None}))
+    steps = sum(json.loads(started.attrs["started"])["steps"])
+    assert tx.diagnostics.warmup_share(started) == pytest.approx((steps + 120) / (steps + 360))
+    with pytest.raises(tx.InputError, match="are not the attributes of a result"):
+        tx.diagnostics.warmup_share(tx.map_estimate(jax.random.key(0), energy, max_steps=10))
+
+
+def test_pictures_of_a_ladder(ladder_tree, tmp_path):
+    tx.plots.ladder(ladder_tree).savefig(tmp_path / "ladder.png")
+    assert (tmp_path / "ladder.png").stat().st_size > 10_000
+    for picture in (tx.plots.swap_rates, tx.plots.index_process, tx.plots.barrier, tx.plots.mean_energy):
+        axes = picture(ladder_tree)
+        assert axes.get_xlabel() and axes.get_ylabel() and axes.get_title()
+
+
+def test_one_chain_cannot_be_judged(small_data):
+    energy = tx.Energy.mlp(small_data, (2,))
+    tree = tx.sample(jax.random.key(0), energy, num_chains=1, num_warmup=10, num_draws=3, progress=False)
+    assert "unknown" in set(tx.diagnostics.verdicts(tree)["verdict"])
+
+
+def test_unmixed_chains_are_called_bad():
+    """Two modes that HMC cannot leave: one chain each."""
+    energy = tx.Energy(lambda x: 50 * (x**2 - 1) ** 2, dist.Normal(0.0, 2.0))
+    starts = np.array([[1.0], [1.0], [-1.0], [-1.0]])
+    tree = tx.sample(jax.random.key(0), energy, start=starts, num_warmup=200, num_draws=200, progress=False)
+    assert tree["posterior"]["theta"].mean("draw").values.min() < -0.8
+    z = tx.diagnostics.energies(tree)["rhat_energy"].iloc[0]
+    assert z < 1.05, "the energy cannot see it: both modes are alike"
+    assert float(np.asarray(jnp.abs(tree["posterior"]["theta"].mean("draw").values)).min()) > 0.8
+
+
+def first_order(x):
+    """A wide shallow basin beside a deep narrow well: the energy falls by some 40 nats at one β."""
+    shallow, deep = 0.02 * jnp.sum(x**2), 150.0 * jnp.sum((x - 2.0) ** 2) - 40.0
+    return -jnp.logaddexp(-shallow, -deep)
+
+
+def test_walls_are_named_with_their_beta():
+    """A ladder with two rungs across a jump of the energy never swaps there."""
+    energy = tx.Energy(first_order, dist.Normal(0.0, 3.0).expand([4]).to_event(1))
+    ladder = np.array([0.0, 0.05, 0.1, 3.0, 3.3])
+    tree = tx.parallel_tempering(
+        jax.random.key(0), energy, ladder=ladder, num_draws=256, start=np.full((4, 4), 2.0), progress=False
+    )
+    pairs = tx.diagnostics.exchange(tree)
+    walls = pairs[pairs["wall"] != ""]
+    assert len(walls) == 1 and walls["beta_hot"].iloc[0] == pytest.approx(0.1)
+    assert "Wall between beta 0.1 and 3" in " ".join(exchange_sentences(tree))
+
+
+def test_lag_one_and_bimodality():
+    rng = np.random.default_rng(0)
+    white = rng.normal(size=(4, 5000))
+    assert abs(tx.ladder.lag_one(white)) < 0.05
+    assert tx.ladder.lag_one(np.cumsum(white, axis=1)) > 0.95
+    assert bimodality(white) < 5 / 9 < bimodality(np.sign(white) * 3 + white)

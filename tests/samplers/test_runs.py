@@ -1,0 +1,111 @@
+"""Run directories through the samplers: what goes on, what is refused, what is stored.  Kills are in `test_faults`."""
+
+import jax
+import numpy as np
+import pytest
+
+import temperax as tx
+from temperax.samplers import runs
+
+QUICK = {"num_chains": 2, "num_warmup": 30, "num_draws": 20, "progress": False, "start": "prior"}
+LADDER = {"num_replicas": 4, "num_chains": 2, "num_draws": 32, "progress": False, "start": "prior"}
+
+
+@pytest.fixture
+def energy(small_data):
+    return tx.Energy.mlp(small_data, (2,))
+
+
+def assert_same(one, other, draws=None):
+    """Every variable of every group, bit for bit, up to a number of draws."""
+    assert set(one.groups) == set(other.groups)
+    for group in one.groups:
+        for name, values in one[group].data_vars.items():
+            found = other[group][name].transpose(*values.dims)
+            if draws is not None and "draw" in values.dims:
+                values, found = values.isel(draw=slice(0, draws)), found.isel(draw=slice(0, draws))
+            np.testing.assert_array_equal(values, found, err_msg=f"{group}/{name}")
+
+
+def test_a_directory_changes_no_draw_and_goes_on_for_more(key, energy, tmp_path):
+    here = {"directory": tmp_path / "run"}
+    plain = tx.sample(key, energy, **QUICK)
+    kept = tx.sample(key, energy, **QUICK, **here)
+    assert_same(plain, kept)
+    assert_same(plain, tx.open_run(tmp_path / "run"))
+    more = tx.sample(key, energy, **(QUICK | {"num_draws": 50}), **here, resume=True)
+    assert more["posterior"].sizes["draw"] == 50
+    assert_same(kept, more, draws=20)
+    assert_same(tx.sample(key, energy, **(QUICK | {"num_draws": 50})), more)
+
+
+def test_a_ladder_goes_on_with_the_rounds_it_began_with(key, energy, tmp_path):
+    here = {"directory": tmp_path / "run"}
+    first = tx.parallel_tempering(key, energy, **LADDER, **here)
+    more = tx.parallel_tempering(key, energy, **(LADDER | {"num_draws": 100}), **here, resume=True)
+    assert more["posterior"].sizes["draw"] == 100
+    assert_same(first, more, draws=32)
+    tx.diagnostics.report(more)
+
+
+def test_a_run_that_was_never_begun_begins(key, energy, tmp_path):
+    tree = tx.sample(key, energy, **QUICK, directory=tmp_path / "run", resume=True)
+    assert_same(tx.sample(key, energy, **QUICK), tree)
+
+
+def test_another_run_is_refused(key, energy, small_data, tmp_path, monkeypatch):
+    here = {"directory": tmp_path / "run"}
+    tx.sample(key, energy, **QUICK, **here)
+    other = tx.Dataset.from_arrays(small_data.x, small_data.y**3, small_data.x_test, small_data.y_test**3)
+    refused = {
+        "directory": lambda: tx.sample(key, energy, **QUICK, **here),
+        "data": lambda: tx.sample(key, energy.replace(data=other), **QUICK, **here, resume=True),
+        "model": lambda: tx.sample(key, energy.replace(activation="relu"), **QUICK, **here, resume=True),
+        "key": lambda: tx.sample(jax.random.key(1), energy, **QUICK, **here, resume=True),
+        "arguments.thin": lambda: tx.sample(key, energy, **QUICK, thin=2, **here, resume=True),
+        "function": lambda: tx.parallel_tempering(key, energy, **LADDER, **here, resume=True),
+        "resume": lambda: tx.sample(key, energy, **QUICK, resume=True),
+        "save_every": lambda: tx.sample(key, energy, **QUICK, directory=tmp_path / "new", save_every=0.0),
+    }
+    for argument, attempt in refused.items():
+        with pytest.raises(tx.InputError) as caught:
+            attempt()
+        assert caught.value.argument.startswith(argument), caught.value
+    monkeypatch.setattr(runs, "version", lambda name: "0.0")
+    with pytest.raises(tx.InputError, match="versions"):
+        tx.sample(key, energy, **QUICK, **here, resume=True)
+
+
+def test_a_model_has_one_digest_and_another_model_another(energy, small_data):
+    """Numbers of the prior, the structure and the likelihood all count; building it again does not."""
+
+    def digest(energy):
+        return runs.describe("sample", jax.random.key(0), energy, {})["model"]
+
+    same = tx.Energy.mlp(small_data, (2,))
+    changed = [{"prior": tx.priors.Normal(0.9)}, {"hidden": (2, 2)}, {"likelihood": tx.likelihoods.StudentT()}]
+    assert digest(energy) == digest(same)
+    assert len({digest(energy), *(digest(energy.replace(**change)) for change in changed)}) == 4
+
+
+def test_half_precision_is_for_weights_alone(key, energy, tmp_path):
+    whole = tx.sample(key, energy, **QUICK)
+    half = tx.sample(key, energy, **QUICK, storage="float16", directory=tmp_path / "run")
+    assert half["posterior"]["layer_0_weight"].dtype == np.float16
+    np.testing.assert_allclose(half["posterior"]["layer_0_weight"], whole["posterior"]["layer_0_weight"], rtol=1e-3)
+    np.testing.assert_array_equal(half["posterior_predictive"]["f"], whole["posterior_predictive"]["f"])
+    np.testing.assert_array_equal(half["sample_stats"]["lp"], whole["sample_stats"]["lp"])
+    with pytest.raises(tx.InputError, match="storage"):
+        tx.sample(key, energy, **QUICK, storage="float8")
+
+
+def test_a_ladder_keeps_the_rungs_nearest_to_the_temperatures_asked_for(key, energy):
+    tree = tx.parallel_tempering(key, energy, **LADDER, keep=[1.0, 1e6])
+    temperatures = tree["tempered_posterior"]["temperature"].values
+    assert len(temperatures) == 2 and temperatures[-1] == 1.0 and temperatures[0] > 1.0
+    assert tree["tempered_stats"].sizes["temperature"] == 4
+
+
+def test_no_draws_yet(energy, tmp_path):
+    with pytest.raises(tx.InputError, match="holds no run"):
+        tx.open_run(tmp_path)
