@@ -31,9 +31,11 @@ bench: $(STAMP)
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 12) or sys.exit(f"temperax needs Python 3.12 or newer, and $(PYTHON) is {v.major}.{v.minor}: name another one, as in make PYTHON=python3.13 test")'
+	@echo "Setting up $(VENV), once: a virtual environment with temperax and its tools."
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@echo "Installing JAX, NumPyro, ArviZ and the tools of development: some 1.2 GB, a minute or two."
+	$(BIN)/python -m pip install --editable . --group dev
 	@touch $@
 
 clean:

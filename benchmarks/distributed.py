@@ -93,9 +93,9 @@ def sent(hlo: str) -> dict[str, int]:
         shapes = re.findall(r"(\w+)\[([\d,]*)\]", match[1])
         size = sum(SIZES[kind] * math.prod(int(n) for n in shape.split(",") if n) for kind, shape in shapes)
         name = re.search(r'op_name="([^"]*)"', line)
-        # Adapting is the one branch of a draw that sends anything.
-        adapting = name is not None and "branch_" in name[1]
-        found["adapting" if adapting else "scan" if match[2] == "all-gather" else "draw"] += size
+        # Positions are summed over the devices, once a draw; all that is gathered in a branch is for adapting.
+        branch = name is not None and "branch_" in name[1]
+        found["draw" if match[2] == "all-reduce" else "adapting" if branch else "scan"] += size
     return found
 
 

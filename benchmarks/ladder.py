@@ -187,7 +187,7 @@ def explore_only(program, key, state, scans, energies):
             return end if energies else point._replace(position=end)
 
         def one_scan(points, i):
-            items = (keys(key, i, EXPLORE, *seat), points, seat)
+            items = (keys(key, i, EXPLORE, seat.chain * len(program.betas) + seat.slot), points, seat)
             return sharding.map_batch(partial(one, i), items, program.at_once, jnp.minimum(i, 0)), None
 
         return jax.lax.scan(one_scan, state.points, state.scan + jnp.arange(scans))[0]

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import jaxtyping
 
+# Programs are compiled once in a test run, whichever worker, file or child process wants them; before JAX is imported.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "compiled"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
 # Modules of functions; those whose dataclasses are pytrees are left out, since JAX rebuilds them with placeholders.
 CHECKED = (
     "analysis.ensemble",

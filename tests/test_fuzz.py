@@ -132,9 +132,9 @@ def nothing_compiles(monkeypatch):
         raise Reached
 
     for module, name in (
-        (engine, "start_state"),
         (engine, "run_block"),
         (descent, "_begin"),
+        (descent, "_begin_at_draws"),
         (descent, "_advance"),
         (descent, "_loss_and_gradient"),
     ):

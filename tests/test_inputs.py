@@ -146,9 +146,9 @@ def test_bad_input(case, monkeypatch):
         pytest.fail("compiled before the input was checked")
 
     for module, name in (
-        (engine, "start_state"),
         (engine, "run_block"),
         (descent, "_begin"),
+        (descent, "_begin_at_draws"),
         (descent, "_advance"),
     ):
         monkeypatch.setattr(module, name, compiled)

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 TEMPERAX = Path(sys.executable).parent / "temperax"
+#: A user's cache for all of these processes, which share compiled programs through it.
+CACHE = Path(__file__).parents[2] / ".pytest_cache" / "home"
 
 
-def temperax(*arguments, cwd=None, **environment):
-    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"} | environment
+def temperax(*arguments, cwd=None):
+    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "XDG_CACHE_HOME": str(CACHE)}
     return subprocess.run([TEMPERAX, *arguments], capture_output=True, text=True, cwd=cwd, env=environment, timeout=300)
 
 
@@ -35,10 +37,9 @@ def test_a_ladder_from_table_to_pictures(tmp_path):
     rows = "\n".join(f"{i % 7},{(i * i) % 11},{3 * (i % 7) - (i * i) % 11}" for i in range(60))
     (tmp_path / "table.csv").write_text("a,b,price\n" + rows)
     arguments = ("temper", "table.csv", "--target", "price", "--hidden", "2", "--replicas", "5", "--draws", "32")
-    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-    done = temperax(*arguments, "--chains", "2", "--quiet", "--out", "out", cwd=tmp_path, **cache)
+    done = temperax(*arguments, "--chains", "2", "--quiet", "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert any((tmp_path / "cache" / "temperax" / "compiled").iterdir()), "compiled programs are kept"
+    assert any((CACHE / "temperax" / "compiled").iterdir()), "compiled programs are kept"
     for words in ("round trips", "log Z from", "T = inf", "T = 1", "5 replicas were given"):
         assert words in done.stdout
     assert {"result.nc", "ladder.png", "summary.png", "scores.csv"} <= {p.name for p in (tmp_path / "out").iterdir()}
@@ -72,10 +73,9 @@ def test_mistakes_are_one_sentence_and_status_2(tmp_path, arguments, words):
 
 def test_a_run_goes_on_from_the_shell(tmp_path):
     arguments = ("temper", "diabetes", "--hidden", "2", "--replicas", "4", "--chains", "2", "--draws", "32", "--quiet")
-    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-    done = temperax(*arguments, "--devices", "1", "--out", "run", cwd=tmp_path, **cache)
+    done = temperax(*arguments, "--devices", "1", "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    done = temperax("resume", "run", "--draws", "48", "--devices", "2", "--quiet", cwd=tmp_path, **cache)
+    done = temperax("resume", "run", "--draws", "48", "--devices", "2", "--quiet", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "round trips" in done.stdout and (tmp_path / "run" / "ladder.png").exists()
     done = temperax("resume", "nowhere", cwd=tmp_path)

@@ -38,18 +38,24 @@ def make(likelihood="gaussian_learned", prior="normal", targets=1, rows=6, **opt
     return tx.Energy.mlp(data, options.pop("hidden", (3,)), likelihood=chosen, prior=PRIORS[prior], **options)
 
 
+@jax.jit
+def draw(energy, key):
+    """A draw of the prior; compiled whole, as are the other calls here, since single operations take longer."""
+    return energy.sample_prior(key)
+
+
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_likelihoods_integrate_to_one(name, key):
     energy = make(name)
-    position = 0.5 * energy.sample_prior(key)
-    x = jnp.ones((1, 2))
+    position, x = 0.5 * np.asarray(draw(energy, key)), np.ones((1, 2))
+    log_prob = jax.jit(lambda y: energy.log_prob(position, x, y)[0])
 
     def density(y):
-        return float(jnp.exp(energy.log_prob(position, x, jnp.full((1, 1), y))[0]))
+        return float(np.exp(log_prob(np.full((1, 1), y, np.float32))))
 
     if LIKELIHOODS[name].task == "regression":
         # Heavy tails need a finite window and its known remainder; the quadrature is told where the mass is.
-        centre = float(energy.distribution(position, x).mean.squeeze())
+        centre = float(jax.jit(lambda: energy.distribution(position, x).mean.squeeze())())
         centre = centre if np.isfinite(centre) else 0.0
         total = integrate.quad(density, centre - 60, centre + 60, points=[centre], limit=200)[0]
         assert total == pytest.approx(1.0, abs=2e-3)
@@ -63,9 +69,13 @@ def test_prior_energy_is_normalised_with_its_jacobian(name, key):
     """∫ exp(-U0) = 1 over unconstrained positions, by importance sampling from a wide Student-t."""
     energy = make(prior=name, hidden=())
     proposal = dist.StudentT(3.0, 0.0, 1.5).expand([energy.size]).to_event(1)
-    draws = proposal.sample(key, (200_000,))
-    log_ratio = -jax.vmap(energy.prior_energy)(draws) - proposal.log_prob(draws)
-    ratio = np.exp(np.asarray(log_ratio, float))
+
+    @jax.jit
+    def log_ratios(key):
+        draws = proposal.sample(key, (200_000,))
+        return -jax.vmap(energy.prior_energy)(draws) - proposal.log_prob(draws)
+
+    ratio = np.exp(np.asarray(log_ratios(key), float))
     assert abs(ratio.mean() - 1) < 5 * ratio.std() / np.sqrt(len(ratio))
     assert ratio.std() / np.sqrt(len(ratio)) < 0.05, "the estimate must be sharp enough to fail"
 
@@ -74,8 +84,8 @@ def test_prior_energy_is_normalised_with_its_jacobian(name, key):
 def test_prior_draws_have_the_prior_energy_as_density(name, key):
     """E[∇U0] = 0 and E[θ·∇U0] = P under exact draws: draws and density agree."""
     energy = make(prior=name)
-    draws = jax.vmap(energy.sample_prior)(jax.random.split(key, 20_000))
-    gradients = np.asarray(jax.vmap(jax.grad(energy.prior_energy))(draws), float)
+    draws = jax.jit(jax.vmap(energy.sample_prior))(jax.random.split(key, 20_000))
+    gradients = np.asarray(jax.jit(jax.vmap(jax.grad(energy.prior_energy)))(draws), float)
     virial = (np.asarray(draws) * gradients).sum(-1)
     for values, expected in ((gradients, 0.0), (virial[:, None], energy.size)):
         error = values.std(0) / np.sqrt(len(values))
@@ -87,14 +97,16 @@ def test_prior_draws_have_the_prior_energy_as_density(name, key):
 def test_gradients_are_finite_differences_in_float64(likelihood, prior, key):
     with jax.enable_x64(True):
         energy = make(likelihood, prior)
-        position = energy.sample_prior(key)
+        position = draw(energy, key)
         for path in tempering.PATHS.values():
-            point = tempering.evaluate(path, energy, position)
+            point = jax.jit(tempering.evaluate)(path, energy, position)
+            steps = 1e-6 * np.eye(energy.size)
+            ends = jax.jit(jax.vmap(tempering.terms, (None, None, 0)))(
+                path, energy, np.asarray(position) + np.stack([steps, -steps]).reshape(-1, energy.size)
+            )
             for part, gradient in (("base", point.base_gradient), ("path", point.path_gradient)):
-                for i in range(energy.size):
-                    step = jnp.zeros(energy.size).at[i].set(1e-6)
-                    up, down = (getattr(tempering.terms(path, energy, position + s), part) for s in (step, -step))
-                    assert float((up - down) / 2e-6) == pytest.approx(float(gradient[i]), rel=2e-5, abs=2e-6)
+                up, down = np.asarray(getattr(ends, part)).reshape(2, -1)
+                np.testing.assert_allclose((up - down) / 2e-6, gradient, rtol=2e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize(
@@ -103,11 +115,17 @@ def test_gradients_are_finite_differences_in_float64(likelihood, prior, key):
 )
 def test_positions_and_variables_are_two_views(likelihood, prior, key):
     energy = make(likelihood, prior, hidden=(3, 2))
-    position = energy.sample_prior(key)
-    again = energy.position(energy.variables(position))
-    np.testing.assert_allclose(again, position, rtol=2e-4, atol=2e-5)
-    np.testing.assert_allclose(energy.ravel(energy.unravel(position)), position, rtol=2e-4, atol=2e-5)
-    assert -float(energy.log_likelihood(position).sum()) == pytest.approx(float(energy.data_energy(position)), rel=1e-5)
+
+    @jax.jit
+    def views(key):
+        position = energy.sample_prior(key)
+        again = energy.position(energy.variables(position)), energy.ravel(energy.unravel(position))
+        return position, again, energy.log_likelihood(position).sum(), energy.data_energy(position)
+
+    position, again, log_likelihood, data_energy = views(key)
+    for one in again:
+        np.testing.assert_allclose(one, position, rtol=2e-4, atol=2e-5)
+    assert -float(log_likelihood) == pytest.approx(float(data_energy), rel=1e-5)
 
 
 def test_several_outputs(key):
@@ -119,7 +137,7 @@ def test_several_outputs(key):
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu", jnp.cos])
 def test_activations(activation, key):
     energy = make(activation=activation)
-    assert np.isfinite(energy.data_energy(energy.sample_prior(key)))
+    assert np.isfinite(jax.jit(energy.data_energy)(draw(energy, key)))
 
 
 def test_a_change_is_seen(key):

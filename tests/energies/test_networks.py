@@ -85,14 +85,15 @@ def worst_error(number, batch_size, forget=None):
     """Largest error of an MLP's energies and gradients against double precision by hand."""
     energy, by_hand = case(number)
     keys = jax.random.split(jax.random.key(number), REPLICAS)
-    positions = 0.2 * jax.vmap(energy.sample_prior)(keys)  # whole draws of deep networks are exponents of hundreds
+    # Whole draws of deep networks are exponents of hundreds.
+    positions = 0.2 * np.asarray(jax.jit(jax.vmap(energy.sample_prior))(keys))
     found = jax.tree.map(np.asarray, as_the_engine(energy, positions, batch_size))
     with jax.enable_x64(True):
         data = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), float), energy.data)
         exact = tx.Energy(partial(by_hand, forget=forget), energy.prior, data)
         points = jnp.asarray(np.asarray(positions), float)
-        wanted = jax.tree.map(np.asarray, jax.jit(jax.vmap(partial(both, exact)))(points))
-        rows = np.asarray(jax.vmap(exact.log_likelihood)(points))
+        wanted, rows = jax.jit(jax.vmap(lambda q: (both(exact, q), exact.log_likelihood(q))))(points)
+        wanted, rows = jax.tree.map(np.asarray, wanted), np.asarray(rows)
         sizes = [np.abs(wanted[0][0]) + energy.size, np.abs(rows).sum(1) + 1]
     errors: list[float] = []
     for (value, gradient), (truth, slope), size in zip(found, wanted, sizes, strict=True):

@@ -27,12 +27,12 @@ def info_of(shape: tuple[int, int], momentum: jax.Array, trajectory: jax.Array) 
 
 def test_mass_of_directions_that_are_hardly_explored(key):
     """Draws that cover a hundredth of every width: their variances alone are off by 10⁴, draws and forces are not."""
-    tuning, state = adaptation.start(tx.HMC(), jnp.array([0.1]), CHAINS, len(WIDTHS))
+    tuning, state = adaptation.start(tx.HMC(), np.array([0.1], np.float32), CHAINS, len(WIDTHS))
     draws = 0.01 * WIDTHS * jax.random.normal(key, (50, CHAINS, 1, len(WIDTHS))) + WIDTHS  # off the centre, too
     info = info_of((CHAINS, 1), jnp.zeros((CHAINS, 1, len(WIDTHS))), jnp.ones(()))
     for before, after in zip(draws[:-1], draws[1:], strict=True):
         tuning, state = adaptation.update(tx.HMC(), tuning, state, before, after, after / WIDTHS**2, info, SOUND)
-    tuning, _ = adaptation.end_window(tx.HMC(), tuning, state)
+    tuning, _ = adaptation.end_window(tx.HMC(), *jax.tree.map(np.asarray, (tuning, state)))
     # The mass before the window, 1, keeps the weight of five draws: (10⁴)^(5/54) = 2.3 at the narrow end.
     assert (np.abs(np.log(tuning.inverse_mass[0] / WIDTHS**2)) < np.log(3)).all()
     alone = np.var(np.asarray(draws[:, :, 0]), axis=0).mean(axis=0)
@@ -72,9 +72,9 @@ def flow(q, p, t, widths):
 def length_of_many_scans(key, first, widths):
     """Where adaptation takes the length on independent Gaussians with exact flow, scan by scan."""
     kernel = tx.HMC()
-    tuning, state = adaptation.start(kernel, jnp.array([0.02]), CHAINS, len(widths))
-    tuning = tuning._replace(trajectory_length=jnp.array([first]))
-    state = state._replace(log_length=jnp.log(tuning.trajectory_length))
+    tuning, state = adaptation.start(kernel, np.array([0.02], np.float32), CHAINS, len(widths))
+    tuning = tuning._replace(trajectory_length=np.array([first], np.float32))
+    state = state._replace(log_length=np.log(tuning.trajectory_length))
 
     def scan(carry, i):
         tuning, state = carry
@@ -109,7 +109,7 @@ def test_long_trajectories_come_back(key, monkeypatch):
 def acceptances_of_steps(target, stuck):
     """Mean acceptance at the step size that adaptation settles on, where it falls with the step as HMC's does."""
     kernel = tx.HMC(target_acceptance=target)
-    tuning, state = adaptation.start(kernel, jnp.array([1e-3]), CHAINS, 1)
+    tuning, state = adaptation.start(kernel, np.array([1e-3], np.float32), CHAINS, 1)
     width = jnp.array([1.0, 1.0, 1.0, 0.01 if stuck else 1.0])[:, None]
 
     def accepted(step, key):
@@ -124,7 +124,7 @@ def acceptances_of_steps(target, stuck):
 
     keys = jax.random.split(jax.random.key(1), 500)
     tuning, state = jax.lax.scan(scan, (tuning, state), keys)[0]
-    step = adaptation.finish(kernel, tuning, state).step_size
+    step = adaptation.finish(kernel, *jax.tree.map(np.asarray, (tuning, state))).step_size
     return np.mean(jax.vmap(lambda key: accepted(step, key))(keys), axis=(0, 2))
 
 

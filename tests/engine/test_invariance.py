@@ -132,7 +132,6 @@ FAST = [
     ("hmc", "student_t", "laplace"),
     ("hmc", "categorical", "ard"),
     ("nuts", "heteroscedastic", "fan_in"),
-    ("nuts", "bernoulli", "student_t"),
     ("hmc", "poisson", "normal"),
 ]
 

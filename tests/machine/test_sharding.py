@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 def begin(what, devices, *arguments):
     """A process with so many devices that does one of the things below."""
     code = f"import test_sharding as t, temperax as tx; tx.use_cpu_devices({devices}); t.{what}{arguments}"
-    path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
     pipe, environment = subprocess.PIPE, os.environ | {"PYTHONPATH": path}
     return subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True, env=environment)
 
@@ -106,7 +106,7 @@ def compare(row_devices, forgotten):
 
 def regression(kernel):
     """Print how far, in standard errors, moments of an exactly known posterior are off, with rows on two devices."""
-    from test_exact import largest_z, make_energy
+    from regression import largest_z, make_energy
 
     case = json.loads((HERE.parent / "reference" / "exact_cases.json").read_text())["linear_regression"]
     beta = [float(b) for b in case["temperatures"]]
@@ -139,7 +139,7 @@ def meshes():
 # -- tests -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("row_devices", [2, 4])
+@pytest.mark.parametrize("row_devices", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_energies_and_gradients_are_those_of_all_rows(row_devices):
     found = end(begin("compare", 4, row_devices, ""))
     assert len(found) == 6

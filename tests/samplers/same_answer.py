@@ -63,9 +63,9 @@ def large():
     return temper(energy, num_replicas=5, kernel=kernel, start="prior", num_draws=32)
 
 
-def keys_of_places(key, scan, purpose, chain, slot):
+def keys_of_places(key, scan, purpose, number):
     """Keys that depend on a replica's place on its device, not on the replica."""
-    return program.keys(key, scan, purpose, jnp.zeros_like(chain), jnp.arange(len(chain)))
+    return program.keys(key, scan, purpose, jnp.arange(len(number)))
 
 
 def broken():

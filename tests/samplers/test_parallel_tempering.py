@@ -58,10 +58,12 @@ def assert_log_z(tree, expected):
     assert found.forward_error < 0.5, "sharp enough to fail"
 
 
-CASES = range(5)
+def some(quick, slow):
+    """Cases of every run, and those of the slow ones."""
+    return [*quick, *(pytest.param(case, marks=pytest.mark.slow) for case in slow)]
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", some([1, 2], [0, 3, 4]))
 def test_scaled_precision_by_exact_draws(key, exact_cases, case):
     case = exact_cases["scaled_precision"][case]
     tree = tx.parallel_tempering(
@@ -81,7 +83,7 @@ def test_scaled_precision_by_exact_draws(key, exact_cases, case):
     assert 0.9 < rate / case["round_trip_rate_deo"] < 1.1
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", some([2], [0, 1, 3, 4]))
 def test_adaptation_finds_the_equal_acceptance_ladder(key, exact_cases, case):
     case = exact_cases["scaled_precision"][case]
     tree = tx.parallel_tempering(
@@ -128,7 +130,7 @@ def test_scaled_precision_by_hmc(key, exact_cases):
         assert stats.kstest(thinned * np.sqrt(1 + 9 * beta), "norm").pvalue > 1e-3
 
 
-@pytest.mark.parametrize("case", [0, 1])
+@pytest.mark.parametrize("case", some([1], [0]))
 def test_mean_shift(key, exact_cases, case):
     case = exact_cases["mean_shift"][case]
     shift = case["norm_mu"]
@@ -144,7 +146,7 @@ def binomial_energy(p, data):
     return -(log_choose + y * both + (n - y) * jnp.log1p(-jnp.exp(both)))
 
 
-@pytest.mark.parametrize("case", [0, 1, 2])
+@pytest.mark.parametrize("case", some([0], [1, 2]))
 def test_unidentifiable_binomial(key, exact_cases, case):
     """Up to n = 100 000, where the posterior is a ridge a thousandth wide."""
     case = exact_cases["unidentifiable_binomial"][case]
@@ -173,7 +175,7 @@ def test_linear_regression_at_every_temperature(key, exact_cases):
     assert float(tree["posterior"]["theta"].std()) > 0
 
 
-@pytest.mark.parametrize("path", ["likelihood", "reference"])
+@pytest.mark.parametrize("path", some(["likelihood"], ["reference"]))
 def test_auto_finds_evidence(key, exact_cases, path, capsys):
     case = exact_cases["linear_regression"]
     tree = tx.parallel_tempering(key, make_energy(case), path=path, num_rounds=10, **(QUICK | {"start": "optimum"}))
@@ -246,11 +248,11 @@ def test_counting_anew_keeps_where_replicas_come_from():
     """Counts start at zero, and a replica that has been hot still completes its trip on arriving at the cold end."""
     before = exchange.depart(3)
     up = jnp.array([1, 0, 2]), jnp.array([0, 2, 1])  # the hot replica goes up two rungs
-    after = exchange.count_anew(exchange.travel(before, up[0]))
+    after = exchange.count_anew(jax.jit(exchange.travel)(before, up[0]))
     np.testing.assert_array_equal(after.replica, [1, 0, 2])
     assert int(after.round_trips) == 0
     assert int(exchange.travel(after, up[1]).restarts) == 1
-    assert int(exchange.travel(exchange.depart(3), up[1]).restarts) == 0
+    assert int(jax.jit(exchange.travel)(exchange.depart(3), up[1]).restarts) == 0
 
 
 @pytest.mark.parametrize("case", [0, 1, 2])
@@ -294,7 +296,7 @@ def bimodal(d):
     return tx.Energy(energy, prior)
 
 
-@pytest.mark.parametrize("d", [2, 50])
+@pytest.mark.parametrize("d", some([2], [50]))
 def test_exchange_finds_the_weights_of_two_modes(key, d):
     energy = bimodal(d)
     plain = tx.sample(key, energy, num_chains=4, num_warmup=200, num_draws=500, start="prior", progress=False)
@@ -405,7 +407,7 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input(case, key, monkeypatch):
-    monkeypatch.setattr(engine, "start_state", lambda *_: pytest.fail("compiled before the input was checked"))
+    monkeypatch.setattr(engine, "run_block", lambda *_: pytest.fail("compiled before the input was checked"))
     options, argument = BAD[case]
     with pytest.raises(tx.InputError) as caught:
         tx.parallel_tempering(key, scaled_precision(2), **(QUICK | options))

@@ -372,7 +372,7 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input(case, monkeypatch):
-    monkeypatch.setattr(engine, "start_state", lambda *_: pytest.fail("compiled before the input was checked"))
+    monkeypatch.setattr(engine, "run_block", lambda *_: pytest.fail("compiled before the input was checked"))
     make, argument = BAD[case]
     with pytest.raises(tx.InputError) as caught:
         make()

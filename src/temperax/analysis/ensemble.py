@@ -5,15 +5,16 @@ likelihood path, U0 + E on the posterior path.
 """
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cache, cached_property, wraps
 from typing import Any
 
-import arviz_stats
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 from scipy.special import logsumexp, softmax
+from threadpoolctl import ThreadpoolController
 
+from temperax.analysis import statistics
 from temperax.engine import ladder
 from temperax.errors import LARGEST, InputError, check_array, check_result
 
@@ -23,6 +24,22 @@ _CHUNK, _KEPT = 2_000_000, 40_000_000
 _HUGE = 1e100
 
 Source = Any  # a tempered DataTree, an Ensemble, or a pair (betas, energies)
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def _on_one_thread[**P, R](function: Callable[P, R]) -> Callable[P, R]:
+    """Let products of small matrices run on one thread: on busy cores, BLAS's others wait 40 times as long."""
+
+    @wraps(function)
+    def alone(*args: P.args, **kwargs: P.kwargs) -> R:
+        with _libraries().limit(limits=1, user_api="blas"):
+            return function(*args, **kwargs)
+
+    return alone
 
 
 class Ensemble:
@@ -93,6 +110,7 @@ class Ensemble:
             yield part, self._shares(self._solution[0], part) if kept is None else kept[n]
 
     @cached_property
+    @_on_one_thread
     def _solution(self) -> tuple[np.ndarray, np.ndarray]:
         """f_i = -log Z_i, f_0 = 0, and the curvature of the convex function that it minimises."""
         steps = np.diff(self.betas)
@@ -123,6 +141,7 @@ class Ensemble:
         return free, curvature
 
     @cached_property
+    @_on_one_thread
     def _pull(self) -> Float[np.ndarray, "scan temperature"]:
         """How the rungs' f change with the weight of each scan."""
         free, curvature = self._solution
@@ -155,7 +174,7 @@ class Ensemble:
         """R-hat of the energy over chains, per rung; NaN from a single short chain."""
         if self.draws < 4:
             return np.full(len(self.betas), np.nan)
-        return arviz_stats.base.array_stats.rhat(np.moveaxis(self.energies, -1, 0), chain_axis=1, draw_axis=2)
+        return statistics.base.array_stats.rhat(np.moveaxis(self.energies, -1, 0), chain_axis=1, draw_axis=2)
 
     def weights(self, beta: float) -> Float[np.ndarray, "chain draw temperature"]:
         """Weight of every draw of every rung in an average at ``beta``; they sum to 1.
@@ -181,7 +200,7 @@ class Ensemble:
     def moments(self, beta: float) -> tuple[float, float, float]:
         """Log Z, mean and variance of U at one β, without errors (which take most of the time)."""
         log_z, weights = self._weigh(beta)
-        # Sums and no dot products: these are short, and threads of BLAS that wait for a busy core take 40 times longer.
+        # Sums and no dot products, whose threads would wait for each other: see `_on_one_thread`.
         mean = float(np.sum(weights * self._samples))
         return log_z, mean, float(np.sum(weights * (self._samples - mean) ** 2))
 
@@ -203,6 +222,7 @@ class Ensemble:
         terms = weights * (values.reshape(-1) - average)
         return average, self.error(self._influence(lambda part: terms[None, part])[0])
 
+    @_on_one_thread
     def _influence(self, terms: Callable[[slice], np.ndarray]) -> Float[np.ndarray, "quantity scan"]:
         """Change of sums over all samples with the weight of each scan: directly, and through the rungs' f.
 
@@ -220,7 +240,7 @@ class Ensemble:
         series = influence.reshape(self.chains, self.draws)
         if self.draws < 4 or series.std() == 0:
             return 0.0 if series.std() == 0 else np.nan
-        return float(arviz_stats.base.array_stats.mcse(series, chain_axis=0, draw_axis=1))
+        return float(statistics.base.array_stats.mcse(series, chain_axis=0, draw_axis=1))
 
     def at(self, beta: float) -> dict[str, float]:
         """Log Z, free energy, mean energy, heat capacity and entropy at one β, each with its ``_error``, in nats."""

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import xarray as xr
-from arviz_stats.base import array_stats
 from jaxtyping import Array, Float
 
+from temperax.analysis import statistics
 from temperax.energies.energy import Energy
 from temperax.engine.kernels import Kernel, as_kernel
 from temperax.errors import InputError, check_array, check_count, check_key, check_positive, check_single
@@ -170,15 +170,15 @@ def learning_coefficient(
         wbic=minimum + mean,
         minimum=minimum,
         position=np.array(position),
-        rhat=float(array_stats.rhat(excess, chain_axis=0, draw_axis=1)),
-        ess=float(array_stats.ess(excess, chain_axis=0, draw_axis=1)),
+        rhat=float(statistics.base.array_stats.rhat(excess, chain_axis=0, draw_axis=1)),
+        ess=float(statistics.base.array_stats.ess(excess, chain_axis=0, draw_axis=1)),
         tree=tree,
     )
 
 
 def _mean(values: Float[np.ndarray, "chain draw"]) -> tuple[float, float]:
     """A mean over all draws and its standard error, from the ESS."""
-    return float(values.mean()), float(array_stats.mcse(values, chain_axis=0, draw_axis=1))
+    return float(values.mean()), float(statistics.base.array_stats.mcse(values, chain_axis=0, draw_axis=1))
 
 
 def _default_beta(energy: Energy, num_rows: int | None) -> float:

@@ -8,15 +8,16 @@ on a path that begins at β = 0 with a normalised reference it is log Z itself, 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import arviz_stats
 import numpy as np
 import pandas as pd
 import xarray as xr
 from jaxtyping import Float
 from scipy.special import softmax
 
+from temperax.analysis import statistics
 from temperax.analysis.ensemble import Ensemble, Source, ensemble
 from temperax.errors import InputError, check_array
+from temperax.machine.progress import patiently
 
 #: Neighbours that overlap less than this are too far apart to be believed.
 MIN_OVERLAP = 0.03
@@ -73,7 +74,7 @@ def curves(source: Source, betas: Any = None) -> xr.Dataset:
     """
     found = ensemble(source)
     betas = found.betas if betas is None else np.sort(np.ravel(check_array("betas", betas, "give a β or several")))
-    table = pd.DataFrame([found.at(float(beta)) for beta in betas])
+    table = pd.DataFrame([found.at(float(beta)) for beta in patiently(betas, "curves")])
     with np.errstate(divide="ignore"):
         coords = {"temperature": 1.0 / betas, "beta": ("temperature", betas)}
     return xr.Dataset({name: ("temperature", table[name].to_numpy()) for name in table}, coords=coords)
@@ -241,7 +242,7 @@ def compare_evidence(trees: Mapping[str, Source]) -> pd.DataFrame:
     table["log_bayes_factor_error"] = np.where(np.arange(len(table)) == 0, 0.0, error)
     table["probability"] = softmax(table["log_evidence"])
     if all(isinstance(tree, xr.DataTree) and "log_likelihood" in tree.children for tree in trees.values()):
-        loo = {name: arviz_stats.loo(tree) for name, tree in trees.items()}
+        loo = {name: statistics.loo(tree) for name, tree in trees.items()}
         table["elpd_loo"] = pd.Series({name: found.elpd for name, found in loo.items()})
         table["elpd_loo_error"] = pd.Series({name: found.se for name, found in loo.items()})
     return table
@@ -259,5 +260,5 @@ def _log_mean(exponents: Float[np.ndarray, "chain draw"]) -> tuple[float, float]
     if weights.std() == 0:
         return value, 0.0
     # The ESS of the summand itself; it cannot be told from fewer than four draws.
-    error = arviz_stats.base.array_stats.mcse(weights, chain_axis=0, draw_axis=1) if weights.shape[1] >= 4 else np.nan
+    error = statistics.base.array_stats.mcse(weights, chain_axis=0, draw_axis=1) if weights.shape[1] >= 4 else np.nan
     return value, float(error / weights.mean())

@@ -13,13 +13,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from jaxtyping import Array, Float
-from scipy.ndimage import gaussian_filter1d
-from scipy.signal import find_peaks
 
 from temperax.analysis.ensemble import Ensemble, Source, ensemble
 from temperax.energies.energy import Energy
 from temperax.engine.ladder import check_ladder
 from temperax.errors import InputError, check_count, check_key
+from temperax.machine.progress import patiently
 from temperax.results import predict
 from temperax.samplers import optimise
 
@@ -84,6 +83,8 @@ def peaks(source: Source, num_points: int = 200) -> pd.DataFrame:
         of the energy (nats, the largest within the peak), each with its ``_error``; and ``kind``: ``crossover``,
         ``coexistence`` or ``not equilibrated``.
     """
+    from scipy.signal import find_peaks  # a tenth of the import of temperax, and needed here alone
+
     check_count("num_points", num_points, 20)
     whole = ensemble(source)
     if whole.draws < 2:
@@ -92,7 +93,7 @@ def peaks(source: Source, num_points: int = 200) -> pd.DataFrame:
     capacity = _capacity(whole, grid)
     found, _ = find_peaks(capacity, prominence=PROMINENCE * capacity.max())
     parts = _halves(whole)
-    curves = [_capacity(part, grid) for part in parts]
+    curves = [_capacity(part, grid) for part in patiently(parts, "peaks")]
     lowest = [0, *(a + int(capacity[a:b].argmin()) for a, b in zip(found, found[1:], strict=False)), num_points - 1]
     rows = []
     for n in range(len(found)):
@@ -157,6 +158,9 @@ def _halves(whole: Ensemble) -> list[Ensemble]:
 
 def _humps(found: Ensemble, beta: float, bins: int = 200) -> Humps:
     """The smoothed histogram at β."""
+    from scipy.ndimage import gaussian_filter1d
+    from scipy.signal import find_peaks
+
     _, mean, variance = found.moments(beta)
     deviation = np.sqrt(variance)
     if deviation == 0:

@@ -5,6 +5,8 @@ which of the two it does changes with what else is compiled: with the number of 
 location and scale are therefore divided by multiplying, here, so that there is nothing to turn.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -22,6 +24,13 @@ _STANDARD = {
     dist.StudentT: lambda d: dist.StudentT(d.df, 0.0, 1.0),
 }
 
+#: Families whose draws are functions of normal ones, number by number.
+_FROM_NORMAL: dict[type, Callable] = {
+    dist.Normal: lambda d, z: d.loc + d.scale * z,
+    dist.HalfNormal: lambda d, z: d.scale * jnp.abs(z),
+    dist.LogNormal: lambda d, z: jnp.exp(d.loc + d.scale * z),
+}
+
 
 def log_prob(distribution: Distribution, value: Array) -> Array:
     """``distribution.log_prob(value)``, in nats, up to rounding."""
@@ -34,6 +43,14 @@ def log_prob(distribution: Distribution, value: Array) -> Array:
     z = (value - base.loc) * (1.0 / base.scale)
     terms = _STANDARD[type(base)](base).log_prob(z) - jnp.log(base.scale)
     return jnp.broadcast_to(terms, jnp.broadcast_shapes(jnp.shape(value), distribution.batch_shape))
+
+
+def from_normal(distribution: Distribution) -> Callable[[Array], Array] | None:
+    """How independent standard normal numbers of its shape become a draw of a distribution; None where none can."""
+    while isinstance(distribution, (Independent, ExpandedDistribution)):
+        distribution = distribution.base_dist
+    found = _FROM_NORMAL.get(type(distribution))
+    return None if found is None else partial(found, distribution)
 
 
 @register_pytree_node_class

@@ -269,7 +269,7 @@ class Energy(Parametrised):
         start = total(*jax.tree.map(lambda leaf: leaf[whole:], rows)) if whole < num_rows else jnp.zeros(())
         return jax.lax.scan(lambda energy, chunk: (add(energy, chunk), None), start, chunks)[0]
 
-    def relative_to(self, position: Position) -> "Energy":
+    def relative_to(self, position: Float[Array | np.ndarray, " parameter"]) -> "Energy":
         """The same energies counted from those of ``position``, as sums of differences term by term.
 
         The sum of n rows' energies has lost the digits that an acceptance needs once n is large or T small; the sum of

@@ -70,8 +70,11 @@ def as_data(leaf: Any) -> Array:
 
 def as_float(leaf: Any) -> Array:
     """Python numbers become arrays, so that they are leaves of one type whatever the user wrote."""
-    array = jnp.asarray(leaf)
-    return array.astype(jnp.result_type(float)) if jnp.issubdtype(array.dtype, jnp.floating) else array
+    known = isinstance(leaf, jax.Array)
+    array: Any = leaf if known else np.asarray(leaf)
+    if jnp.issubdtype(array.dtype, jnp.floating):
+        array = array.astype(jnp.result_type(float))
+    return array if known else jax.device_put(array)  # which compiles nothing, other than `jax.numpy.asarray`
 
 
 def elementwise(prior: Distribution) -> Distribution:

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution, biject_to
 
-from temperax.energies.densities import log_prob
+from temperax.energies.densities import from_normal, log_prob
 from temperax.energies.parameters import elementwise, is_distribution, is_shape, name_of
 
 Position = Float[Array, " parameter"]
@@ -56,8 +57,21 @@ class Parametrised:
     def sample_prior(self, key: Array) -> Position:
         """An exact draw of the position from the prior."""
         priors, structure = jax.tree.flatten(self.prior, is_leaf=is_distribution)
-        keys = jax.tree.unflatten(structure, jax.random.split(key, len(priors)))
-        return ravel_pytree(self._map(lambda p, k: biject_to(p.support).inv(p.sample(k)), keys))[0]
+        transforms = [from_normal(prior) for prior in priors]
+        # One draw of normal numbers for all that can be made of them: every other draw is a compiler's second.
+        sizes = [0 if f is None else int(np.prod(p.shape())) for p, f in zip(priors, transforms, strict=True)]
+        own_key, key = jax.random.split(key)
+        standard = jax.random.normal(own_key, (sum(sizes),), jnp.result_type(float))
+        parts = jnp.split(standard, np.cumsum(sizes)[:-1])
+        keys = iter(jax.random.split(key, max(transforms.count(None), 1)))
+        values = [
+            prior.sample(next(keys)) if transform is None else transform(part.reshape(prior.shape()))
+            for prior, transform, part in zip(priors, transforms, parts, strict=True)
+        ]
+        free = self._map(
+            lambda prior, value: biject_to(prior.support).inv(value), jax.tree.unflatten(structure, values)
+        )
+        return ravel_pytree(free)[0]
 
     def prior_terms(self, position: Position) -> Any:
         """-log p of every parameter (of every event that cannot be taken apart), log-Jacobian included."""

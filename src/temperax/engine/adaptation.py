@@ -7,12 +7,17 @@ its true scale.  Variances are of each chain about its own mean, since unmixed c
 nothing of their width.  Trajectory lengths settle where trajectories begin to turn back (the criterion of NUTS, Hoffman
 & Gelman 2014, averaged over chains and scans instead of asked of every tree).  All of it stops before the first kept
 draw.
+
+`update` is part of the compiled scan; what happens between windows, once, is computed on the host.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from numpyro.infer.hmc_util import build_adaptation_schedule, dual_averaging, welford_covariance
 
@@ -21,7 +26,7 @@ from temperax.engine.kernels import Info, Kernel, Tuning
 # A scan's acceptance is the mean of several chains.  With the γ of single chains, .05, steps swing so far that their
 # mean is accepted more often than was asked for: .90 instead of .80.
 _start_averaging, _average = dual_averaging(gamma=0.2)
-_start_moments, _add_to_moments, _variance = welford_covariance(diagonal=True)
+_start_moments, _add_to_moments, _ = welford_covariance(diagonal=True)
 
 #: The first trajectories have this many steps, but turn no quarter of a period of a direction of unit width.
 FIRST_STEPS, FIRST_LENGTH = 64, 1.5707963267948966
@@ -49,44 +54,46 @@ class Adaptation(NamedTuple):
 
 
 def start(
-    kernel: Kernel, step_size: Float[Array, " temperature"], num_chains: int, num_parameters: int
+    kernel: Kernel, step_size: Float[np.ndarray, " temperature"], num_chains: int, num_parameters: int
 ) -> tuple[Tuning, Adaptation]:
     """Tuning and adaptation before the first scan, from a first guess of the step sizes."""
-    step_size = jnp.full_like(step_size, kernel.step_size) if kernel.step_size is not None else step_size
-    inverse_mass = first_inverse_mass(kernel, num_parameters, step_size.dtype)
-    length = jnp.minimum(FIRST_STEPS * step_size, FIRST_LENGTH * jnp.exp(-0.5 * jnp.mean(jnp.log(inverse_mass))))
+    step_size = np.asarray(step_size)
+    step_size = np.full_like(step_size, kernel.step_size) if kernel.step_size is not None else step_size
+    inverse_mass = np.broadcast_to(
+        np.asarray(1.0 if kernel.inverse_mass is None else kernel.inverse_mass, step_size.dtype), num_parameters
+    )
+    length = np.minimum(FIRST_STEPS * step_size, FIRST_LENGTH * np.exp(-0.5 * np.mean(np.log(inverse_mass))))
     if kernel.trajectory_length is not None:
-        length = jnp.full_like(step_size, kernel.trajectory_length)
-    tuning = Tuning(step_size, jnp.broadcast_to(inverse_mass, (len(step_size), num_parameters)), length)
+        length = np.full_like(step_size, kernel.trajectory_length)
+    parts: Any = step_size, np.tile(inverse_mass, (len(step_size), 1)), length.astype(step_size.dtype)
+    tuning = Tuning(*parts)
     return tuning, fresh(kernel, tuning, num_chains)
-
-
-def first_inverse_mass(kernel: Kernel, num_parameters: int, dtype: jnp.dtype) -> Float[Array, " parameter"]:
-    """The kernel's own, or 1 until the first window has ended."""
-    inverse_mass = 1.0 if kernel.inverse_mass is None else kernel.inverse_mass
-    return jnp.broadcast_to(jnp.asarray(inverse_mass, dtype), num_parameters)
 
 
 def fresh(kernel: Kernel, tuning: Tuning, num_chains: int) -> Adaptation:
     """Adaptation that knows nothing yet, around a tuning."""
     num_temperatures, num_parameters = tuning.inverse_mass.shape
-    log_length = jnp.log(tuning.trajectory_length)
-    one = jnp.ones(num_temperatures, tuning.step_size.dtype)
+    dtype = tuning.step_size.dtype
+    with np.errstate(divide="ignore"):  # a kernel whose trajectories find their own length has 0
+        log_step, log_length = np.log(tuning.step_size), np.log(tuning.trajectory_length)
 
-    def moments(_: Array) -> tuple:
-        return jax.vmap(lambda _: _start_moments(2 * num_parameters))(jnp.arange(num_chains))
+    def nothing(start: Callable, *lead: int) -> tuple:
+        """What NumPyro starts from: zeros, whose shapes and types it knows."""
+        return jax.tree.map(lambda x: np.zeros((*lead, *x.shape), x.dtype), jax.eval_shape(start))
 
-    return Adaptation(
-        target=kernel.target_acceptance * one,
-        averaging=jax.vmap(_start_averaging)(jnp.log(tuning.step_size)),
-        accepted=jnp.full((num_temperatures, num_chains), kernel.target_acceptance, one.dtype),
-        moments=jax.vmap(moments)(one),
-        turn=0 * one,
-        size=0 * one,
-        log_length=log_length,
-        mean_log_length=log_length,
-        num_scans=jnp.zeros(num_temperatures, jnp.int32),
-    )
+    zero = np.zeros(num_temperatures, dtype)
+    parts: dict[str, Any] = {
+        "target": np.full(num_temperatures, kernel.target_acceptance, dtype),
+        "averaging": (*nothing(_start_averaging, num_temperatures)[:-1], log_step),
+        "accepted": np.full((num_temperatures, num_chains), kernel.target_acceptance, dtype),
+        "moments": nothing(partial(_start_moments, 2 * num_parameters), num_temperatures, num_chains),
+        "turn": zero,
+        "size": zero,
+        "log_length": log_length,
+        "mean_log_length": log_length,
+        "num_scans": np.zeros(num_temperatures, np.int32),
+    }
+    return Adaptation(**parts)
 
 
 def update(
@@ -178,16 +185,20 @@ def end_window(kernel: Kernel, tuning: Tuning, adaptation: Adaptation) -> tuple[
 
 def _with_mass_of(kernel: Kernel, tuning: Tuning, adaptation: Adaptation) -> Tuning:
     """The tuning with the mass that the window's draws and forces ask for."""
-    variance = jax.vmap(jax.vmap(lambda moments: _variance(moments)[0]))(adaptation.moments)
-    taught = (adaptation.moments[2] > 1)[..., None]  # chains that have moved in this window
-    of_draws, of_forces = jnp.split(jnp.mean(variance, axis=1, where=taught), 2, axis=-1)
-    found = 0.5 * (jnp.log(of_draws) - jnp.log(of_forces))
-    old = jnp.log(tuning.inverse_mass)
+    _, scatter, count = adaptation.moments
+    taught = (count > 1)[..., None]  # chains that have moved in this window
+    variance = scatter / np.maximum(count - 1, 1)[..., None].astype(scatter.dtype)
+    with np.errstate(divide="ignore", invalid="ignore"):  # where nothing was taught, nothing is found
+        mean = np.sum(variance, axis=1, where=taught) / np.sum(taught, axis=1)
+        of_draws, of_forces = np.split(mean, 2, axis=-1)
+        found = 0.5 * (np.log(of_draws) - np.log(of_forces))
+    old = np.log(tuning.inverse_mass)
     # A few draws count for as much as what was there before.
     weight = (adaptation.num_scans / (adaptation.num_scans + 5.0))[:, None]
-    inverse_mass = jnp.exp(jnp.where(jnp.isfinite(found), old + weight * (found - old), old))
+    learned = np.where(np.isfinite(found), old + weight * (np.where(np.isfinite(found), found, old) - old), old)
+    inverse_mass: Any = np.exp(learned).astype(old.dtype)
     # Time is measured in the new mass: rescale it so that steps stay, in the typical direction, as long as they were.
-    scale = jnp.exp(0.5 * jnp.mean(jnp.log(tuning.inverse_mass) - jnp.log(inverse_mass), axis=-1))
+    scale = np.exp(0.5 * np.mean(old - np.log(inverse_mass), axis=-1)).astype(old.dtype)
     tuning = tuning._replace(inverse_mass=inverse_mass)
     if kernel.step_size is None:
         tuning = tuning._replace(step_size=tuning.step_size * scale)
@@ -199,9 +210,10 @@ def _with_mass_of(kernel: Kernel, tuning: Tuning, adaptation: Adaptation) -> Tun
 def finish(kernel: Kernel, tuning: Tuning, adaptation: Adaptation) -> Tuning:
     """The averaged step sizes and trajectory lengths, to be kept from here on."""
     if kernel.step_size is None:
-        tuning = tuning._replace(step_size=jnp.exp(adaptation.averaging[1]))
+        tuning = tuning._replace(step_size=np.exp(adaptation.averaging[1]))
     if kernel.trajectory_length is None:
-        tuning = tuning._replace(trajectory_length=jnp.exp(adaptation.mean_log_length))
+        length: Any = np.exp(adaptation.mean_log_length)
+        tuning = tuning._replace(trajectory_length=length)
     return tuning
 
 

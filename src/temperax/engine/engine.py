@@ -6,21 +6,20 @@ on the length of the blocks.
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from temperax.energies.parameters import parameter_name
 from temperax.engine import adaptation, exchange
 from temperax.engine.exchange import Journeys
-from temperax.engine.kernels import reasonable_step_size
-from temperax.engine.program import START, Program, Record, State, keys
-from temperax.engine.scanning import draw_once, fault_of, in_slots, seats, start_of
-from temperax.engine.tempering import Path, Point, evaluate, potential_at
+from temperax.engine.program import Program, Record, State
+from temperax.engine.scanning import add_scan, blank_rows, scan_once
+from temperax.engine.tempering import Path, Point, Terms
 from temperax.errors import InputError
 from temperax.machine import sharding
 from temperax.machine.progress import tqdm
@@ -47,55 +46,6 @@ def on_devices(function: Callable, program: Program, *arguments: Any, out: Any) 
     return sharding.on_mesh(program.mesh, run, (program.specs, *specs), out)(leaves, *arguments)
 
 
-@jax.jit
-def start_state(
-    program: Program, key: Array, positions: Float[Array, "chain temperature parameter"], zero: Int[Array, ""]
-) -> tuple[State, Int[Array, "chain temperature"]]:
-    """The state before the first scan, with the kernel's step size or what one leapfrog step suggests; and faults."""
-
-    def begin(program: Program, key: Array, positions: Array, zero: Array) -> tuple[State, Array]:
-        journeys = jax.vmap(lambda _: exchange.depart(len(program.betas)))(jnp.arange(program.num_chains))
-        seat = seats(program, journeys)
-
-        def one(item: tuple[Array, Array, Array]) -> tuple[Point, Array, Array]:
-            key, position, beta = item
-            point = evaluate(program.path, program.energy, position)
-            fault = fault_of(point, beta)
-            if program.kernel.step_size is not None:  # nothing to look for, nor a gradient that need make sense
-                return point, jnp.asarray(program.kernel.step_size, position.dtype), fault
-
-            def potential(beta: Array) -> Callable:
-                return partial(potential_at, program.path, program.energy, beta)
-
-            inverse_mass = adaptation.first_inverse_mass(program.kernel, position.size, position.dtype)
-            return point, reasonable_step_size(key, potential, beta, start_of(point, beta), inverse_mass), fault
-
-        replica_keys = keys(key, zero, START, *seat)
-        items = (replica_keys, positions[seat], program.betas[seat.slot])
-        points, steps, faults = sharding.map_batch(one, items, program.at_once, zero)
-        steps, faults = in_slots(program, journeys, (steps, faults))
-        # The smallest of the chains' guesses: one chain in a narrow place must be able to move.
-        steps = jnp.min(jnp.where(faults < 0, steps, jnp.inf), axis=0)
-        steps = jnp.where(jnp.isfinite(steps), steps, 1.0)
-        tuning, adapt = adaptation.start(program.kernel, steps, *positions.shape[::2])
-        transitions = jnp.ones(len(program.betas), jnp.int32)
-        return State(zero, points, tuning, adapt, transitions, journeys), faults
-
-    return on_devices(begin, program, key, positions, zero, out=(STATE, sharding.ON_EVERY_DEVICE))
-
-
-@jax.jit
-def count_anew(journeys: Journeys) -> Journeys:
-    """Count the journeys of all chains from here on."""
-    return jax.vmap(exchange.count_anew)(journeys)
-
-
-def shape_of_state(program: Program) -> State:
-    """The structure of a program's states."""
-    positions = jax.ShapeDtypeStruct((program.num_chains, len(program.betas), program.energy.size), program.betas.dtype)
-    return jax.eval_shape(start_state, program, jax.random.key(0), positions, jnp.int32(0))[0]
-
-
 @partial(jax.jit, donate_argnames="state")
 def run_block(program: Program, key: Array, state: State, num_draws: Array, adapt: Array) -> tuple[State, Record]:
     """Run ``num_draws`` draws, at most ``program.block_draws``; the record's rows beyond them are zeros.
@@ -104,45 +54,14 @@ def run_block(program: Program, key: Array, state: State, num_draws: Array, adap
     """
 
     def block(program: Program, key: Array, state: State, num_draws: Array, adapt: Array) -> tuple[State, Record]:
-        draw = jax.jit(partial(draw_once, program, key, adapt))  # traced once, for its shapes and for the loop
-        shapes = jax.eval_shape(draw, state)[1]
-        empty = jax.tree.map(lambda x: jnp.zeros((program.block_draws, *x.shape), x.dtype), shapes)
-
-        def step(i: Array, carry: tuple[State, Record]) -> tuple[State, Record]:
+        def scan(i: Array, carry: tuple[State, Record]) -> tuple[State, Record]:
             state, rows = carry
-            state, record = draw(state)
-            return state, jax.tree.map(lambda column, value: column.at[i].set(value), rows, record)
+            state, report, swaps = scan_once(program, key, state, adapt)
+            return state, add_scan(program, rows, i, state, report, swaps)
 
-        return jax.lax.fori_loop(0, num_draws, step, (state, empty))
+        return jax.lax.fori_loop(0, num_draws * program.thin, scan, (state, blank_rows(program)))
 
     return on_devices(block, program, key, state, num_draws, adapt, out=(STATE, sharding.ON_EVERY_DEVICE))
-
-
-@jax.jit
-def reevaluate(program: Program, state: State) -> State:
-    """The same positions on another path."""
-
-    def again(program: Program, state: State) -> State:
-        def one(position: Array) -> Point:
-            return evaluate(program.path, program.energy, position)
-
-        zero = jnp.minimum(state.scan, 0)
-        return state._replace(points=sharding.map_batch(one, state.points.position, program.at_once, zero))
-
-    return on_devices(again, program, state, out=STATE)
-
-
-@jax.jit
-def end_window(program: Program, state: State) -> State:
-    """Take the mass from the window that ends here."""
-    tuning, adapt = adaptation.end_window(program.kernel, state.tuning, state.adaptation)
-    return state._replace(tuning=tuning, adaptation=adapt)
-
-
-@jax.jit
-def freeze(program: Program, state: State) -> State:
-    """End the adaptation."""
-    return state._replace(tuning=adaptation.finish(program.kernel, state.tuning, state.adaptation))
 
 
 def to_host(program: Program, state: State) -> State:
@@ -180,21 +99,119 @@ def absolute(path: Path, betas: np.ndarray, offsets: tuple[float, float], record
 # -- between blocks --------------------------------------------------------------------------------------------------
 
 
-def start(program: Program, key: Array, positions: Float[Array, "chain temperature parameter"]) -> State:
-    """`start_state`, refusing starts of which none can move.
+#: Step sizes that are tried before the first window are 1 and powers of 2 from there, at most so many.
+TRIED = 40
+#: The first step is the largest of them whose single leapfrog is accepted more often than this by every chain.
+ACCEPTED = 0.8
+
+
+def blank_state(program: Program, positions: Float[np.ndarray, "chain temperature parameter"]) -> State:
+    """The state (on the host) of chains at their starts, whose energies are not known yet."""
+    num_chains, num_temperatures, num_parameters = positions.shape
+    dtype = np.dtype(program.betas.dtype)
+    tuning, adapt = adaptation.start(program.kernel, np.ones(num_temperatures, dtype), num_chains, num_parameters)
+    start: Any = np.asarray(positions, dtype)
+    zero: Any = np.zeros((num_chains, num_temperatures), dtype)
+    points = Point(start, Terms(*[zero] * len(Terms._fields)), np.zeros_like(start), np.zeros_like(start))
+    rest: Any = np.ones(num_temperatures, np.int32), departures(num_chains, num_temperatures)
+    first: Any = np.int32(0)
+    return State(first, points, tuning, adapt, *rest)
+
+
+def departures(num_chains: int, num_temperatures: int) -> Journeys:
+    """Journeys of all chains before the first scan."""
+    journeys = exchange.depart(num_temperatures)
+    return jax.tree.map(lambda x: np.broadcast_to(x, (num_chains, *np.shape(x))), journeys)
+
+
+def evaluate_again(program: Program, key: Array, state: State) -> tuple[State, Record]:
+    """The same positions with their energies on the program's path: a scan of no transitions.
+
+    The block that draws does it, since a program of its own would take longer to compile than all evaluations to run.
+    """
+    still = state._replace(transitions=sharding.place(program.mesh, np.zeros_like(state.transitions)))
+    after, record = one_scan(program, key, still)
+    return after._replace(transitions=state.transitions), record
+
+
+def one_scan(program: Program, key: Array, state: State) -> tuple[State, Record]:
+    """A scan that is recorded on the host and teaches nothing."""
+    _first_seen(program)
+    once = replace(program, thin=sharding.place(program.mesh, np.int32(1)))
+    key = sharding.place(program.mesh, key)
+    state, record = run_block(once, key, state, np.int32(1), np.bool_(False))
+    return state, jax.tree.map(lambda x: np.asarray(x)[:1].copy(), record)
+
+
+#: Programs whose block has been compiled.
+_seen: set[int] = set()
+
+
+def _first_seen(program: Program) -> bool:
+    """Whether this process has not run the program yet, and has to compile it."""
+    leaves, structure = jax.tree.flatten(program)
+    form = hash((structure, tuple((np.shape(leaf), str(getattr(leaf, "dtype", ""))) for leaf in leaves)))
+    new = form not in _seen
+    _seen.add(form)
+    return new
+
+
+def start(program: Program, key: Array, positions: Float[np.ndarray, "chain temperature parameter"]) -> State:
+    """The state before the first scan: where chains start, and the step sizes from which adaptation starts.
 
     Raises
     ------
     InputError
         If the energy or its gradient is finite at no start.
     """
-    key, positions, zero = sharding.place(program.mesh, (key, positions, jnp.int32(0)))
-    state, faults = start_state(program, key, positions, zero)
-    _check_faults(program, np.asarray(faults), "start elsewhere, or look for overflow in the energy")
-    return state
+    state, record = evaluate_again(program, key, to_devices(program, blank_state(program, positions)))
+    _check_faults(program, record.fault[-1], "start elsewhere, or look for overflow in the energy")
+    if program.kernel.step_size is not None:
+        return state
+    return _with_first_steps(program, key, state)
 
 
-def _check_faults(program: Program, faults: Int[np.ndarray, "chain temperature"], remedy: str) -> None:
+def _with_first_steps(program: Program, key: Array, state: State) -> State:
+    """The state with step sizes whose first leapfrog is about as often accepted as not, by powers of 2 from 1.
+
+    As NumPyro looks for them (Hoffman & Gelman 2014, algorithm 4), but by scans of the block that draws, whose
+    trajectories are one step long; the smallest of the chains' sizes, since one in a narrow place must be able to move.
+    """
+    shape = state.tuning.inverse_mass.shape
+    exponent, direction, found = np.zeros(shape[0], int), np.zeros(shape[0], int), np.zeros(shape[0], bool)
+    for _ in range(TRIED):
+        step: Any = (2.0**exponent).astype(program.betas.dtype)
+        tuning = state.tuning._replace(step_size=step, trajectory_length=step)
+        state, record = one_scan(program, key, state._replace(tuning=sharding.place(program.mesh, tuning)))
+        sound = (record.fault[-1] < 0) & (record.n_steps[-1] > 0)
+        accepted = np.min(record.acceptance_rate[-1], axis=0, where=sound, initial=1.0)
+        now = np.where(accepted > ACCEPTED, 1, -1)
+        found |= ~sound.any(axis=0) | ((direction != 0) & (now != direction))
+        if found.all():
+            break
+        direction = np.where(found, direction, now)
+        exponent = np.where(found, exponent, exponent + direction)
+    tuning, adapt = adaptation.start(program.kernel, (2.0**exponent).astype(step.dtype), program.num_chains, shape[1])
+    return state._replace(**sharding.place(program.mesh, {"tuning": tuning, "adaptation": adapt}))
+
+
+def end_window(program: Program, state: State, *, new_mass: bool = True) -> State:
+    """End a window of adaptation: take the mass from it, or keep only what it averaged for the draws that follow."""
+    tuning, adapt = sharding.host(program.mesh, (state.tuning, state.adaptation))
+    if new_mass:
+        tuning, adapt = adaptation.end_window(program.kernel, tuning, adapt)
+    else:
+        tuning = adaptation.finish(program.kernel, tuning, adapt)
+    return state._replace(**sharding.place(program.mesh, {"tuning": tuning, "adaptation": adapt}))
+
+
+def count_anew(program: Program, state: State) -> State:
+    """Count the journeys of all chains from here on."""
+    journeys = exchange.count_anew(sharding.host(program.mesh, state.journeys))
+    return state._replace(journeys=sharding.place(program.mesh, journeys))
+
+
+def _check_faults(program: Program, faults: Int[Array | np.ndarray, "chain temperature"], remedy: str) -> None:
     """Stop where no replica is left that can move."""
     if (faults < 0).all():
         return
@@ -216,6 +233,8 @@ def run(
         If no replica is left whose energy is finite.
     """
     done, seconds_a_draw = 0, None
+    if _first_seen(program):
+        bar.set_postfix_str("compiling …")
     key = sharding.place(program.mesh, key)
     while done < num_draws:
         wanted = 1 if seconds_a_draw is None else int(BLOCK_SECONDS / max(seconds_a_draw, 1e-9))

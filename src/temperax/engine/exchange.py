@@ -5,10 +5,11 @@ Everything here is for one ladder; the engine maps it over chains.  Slot 0 is th
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 
@@ -80,16 +81,15 @@ def swap_probability(betas: Float[Array, " temperature"], path_energy: Array) ->
 
 
 def depart(num_temperatures: int) -> Journeys:
-    """Journeys before the first scan: every replica in its own slot."""
-    slot = jnp.arange(num_temperatures, dtype=jnp.int32)
-    return arrive(Journeys(slot, jnp.zeros_like(slot), jnp.int32(0), jnp.int32(0)))
+    """Journeys before the first scan: every replica in its own slot, and the hottest at the hot end."""
+    slot: Any = np.arange(num_temperatures, dtype=np.int32)
+    none: Any = np.int32(0)
+    return Journeys(slot, (slot == 0).astype(np.int32), none, none)
 
 
 def count_anew(journeys: Journeys) -> Journeys:
     """The same replicas with no trips yet; where they come from is remembered."""
-    return journeys._replace(
-        round_trips=jnp.zeros_like(journeys.round_trips), restarts=jnp.zeros_like(journeys.restarts)
-    )
+    return journeys._replace(round_trips=0 * journeys.round_trips, restarts=0 * journeys.restarts)
 
 
 def travel(journeys: Journeys, order: Int[Array, " temperature"]) -> Journeys:

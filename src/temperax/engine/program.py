@@ -74,6 +74,7 @@ class Program:
     keep: Int[Array, " kept"]  # slots whose positions are recorded
     thin: Int[Array, ""]  # scans a draw
     scheme: str | None = field(metadata={"static": True})  # of exchange; None: no exchange
+    exact: bool = field(metadata={"static": True})  # whether a rung may be at β = 0, where draws are exact
     num_chains: int = field(metadata={"static": True})
     batch_size: int = field(metadata={"static": True})
     mesh: Mesh = field(metadata={"static": True})
@@ -116,21 +117,17 @@ class Program:
         """The program on another ladder, and on the devices that fit it."""
         batch, row_devices = self.num_chains * len(betas), self.mesh.shape[sharding.ROW]
         mesh = sharding.make_mesh(batch, self.operations, row_devices)
-        return self.placed(betas=jnp.asarray(betas, self.betas.dtype), mesh=mesh, **changes)
+        return self.placed(betas=np.asarray(betas, self.betas.dtype), mesh=mesh, **changes)
 
 
 #: What a key is for.
-EXPLORE, EXCHANGE, START = range(3)
+EXPLORE, EXCHANGE = PURPOSES = range(2)
 
 
-def keys(key: Array, scan: Array, purpose: int, chain: Int[Array, "*batch"], slot: Int[Array, "*batch"]) -> Array:
-    """A key for each (chain, slot) of a scan."""
-    key = jax.random.fold_in(jax.random.fold_in(key, purpose), scan)
-
-    def one(chain: Array, slot: Array) -> Array:
-        return jax.random.fold_in(jax.random.fold_in(key, chain), slot)
-
-    return jax.vmap(one)(chain, slot)
+def keys(key: Array, scan: Array, purpose: int, number: Int[Array, " batch"]) -> Array:
+    """A key for each number of a scan: of replicas by chain and slot, say, wherever they are computed."""
+    key = jax.random.fold_in(key, scan)  # every further one is some 300 operations for the compiler
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, len(PURPOSES) * number + purpose)
 
 
 def make_program(
@@ -145,8 +142,9 @@ def make_program(
     scheme: str | None,
     batch_size: int | None,
     row_devices: int = 1,
+    exact: bool | None = None,
 ) -> Program:
-    """Check the arguments that shape a program, and make it."""
+    """Check the arguments that shape a program, and make it; ``exact`` is told from the betas if it is not given."""
     if not isinstance(energy, Energy):
         raise InputError("energy", energy, "is not an Energy", "give one such as Energy.mlp(data)")
     if energy.discrete and isinstance(kernel, (HMC, NUTS)):
@@ -161,14 +159,18 @@ def make_program(
     operations = _operations(energy)
     mesh = sharding.make_mesh(num_chains * len(betas), operations, row_devices)
     energy.over_rows(row_devices)  # can its rows be shared?
+    values: dict[str, Any] = {
+        "betas": np.asarray(betas, jnp.result_type(float)),
+        "keep": np.asarray(kept, np.int32),
+        "thin": np.int32(thin),
+    }
     return Program(
+        **values,
         energy=energy,
         kernel=jax.tree.map(_as_value, kernel),
-        betas=jnp.asarray(betas, jnp.result_type(float)),
-        keep=jnp.asarray(kept),
-        thin=jnp.int32(thin),
         path=path,
         scheme=scheme,
+        exact=bool((np.asarray(betas) == 0).any()) if exact is None else exact,
         num_chains=num_chains,
         batch_size=default_batch_size(energy) if batch_size is None else batch_size,
         mesh=mesh,
@@ -209,6 +211,8 @@ def _lowered(function: Callable[[Energy, Array], Array], energy: Energy) -> jax.
     return jax.jit(function).lower(energy, jax.ShapeDtypeStruct((energy.size,), jnp.result_type(float)))
 
 
-def _as_value(leaf: Any) -> Array:
+def _as_value(leaf: Any) -> Array | np.ndarray:
     """A kernel's number as an array, so that another number is the same program; integers stay what they are."""
-    return jnp.float32(leaf) if isinstance(leaf, float) else jnp.asarray(leaf)
+    if isinstance(leaf, jax.Array):
+        return leaf
+    return np.asarray(leaf, jax.dtypes.canonicalize_dtype(np.asarray(leaf).dtype))

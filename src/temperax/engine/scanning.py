@@ -60,14 +60,14 @@ def move_replica(
         return program.kernel.step(jax.random.fold_in(key, i), potential, beta, start, tuning, u)
 
     start = start_of(point, beta)
-    blank: Info = jax.tree.map(
-        lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(transition, jnp.int32(0), start)[1]
-    )
+    zero = jnp.zeros((), point.position.dtype)
+    blank = Info(zero, jnp.int32(0), jnp.bool_(False), zero, jnp.zeros_like(point.position), zero)
 
     def move() -> tuple[Array, Info, Array]:
         def one(i: Array, carry: tuple) -> tuple:
             start, info, _ = carry
             end, new = transition(i, start)
+            new = jax.tree.map(lambda value, like: value.astype(like.dtype), new, blank)
             new = new._replace(n_steps=info.n_steps + new.n_steps, diverging=info.diverging | new.diverging)
             return end, new, start.z
 
@@ -78,7 +78,7 @@ def move_replica(
         exact = blank._replace(acceptance_rate=jnp.ones_like(blank.acceptance_rate))
         return program.path.draw(key, energy), exact, point.position
 
-    return jax.lax.cond(beta == 0, draw, move)
+    return jax.lax.cond(beta == 0, draw, move) if program.exact else move()
 
 
 def fault_of(point: Point, beta: Array) -> Int[Array, ""]:
@@ -165,7 +165,7 @@ def scan_once(program: Program, key: Array, state: State, adapt: Array) -> tuple
         )
         return point, before, info.momentum, jax.tree.map(lambda x: x.astype(point.position.dtype), report)
 
-    replica_keys = keys(key, state.scan, EXPLORE, *seat)
+    replica_keys = keys(key, state.scan, EXPLORE, seat.chain * len(program.betas) + seat.slot)
     points, before, momentum, reports = sharding.map_batch(
         one, (replica_keys, state.points, seat), program.at_once, jnp.minimum(state.scan, 0)
     )
@@ -195,7 +195,7 @@ def scan_once(program: Program, key: Array, state: State, adapt: Array) -> tuple
         order = jnp.broadcast_to(slots, (program.num_chains, len(slots)))
         swaps = exchange.Swaps(order, jnp.zeros_like(report.path[:, 1:]))
     else:
-        swap_keys = keys(key, state.scan, EXCHANGE, chains, jnp.zeros_like(chains))
+        swap_keys = keys(key, state.scan, EXCHANGE, chains)
         decide = partial(exchange.swap, program.scheme)
         swaps = jax.vmap(decide, (0, None, None, 0))(swap_keys, state.scan, program.betas, report.path)
     journeys = state.journeys if program.scheme is None else jax.vmap(exchange.travel)(state.journeys, swaps.order)
@@ -203,42 +203,50 @@ def scan_once(program: Program, key: Array, state: State, adapt: Array) -> tuple
     return state, report, swaps
 
 
-def draw_once(program: Program, key: Array, adapt: Array, state: State) -> tuple[State, Record]:
-    """``thin`` scans, of which the last one's state and the totals are recorded."""
+def blank_rows(program: Program) -> Record:
+    """Room for the draws of a block: zeros, to which scans are added."""
+    rows, num_chains, num_temperatures = program.block_draws, program.num_chains, len(program.betas)
+    dtype = program.betas.dtype
+    shape = (rows, num_chains, num_temperatures)
+    columns = dict.fromkeys(Record._fields, jnp.zeros(shape, dtype))
+    counts = dict.fromkeys(("n_steps", "fault", "replica"), jnp.zeros(shape, jnp.int32))
+    trips = dict.fromkeys(("round_trips", "restarts"), jnp.zeros(shape[:2], jnp.int32))
+    position = jnp.zeros((rows, num_chains, len(program.keep), program.energy.size), dtype)
+    swaps = jnp.zeros((*shape[:2], num_temperatures - 1), dtype)
+    others = {"position": position, "swap_acceptance": swaps, "diverging": jnp.zeros(shape, bool)}
+    return Record(**(columns | counts | trips | others))
 
-    def body(i: Array, carry: tuple) -> tuple:
-        state, acceptance, steps, diverging, swapping, *_ = carry
-        state, report, swaps = scan_once(program, key, state, adapt)
-        acceptance, steps = acceptance + report.acceptance_rate, steps + report.n_steps
-        return state, acceptance, steps, diverging | report.diverging, swapping + swaps.acceptance, report, swaps.order
 
-    shape, dtype = (program.num_chains, len(program.betas)), state.points.position.dtype
-    zero, none = jnp.zeros(shape, dtype), jnp.zeros(shape, jnp.int32)
-    blank = Report(*[zero] * len(Report._fields))._replace(n_steps=none, diverging=none > 0, fault=none)
-    begin = (state, zero, none, none > 0, zero[:, 1:], blank, none)
-    end = jax.lax.fori_loop(0, program.thin, body, begin)
-    state, acceptance, steps, diverging, swapping, last, order = end
+def add_scan(program: Program, rows: Record, i: Array, state: State, report: Report, swaps: exchange.Swaps) -> Record:
+    """Record scan i of a block in the row of its draw: means and sums over its scans, the rest of the last one."""
+    row, last = i // program.thin, (i + 1) % program.thin == 0
 
     def after_exchange(values: Array) -> Array:
-        return jnp.take_along_axis(values, order, axis=1)
+        return jnp.take_along_axis(values, swaps.order, axis=1)
 
     journeys = state.journeys
-    kept = jnp.arange(program.num_chains)[:, None] * len(program.betas) + journeys.replica[:, program.keep]
+    chains = jnp.arange(program.num_chains)[:, None] * len(program.betas)
+
+    def positions() -> Array:  # a message between devices, worth its while only once a draw
+        kept = chains + journeys.replica[:, program.keep]
+        return sharding.picked(program.mesh, program.num_replicas, state.points.position, kept)
+
+    before = jax.tree.map(lambda column: jax.lax.dynamic_index_in_dim(column, row, keepdims=False), rows)
     record = Record(
-        sharding.picked(program.mesh, program.num_replicas, state.points.position, kept),
-        after_exchange(last.prior),
-        after_exchange(last.data),
-        after_exchange(last.path),
-        after_exchange(last.base),
-        last.virial,
-        last.energy,
-        acceptance / program.thin,
-        steps,
-        diverging,
-        after_exchange(last.fault),
-        swapping / program.thin,
+        jax.lax.cond(last, positions, lambda: before.position),
+        after_exchange(report.prior),
+        after_exchange(report.data),
+        after_exchange(report.path),
+        after_exchange(report.base),
+        report.virial,
+        report.energy,
+        before.acceptance_rate + report.acceptance_rate / program.thin,
+        before.n_steps + report.n_steps,
+        before.diverging | report.diverging,
+        after_exchange(report.fault),
+        before.swap_acceptance + swaps.acceptance / program.thin,
         journeys.replica,
         journeys.round_trips,
         journeys.restarts,
     )
-    return state, record
+    return jax.tree.map(lambda column, value: jax.lax.dynamic_update_index_in_dim(column, value, row, 0), rows, record)

@@ -70,7 +70,7 @@ def use_compilation_cache(directory: str | Path | None = None) -> Path:
     folder = Path(pooch.os_cache("temperax")) / "compiled" if directory is None else Path(directory)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     # Many of a ladder's programs compile within a second, and there are dozens of them.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return folder
 
 
@@ -159,6 +159,14 @@ def make_mesh(batch: int, operations: float, row_devices: int = 1) -> Mesh:
     return Mesh(devices, (REPLICA, ROW))
 
 
+def idle_cores(batch: int, operations: float) -> int:
+    """Cores of this machine that a batch of replicas would use and JAX has been given no devices for; 0 if none."""
+    cores = os.cpu_count() or 1
+    if jax.device_count() > 1 or not on_processor() or batch * operations < WORTH_SHARING:
+        return 0
+    return min(cores, batch) if cores > 1 and batch > 1 else 0
+
+
 def at_once(batch_size: int, held: int) -> int:
     """The `map_batch` size for so many replicas on a device: 0, all at once, where an accelerator's batch has them all.
 
@@ -237,6 +245,8 @@ def map_batch(function: Callable, batch: PyTree[Array], batch_size: int, zero: I
     if batch_size > 1:
         return _by_batches(function, batch, batch_size, zero)
 
+    function = jax.jit(function)  # traced once, for its shapes and for the loop
+
     def item(i: Array) -> PyTree[Array]:
         return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), batch)
 
@@ -248,7 +258,7 @@ def map_batch(function: Callable, batch: PyTree[Array], batch_size: int, zero: I
 
     def body(i: Array, results: PyTree[Array]) -> PyTree[Array]:
         found = apart(function(apart(item(i))))
-        return jax.tree.map(lambda all_, one: all_.at[i].set(one), results, found)
+        return jax.tree.map(lambda all_, one: jax.lax.dynamic_update_index_in_dim(all_, one, i, 0), results, found)
 
     results = jax.lax.fori_loop(0, count + zero, body, results)
     return jax.tree.map(lambda x: x[:count], results)

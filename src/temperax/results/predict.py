@@ -42,14 +42,20 @@ def over_draws(
         Arrays whose leading axes, all of ``positions`` but the last, are the draws.
     """
     lead = positions.shape[:-1]
-    flat = tuple(a.reshape(-1, *a.shape[len(lead) :]) for a in (positions, *others))
     rows = max((len(leaf) for leaf in jax.tree.leaves(x) if jnp.ndim(leaf) > 0), default=1)
     width = max(1, energy.size // 10)
     batch_size = int(np.clip(CHUNK_VALUES // (rows * width), 1, 64))
     # Whole chunks only, so that a draw's numbers do not depend on how many come with it.
-    count = len(flat[0])
+    count = int(np.prod(lead))
     spare = -count % batch_size
-    flat = tuple(jnp.concatenate([jnp.asarray(a), jnp.repeat(jnp.asarray(a[-1:]), spare, axis=0)]) for a in flat)
+
+    def whole(values: Array | np.ndarray) -> Array | np.ndarray:
+        keys = jnp.issubdtype(values.dtype, jax.dtypes.prng_key)
+        xp: Any = jnp if keys else np  # NumPy knows no keys, and compiles nothing
+        flat = (values if keys else np.asarray(values)).reshape(count, *values.shape[len(lead) :])
+        return xp.concatenate([flat, xp.repeat(flat[-1:], spare, axis=0)])
+
+    flat = tuple(whole(values) for values in (positions, *others))
     out = _chunked(function, energy, x, flat, batch_size)
     return jax.tree.map(lambda a: np.asarray(a)[:count].reshape(*lead, *a.shape[1:]), out)
 

@@ -8,12 +8,10 @@ coordinate; ``exchange`` for parallel tempering; the data; and, in the attribute
 import datetime
 import json
 from collections.abc import Mapping
-from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from arviz_base import dict_to_dataset
@@ -95,13 +93,20 @@ def position_groups(
     storage: str = "float32",
 ) -> dict[str, xr.Dataset]:
     """The groups that positions (chain, draw, temperature, parameter) alone determine; ``first`` numbers the draws."""
-    found = {"posterior": _variables(energy, positions[:, :, target], storage)}
+    data = energy.dataset
+    known = (data.x_test, data.y_test, key) if data is not None and len(data.x_test) else None
+    chains, draws = positions.shape[:2]
+    number = (first + np.arange(draws)) * chains + np.arange(chains)[:, None]
+    number = np.broadcast_to(number[..., None] % 2**32, positions.shape[:3]).astype(np.uint32)
+    values = predict.over_draws(_of_draw, energy, known, positions, number)
+    variables = {name: column.astype(STORAGE[storage], copy=False) for name, column in values["variables"].items()}
+    found = {"posterior": _variables(energy, {name: column[:, :, target] for name, column in variables.items()})}
     if len(betas) > 1:
-        found["tempered_posterior"] = _variables(energy, positions, storage, temperature_coords(betas))
-    if energy.dataset is not None:
-        found |= data_groups(energy.dataset)
-        if len(energy.dataset.x_test):
-            found |= _predictive_groups(energy, positions, betas, target, key, first)
+        found["tempered_posterior"] = _variables(energy, variables, temperature_coords(betas))
+    if data is not None:
+        found |= data_groups(data)
+        if known is not None:
+            found |= _predictive_groups(data, values["predictive"], betas, target)
     return found
 
 
@@ -137,13 +142,26 @@ def _dataset(data: Mapping[str, Any], dims: Mapping[str, list[str]], coords: Map
     return dataset.assign_coords({k: v for k, v in coords.items() if isinstance(v, tuple)})
 
 
+def _of_draw(energy: Energy, known: Any, position: Array, number: Array) -> dict[str, Any]:
+    """All that a result says of a draw, by one compiled program: its variables, and predictions of the held-out rows.
+
+    Targets are drawn by a key of the draw's own number, so that in whatever parts draws come they have the same ones.
+    """
+    found: dict[str, Any] = {"variables": energy.variables(position)}
+    if known is None:
+        return found
+    x, y, key = known
+    key = jax.random.fold_in(key, number)
+    predictive = {"f": energy.mean(position, x), "log_density": energy.log_prob(position, x, y)}
+    if isinstance(energy.model, NetworkModel) and energy.model.likelihood.task == "regression":
+        predictive["variance"] = energy.distribution(position, x).variance
+    return found | {"predictive": predictive | {"y": energy.distribution(position, x).sample(key)}}
+
+
 def _variables(
-    energy: Energy, positions: np.ndarray, storage: str, temperature: Mapping[str, Any] | None = None
+    energy: Energy, variables: Mapping[str, np.ndarray], temperature: Mapping[str, Any] | None = None
 ) -> xr.Dataset:
-    """Named parameters of positions (chain, draw[, temperature], parameter)."""
-    variables = predict.over_draws(_named, energy, None, positions)
-    if storage != "float32":
-        variables = {name: values.astype(STORAGE[storage]) for name, values in variables.items()}
+    """Named parameters (chain, draw[, temperature], …) with the names of their dimensions."""
     lead = [] if temperature is None else ["temperature"]
     own = energy.dims
     dims = {}
@@ -156,10 +174,6 @@ def _variables(
         used = {d for name in dims for d in dims[name]}
         coords |= {d: list(v) for d, v in names.items() if d in used}
     return _dataset(variables, dims, coords)
-
-
-def _named(energy: Energy, _: None, position: Array) -> dict[str, Array]:
-    return energy.variables(position)
 
 
 def _tempered_stats(draws: Record, betas: np.ndarray, step_size: np.ndarray) -> dict[str, Any]:
@@ -221,46 +235,20 @@ def data_groups(data: Dataset) -> dict[str, xr.Dataset]:
 
 
 def _predictive_groups(
-    energy: Energy, positions: np.ndarray, betas: np.ndarray, target: int, key: Array, first: int
+    data: Dataset, found: Mapping[str, np.ndarray], betas: np.ndarray, target: int
 ) -> dict[str, xr.Dataset]:
     """Predictions of the held-out rows: f and log density at every kept temperature, targets at the posterior's."""
-    data = energy.dataset
-    assert data is not None
-    x, y = jnp.asarray(data.x_test), jnp.asarray(data.y_test)
-    tempered = predict.over_draws(_predicted, energy, (x, y), positions)
-    f = tempered["f"]
-    value = "target" if f.shape[-1] == data.y.shape[1] else "class"
+    tempered = {name: values for name, values in found.items() if name != "y"}
+    value = "target" if found["f"].shape[-1] == data.y.shape[1] else "class"
     coords: dict[str, Any] = {"target": list(data.targets)} if value == "target" else {}
     rows = ["temperature", "test_row"]
     dims = {name: rows if name == "log_density" else [*rows, value] for name in tempered}
-    chosen = positions[:, :, target]
-    number = first + np.arange(chosen.shape[1])
-    y_draws = predict.over_draws(predict.targets, energy, x, chosen, _draw_keys(key, len(chosen), number))
-    posterior = {"f": f[:, :, target], "y": y_draws}
+    posterior = {name: found[name][:, :, target] for name in ("f", "y")}
     posterior_dims = {"f": ["test_row", value], "y": ["test_row", "target"]}
     return {
         "posterior_predictive": _dataset(posterior, posterior_dims, coords | {"target": list(data.targets)}),
         "tempered_predictive": _dataset(tempered, dims, coords | temperature_coords(betas)),
     }
-
-
-@partial(jax.jit, static_argnames="num_chains")
-def _draw_keys(key: Array, num_chains: int, number: Array) -> Array:
-    """A key (chain, draw) for every draw, by its number: in whatever parts they come, draws have the same keys."""
-
-    def one(chain: Array, draw: Array) -> Array:
-        return jax.random.fold_in(jax.random.fold_in(key, chain), draw)
-
-    return jax.vmap(jax.vmap(one, (None, 0)), (0, None))(jnp.arange(num_chains), jnp.asarray(number))
-
-
-def _predicted(energy: Energy, xy: tuple[Array, Array], position: Array) -> dict[str, Array]:
-    """What a draw says of other rows: f, log density and, of regressions, the noise's variance."""
-    x, _ = xy
-    found = {"f": predict.means(energy, x, position), "log_density": predict.log_densities(energy, xy, position)}
-    if isinstance(energy.model, NetworkModel) and energy.model.likelihood.task == "regression":
-        found["variance"] = energy.distribution(position, x).variance
-    return found
 
 
 def add_log_likelihood(tree: xr.DataTree, energy: Energy) -> None:

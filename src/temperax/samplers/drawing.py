@@ -13,6 +13,8 @@ from temperax.engine import engine
 from temperax.engine.program import Program, Record, State
 from temperax.errors import Interrupted
 from temperax.machine import sharding
+from temperax.machine.compiling import compiled_seconds
+from temperax.machine.progress import waiting
 from temperax.results import results
 from temperax.samplers.runs import Run
 from temperax.training.starts import Origin
@@ -27,7 +29,8 @@ class Clock:
     def __init__(self, run: Run) -> None:
         self.laps: dict[str, float] = dict(run.notes["laps"]) if run.resumes else {}
         self.gradients: int = run.notes["gradients"] if run.resumes else 0
-        self._last = time.perf_counter()
+        self._last, self._compiled = time.perf_counter(), compiled_seconds()
+        self._compiled_before: float = run.notes.get("compilation", 0.0) if run.resumes else 0.0
 
     def lap(self, name: str) -> None:
         """Add the time since the last lap to a stage."""
@@ -40,9 +43,19 @@ class Clock:
         self.gradients += int(record.n_steps.sum())
 
     @property
+    def compilation(self) -> float:
+        """Seconds of all of it in which programs were compiled."""
+        return round(self._compiled_before + compiled_seconds() - self._compiled, 3)
+
+    @property
     def notes(self) -> dict[str, Any]:
         """What a checkpoint keeps of it."""
-        return {"laps": self.laps, "gradients": self.gradients}
+        return {"laps": self.laps, "gradients": self.gradients, "compilation": self.compilation}
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What a result says of it."""
+        return {"timings": self.laps, "compilation": self.compilation}
 
 
 class Draws:
@@ -97,18 +110,20 @@ class Draws:
         self._write()
         self.unsaved = False
         self.clock.lap("draws")
-        attributes = results.attributes(self.attributes | {"timings": self.clock.laps})
+        attributes = results.attributes(self.attributes | self.clock.attributes)
         notes = {"started": self.origin.report, "attributes": attributes}
         return self.arrays, self.notes | self.clock.notes | notes
 
     def tree(self, num_draws: int, interrupted: bool) -> xr.DataTree:
         """The result of all draws so far, at most so many."""
-        attributes = self.attributes | {"interrupted": int(interrupted), "timings": self.clock.laps}
+        attributes = self.attributes | {"interrupted": int(interrupted)}
         if self.run.directory is None:
-            return results.assemble(self._groups(), attributes)
+            groups = self._groups()
+            self.clock.lap("results")
+            return results.assemble(groups, attributes | self.clock.attributes)
         sharding.meet("written")
         tree = self.run.directory.tree(min(self.written, num_draws))
-        tree.attrs = results.attributes(attributes)
+        tree.attrs = results.attributes(attributes | self.clock.attributes)
         return tree
 
     def _write(self) -> None:
@@ -141,4 +156,5 @@ def collect(
     if draws.unsaved and run.directory is not None:  # what has come since the last checkpoint
         run.save(program, state, stage, len(draws), draws.keep)
     draws.clock.lap("draws")
-    return draws.tree(num_draws, interrupted)
+    with waiting("predictions", run.progress):
+        return draws.tree(num_draws, interrupted)

@@ -6,7 +6,6 @@ As T → 0 the posterior path concentrates on the minima of U0 + E, which is wha
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
@@ -136,6 +135,7 @@ def anneal(
         thin=1,
         scheme=None,
         batch_size=batch_size,
+        exact=bool((betas == 0).any()),
     )
     if isinstance(start, str) and start != "prior":
         raise InputError("start", start, "is not a known choice", "give 'prior' or one position a chain")
@@ -143,7 +143,7 @@ def anneal(
         raise InputError("polish", polish, "follows gradients, which spins lack", "leave it out")
     run_key, begin_key = jax.random.split(key)
     if isinstance(start, str):
-        positions = prior_draws(energy, jax.random.split(begin_key, num_chains))
+        positions = np.asarray(prior_draws(energy, begin_key, num_chains))
     else:
         positions = check_positions("start", start, (num_chains, energy.size))
     origin = Origin.at_lowest(energy, positions, {})
@@ -156,7 +156,7 @@ def anneal(
             # From where the chains stand now: counted from a draw of the prior, of millions, no digits would be left.
             origin = Origin.at_lowest(energy, engine.to_host(program, state).points.position[:, 0], {})
             program = origin.seat(program.placed(betas=np.full(1, beta, program.betas.dtype)))
-            state = engine.reevaluate(program, state)
+            state, _ = engine.evaluate_again(program, run_key, state)
             records = []
             for after, record in engine.run(program, run_key, state, scans, adapt=True, bar=bar):
                 state = after
@@ -170,7 +170,7 @@ def anneal(
     if polish:
         optima = minimise(key, energy, num_chains, start=final, progress=progress)
     else:
-        prior_energy, data_energy = (np.asarray(part) for part in energies_at(energy, jnp.asarray(final)))
+        prior_energy, data_energy = energies_at(energy, final)
         score, counts = prior_energy + data_energy, np.full(num_chains, len(betas) * scans)
         optima = Optima(final, prior_energy, data_energy, score, counts, ["schedule"] * num_chains)
     tree = _as_tree(key, energy, optima, "anneal", arguments, np.inf if polish else float(betas[-1]))

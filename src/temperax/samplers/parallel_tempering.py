@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
@@ -173,7 +172,7 @@ def parallel_tempering(
         betas = np.asarray(program.betas)
         target = target_slot(betas)
         kept = kept_slots(keep, betas, target, nearest=True)
-        program = program.placed(keep=jnp.asarray(kept), thin=jnp.int32(thin))
+        program = program.placed(keep=np.asarray(kept, np.int32), thin=np.int32(thin))
         first_replica = run.arrays.get("first_replica") if run.past(len(run.plan) - 1) else None
         first_replica = np.asarray(state.journeys.replica) if first_replica is None else first_replica
         build = partial(
@@ -258,7 +257,7 @@ def _run_rounds(
             fits = tuner.path == "reference" and length >= 4 * FIRST_ROUND and not settling
             tally = Tally(length, fits, _sums(run) if run.done(stage) else {})
             keep = partial(_kept, tuner, program, tally, origin, clock)
-            program = program.placed(thin=jnp.int32(1))
+            program = program.placed(thin=np.int32(1))
             for after, record in run.blocks(program, key, state, length, stage=stage, adapt=True, bar=bar, extra=keep):
                 state = after
                 clock.count(record)
@@ -266,10 +265,9 @@ def _run_rounds(
                     seen = (record.swap_acceptance, record.path_energy, record.position[:, :, 0])
                     tally.add(*map(np.asarray, seen))
             if settling:
-                state = engine.freeze(program, state)
-                state = state._replace(journeys=engine.count_anew(state.journeys))
+                state = engine.count_anew(program, engine.end_window(program, state, new_mass=False))
             else:
-                program, state = tuner.learn(program, state, tally)
+                program, state = tuner.learn(program, key, state, tally)
     return program, state
 
 

@@ -95,7 +95,8 @@ class Run:
     def state(self, program: Program) -> State:
         """The state of that checkpoint, laid out on the program's devices."""
         assert self._saved is not None
-        like = self.arrays | {"state": engine.shape_of_state(program)}
+        shape = (program.num_chains, len(program.betas), program.energy.size)
+        like = self.arrays | {"state": engine.blank_state(program, np.zeros(shape))}
         return engine.to_devices(program, self._saved.into(like)["state"])
 
     def past(self, stage: int) -> bool:

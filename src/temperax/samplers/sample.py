@@ -153,7 +153,7 @@ def _warm_up(
     run: Run, program: Program, key: Array, state: State, windows: list[tuple[int, bool]], origin: Origin, clock: Clock
 ) -> State:
     """Adapt window by window and freeze; without windows, everything stays as it started."""
-    once = program.placed(thin=jnp.int32(1))
+    once = program.placed(thin=np.int32(1))
 
     def keep() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         clock.lap("warm-up")
@@ -167,7 +167,8 @@ def _warm_up(
                 state = after
                 clock.count(record)
             state = engine.end_window(once, state) if new_mass else state
-    return engine.freeze(once, state) if windows and not run.past(len(windows) - 1) else state
+    ended = not windows or run.past(len(windows) - 1)
+    return state if ended else engine.end_window(once, state, new_mass=False)
 
 
 def repeat(tree: xr.DataTree, **changes: Any) -> xr.DataTree:

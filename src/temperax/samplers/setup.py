@@ -1,6 +1,7 @@
 """What every sampler does around its own: how a run begins or goes on, and which slots are kept."""
 
 from collections.abc import Callable
+from functools import cache
 
 import jax
 import numpy as np
@@ -11,6 +12,8 @@ from temperax.engine import engine
 from temperax.engine.kernels import most_steps
 from temperax.engine.program import Program, State
 from temperax.errors import InputError, check_array, check_choice
+from temperax.machine import sharding
+from temperax.machine.progress import say, waiting
 from temperax.samplers.drawing import Clock
 from temperax.samplers.runs import Run
 from temperax.training.starts import Origin, make_starts
@@ -36,11 +39,30 @@ def begin(
         origin = Origin.at(energy, run.arrays.get("origin"), run.notes["started"])
         program = origin.seat(restore(program, run))
         return program, run.state(program), origin
+    if run.progress:
+        _say_idle_cores(program)
     positions, origin = make_starts(jax.random.fold_in(key, STARTS), energy, program, start, run.progress)
     clock.gradients += sum(origin.report.get("steps", []))
     clock.lap("start")
     program = origin.seat(program)
-    return program, engine.start(program, jax.random.fold_in(key, RUN), positions), origin
+    with waiting("first steps", run.progress):
+        state = engine.start(program, jax.random.fold_in(key, RUN), positions)
+    return program, state, origin
+
+
+@cache
+def _say_once(cores: int) -> None:
+    say(
+        f"One of {cores} cores is at work: temperax.use_cpu_devices({cores}), called before anything runs on JAX, "
+        "uses them all."
+    )
+
+
+def _say_idle_cores(program: Program) -> None:
+    """Say once how to use the cores that are left idle."""
+    operations = 2.0 * program.energy.size * (program.energy.num_rows or 1)
+    if cores := sharding.idle_cores(program.num_replicas, operations):
+        _say_once(cores)
 
 
 def target_slot(betas: np.ndarray) -> int:
@@ -69,4 +91,4 @@ def kept_slots(keep: object, betas: np.ndarray, target: int, *, nearest: bool = 
 def step_cap(program: Program, state: State) -> list[float]:
     """Steps of a draw, per temperature, in which every trajectory hits the kernel's cap."""
     cap = most_steps(program.kernel) * int(program.thin)
-    return [min(cap * int(n), 2.0**53) for n in state.transitions]
+    return [min(cap * int(n), 2.0**53) for n in np.asarray(state.transitions)]

@@ -10,9 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
-from temperax.engine import adaptation, engine, exchange
+from temperax.engine import adaptation, engine
 from temperax.engine import ladder as ladders
 from temperax.engine.ladder import Barrier
 from temperax.engine.program import Program, State
@@ -22,8 +22,9 @@ from temperax.machine import sharding
 from temperax.samplers.runs import Run
 from temperax.samplers.setup import target_slot
 
-#: Most rungs that "auto" takes.
-MOST_REPLICAS = 64
+#: Numbers of rungs that "auto" takes, so that ladders on their way to different lengths share compiled programs.
+SIZES = (4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 56, 64)
+MOST_REPLICAS = SIZES[-1]
 #: A replica makes transitions until its path energy keeps less than this correlation over a scan.
 LAG_ONE = 0.7
 #: At most so many of them where the user does not say.
@@ -54,11 +55,12 @@ class Tuner:
         betas = run.arrays["betas"]
         path = program.path
         if "mean" in run.arrays:
-            path = Reference(jnp.asarray(run.arrays["mean"]), jnp.asarray(run.arrays["scale"]))
-        keep = jnp.array([target_slot(betas)])
+            values: Any = run.arrays["mean"], run.arrays["scale"]
+            path = Reference(*values)
+        keep = np.array([target_slot(betas)], np.int32)
         return program.refit(betas, path=path, keep=keep)
 
-    def learn(self, program: Program, state: State, tally: Tally) -> tuple[Program, State]:
+    def learn(self, program: Program, key: Array, state: State, tally: Tally) -> tuple[Program, State]:
         """Move to the ladder that a round suggests."""
         found = ladders.barrier(np.asarray(program.betas, float), tally.rejection)
         self.history.append(
@@ -75,7 +77,7 @@ class Tuner:
         state = state._replace(transitions=sharding.place(program.mesh, transitions))
         if tally.fits:
             program = program.placed(path=_fit(*tally.target))
-            state = engine.reevaluate(program, state)
+            state, _ = engine.evaluate_again(program, key, state)
         if self.fixed:
             return program, state
         betas = ladders.adaptive(found, self._replicas(found))
@@ -90,9 +92,10 @@ class Tuner:
         wanted = math.ceil(2 * found.total) + 1
         if found.rejection.max() > WORST_REJECTION:
             wanted = max(wanted, math.ceil(GROWTH * now))  # rejections near 1 hide how long the barrier is
-        wanted = int(np.clip(wanted, 4, MOST_REPLICAS))
-        # Another number means another program: change it only where it matters.
-        return wanted if abs(wanted - now) > 0.15 * now else now
+        # Another number means another program: change it only where it matters, and to one of few.
+        if abs(wanted - now) <= 0.15 * now:
+            return now
+        return next((size for size in SIZES if size >= wanted), MOST_REPLICAS)
 
 
 def transitions_needed(
@@ -109,14 +112,14 @@ def transitions_needed(
 def _fit(mean: Float[np.ndarray, " parameter"], deviation: Float[np.ndarray, " parameter"]) -> Reference:
     """The Gaussian with the mean and standard deviation of the target's draws."""
     # A scale below the truth would cut the posterior's tails off the reference; a little more costs little.
-    dtype = jnp.result_type(float)
-    return Reference(jnp.asarray(mean, dtype), jnp.asarray(1.1 * deviation + 1e-6, dtype))
+    values: Any = np.stack([mean, 1.1 * deviation + 1e-6]).astype(jnp.result_type(float))
+    return Reference(*values)
 
 
 def _move(program: Program, state: State, found: Barrier, betas: np.ndarray) -> tuple[Program, State]:
     """Take replicas and tuning to another ladder."""
     old = np.asarray(program.betas)
-    moved = program.refit(betas, keep=jnp.array([target_slot(betas)]))
+    moved = program.refit(betas, keep=np.array([target_slot(betas)], np.int32))
     state = engine.to_host(program, state)
     if len(betas) == len(old):  # the replicas are the same ones, and their journeys go on
         points, journeys, source = state.points, state.journeys, np.arange(len(betas))
@@ -124,16 +127,14 @@ def _move(program: Program, state: State, found: Barrier, betas: np.ndarray) -> 
         source = np.abs(found.at(betas)[:, None] - found.cumulative).argmin(axis=1)
         tenant = state.journeys.replica[:, source]
         points = jax.tree.map(lambda x: x[np.arange(len(x))[:, None], tenant], state.points)
-        journeys = jax.tree.map(
-            lambda x: np.broadcast_to(np.asarray(x), (program.num_chains, *x.shape)), exchange.depart(len(betas))
-        )
+        journeys = engine.departures(program.num_chains, len(betas))
     tuning = jax.tree.map(lambda values: interpolate(old, betas, values).astype(old.dtype), state.tuning)
     state = state._replace(
         points=points,
         journeys=journeys,
         transitions=state.transitions[source],
         tuning=tuning,
-        adaptation=jax.tree.map(np.asarray, adaptation.fresh(program.kernel, tuning, program.num_chains)),
+        adaptation=adaptation.fresh(program.kernel, tuning, program.num_chains),
     )
     return moved, engine.to_devices(moved, state)
 

@@ -130,17 +130,17 @@ def minimise(
         raise InputError("tolerance", tolerance, "is not a finite number of at least 0", "give nats such as 1e-3")
     if not isinstance(optimiser, optax.GradientTransformation):
         raise InputError("optimiser", optimiser, "is not an optax optimiser", "give one such as optax.adam(0.01)")
-    train, held_out = (energy, None) if holdout is None else _hold_out(jax.random.fold_in(key, 1), energy, holdout)
+    train, held_out = (energy, None) if holdout is None else _hold_out(key, energy, holdout)
     if start is None:
-        begin = prior_draws(energy, jax.random.split(key, num_starts))
-        begin = CALM * begin if isinstance(energy.model, NetworkModel) else begin
+        scale = np.float32(CALM if isinstance(energy.model, NetworkModel) else 1.0)
+        state = _begin_at_draws(optimiser, energy, key, num_starts, scale)
     else:
-        begin = check_positions("start", start, (num_starts, energy.size))
-    state = _begin(optimiser, begin)
+        state = _begin(optimiser, check_positions("start", start, (num_starts, energy.size)))
     margin = tolerance * energy.size
     reference = np.full(num_starts, np.inf)
     waited, steps, running = np.zeros(num_starts, int), np.zeros(num_starts, int), np.ones(num_starts, bool)
     with tqdm(total=max_steps, desc="optimise", unit="step", disable=not progress) as bar:
+        bar.set_postfix_str("compiling …")
         while running.any() and steps.max() < max_steps:
             size = min(BLOCK_STEPS, max_steps - int(steps.max()))
             state = _advance(optimiser, train, held_out, state, np.int32(size), running)
@@ -156,11 +156,10 @@ def minimise(
         raise InputError(
             "energy", energy.model, "is not finite on the way down from the prior", "lower the learning rate"
         )
-    prior_energy, data_energy = energies_at(energy, state.best_position)
     reason = "plateau" if holdout is None else "held-out"
     stopped = ["max_steps" if still else reason for still in running]
-    found = [np.asarray(part) for part in (state.best_position, prior_energy, data_energy, state.best_loss)]
-    return Optima(found[0], found[1], found[2], found[3], steps, stopped)
+    position = np.asarray(state.best_position)
+    return Optima(position, *energies_at(energy, position), np.asarray(state.best_loss), steps, stopped)
 
 
 def polish(energy: Energy, position: Float[np.ndarray, " parameter"]) -> Float[np.ndarray, " parameter"]:
@@ -187,10 +186,10 @@ def polish(energy: Energy, position: Float[np.ndarray, " parameter"]) -> Float[n
     """
     _check_energy(energy)
     check_positions("position", check_array("position", position, "give an optimum")[None], (1, energy.size))
-    relative = energy.relative_to(jnp.asarray(position))
+    relative = energy.relative_to(position)
 
     def loss(q: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = _loss_and_gradient(relative, jnp.asarray(q, jnp.result_type(float)))
+        value, gradient = _loss_and_gradient(relative, q.astype(jnp.result_type(float)))
         return float(value), np.asarray(gradient, float)
 
     found = scipy.optimize.minimize(loss, position, jac=True, method="L-BFGS-B", options={"maxiter": 1000})
@@ -206,7 +205,7 @@ def _hold_out(key: Array, energy: Energy, share: float) -> tuple[Energy, Energy]
     count = max(1, round(share * rows))
     if rows == count:
         raise InputError("holdout", share, f"leaves no training rows of {rows}", "hold out fewer")
-    order = np.asarray(jax.random.permutation(key, rows))
+    order = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel()).permutation(rows)
     return _rows(energy, order[count:]), _rows(energy, order[:count])
 
 
@@ -220,22 +219,22 @@ def _check_energy(energy: object) -> None:
 
 def _rows(energy: Energy, rows: np.ndarray) -> Energy:
     """The same model on some of the rows."""
-    return energy.with_data(jax.tree.map(lambda a: a[rows], energy.data))
+    return energy.with_data(jax.tree.map(lambda a: np.asarray(a)[rows], energy.data))
 
 
-@jax.jit
-def prior_draws(energy: Energy, keys: Array) -> Array:
-    """A position from the prior for each key."""
-    return jax.vmap(energy.sample_prior)(keys)
+@partial(jax.jit, static_argnames="number")
+def prior_draws(energy: Energy, key: Array, number: int) -> Float[Array, "number parameter"]:
+    """So many positions from the prior."""
+    return jax.vmap(energy.sample_prior)(jax.random.split(key, number))
 
 
-def check_positions(argument: str, positions: object, shape: tuple[int, int]) -> Array:
+def check_positions(argument: str, positions: object, shape: tuple[int, int]) -> np.ndarray:
     """Positions of the shape that is needed and finite, or what is wrong with them."""
     found = check_array(argument, positions, "give one row of parameters each")
     if found.shape != shape:
         raise InputError(argument, found.shape, f"is not of shape {shape}", "give one row of parameters each")
     check_single(argument, positions, found)
-    return jnp.asarray(found, jnp.result_type(float))
+    return found.astype(jnp.result_type(float))
 
 
 @jax.jit
@@ -247,6 +246,14 @@ def _loss_and_gradient(energy: Energy, position: Array) -> tuple[Array, Array]:
 def _begin(optimiser: optax.GradientTransformation, position: Array) -> _Training:
     infinite = jnp.full(len(position), jnp.inf, position.dtype)
     return _Training(position, jax.vmap(optimiser.init)(position), position, infinite)
+
+
+@partial(jax.jit, static_argnames=("optimiser", "number"))
+def _begin_at_draws(
+    optimiser: optax.GradientTransformation, energy: Energy, key: Array, number: int, scale: Array
+) -> _Training:
+    """Begin at draws from the prior, shrunk."""
+    return _begin(optimiser, scale * prior_draws(energy, key, number))
 
 
 @partial(jax.jit, static_argnames="optimiser")
@@ -281,7 +288,9 @@ def _advance(
     return each(block, (state, running))
 
 
-@jax.jit
-def energies_at(energy: Energy, positions: Array) -> tuple[Array, Array]:
-    """U0 and E of every position."""
-    return jax.vmap(energy.prior_energy)(positions), jax.vmap(energy.data_energy)(positions)
+def energies_at(
+    energy: Energy, positions: Float[np.ndarray, "start parameter"]
+) -> tuple[Float[np.ndarray, " start"], Float[np.ndarray, " start"]]:
+    """U0 and E of every position, in nats and double precision."""
+    found = np.array([energy.relative_to(position).offsets() for position in positions])
+    return found[:, 0], found[:, 1]

@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple, Self
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -11,7 +10,7 @@ from temperax.energies.energy import Energy
 from temperax.engine.program import Program
 from temperax.errors import InputError, check_array, check_choice, check_single
 from temperax.machine import sharding
-from temperax.training.descent import minimise, prior_draws
+from temperax.training.descent import energies_at, minimise, prior_draws
 
 #: From fewer rows than this, none are held out of finding a start.
 ROWS_TO_HOLD_OUT = 20
@@ -27,16 +26,17 @@ class Origin(NamedTuple):
     @classmethod
     def at(cls, energy: Energy, position: np.ndarray | None, report: dict[str, Any]) -> Self:
         """Count the energy from a position."""
-        return cls(energy if position is None else energy.relative_to(jnp.asarray(position)), position, report)
+        return cls(energy if position is None else energy.relative_to(position), position, report)
 
     @classmethod
     def at_lowest(
         cls, energy: Energy, positions: Float[np.ndarray | Array, "chain parameter"], report: dict[str, Any]
     ) -> Self:
         """Count the energy from the position where it is lowest, or absolutely where no position has one."""
-        heights = np.array([sum(energy.relative_to(jnp.asarray(q)).offsets()) for q in positions])
+        positions = np.asarray(positions)
+        heights = np.sum(energies_at(energy, positions), axis=0)
         heights = np.where(np.isfinite(heights), heights, np.inf)
-        found = np.asarray(positions[heights.argmin()]) if np.isfinite(heights).any() else None
+        found = positions[heights.argmin()] if np.isfinite(heights).any() else None
         return cls.at(energy, found, report)
 
     def seat(self, program: Program) -> Program:
@@ -71,15 +71,15 @@ def check_rows(log_likelihood: bool, energy: Energy) -> None:
 
 def make_starts(
     key: Array, energy: Energy, program: Program, start: str | np.ndarray, progress: bool
-) -> tuple[Array, Origin]:
+) -> tuple[Float[np.ndarray, "chain temperature parameter"], Origin]:
     """Positions (chain, temperature, parameter) to start from.
 
     Energies are counted from the lowest of them, unless they are no more than draws from the prior.
     """
     shape = (program.num_chains, len(program.betas), energy.size)
     if isinstance(start, str) and start == "prior":
-        keys = jax.random.split(key, shape[:2]).reshape(-1)
-        return prior_draws(energy, keys).reshape(shape), Origin.at(energy, None, {"start": "prior"})
+        drawn = np.asarray(prior_draws(energy, key, shape[0] * shape[1]))
+        return drawn.reshape(shape), Origin.at(energy, None, {"start": "prior"})
     if isinstance(start, str):
         rows = 0 if energy.dataset is None else len(energy.dataset.x)
         optima = minimise(
@@ -98,4 +98,4 @@ def make_starts(
         positions = optima.position
     else:
         positions, report = np.asarray(start, jnp.result_type(float)), {"start": "given"}
-    return jnp.broadcast_to(jnp.asarray(positions)[:, None], shape), Origin.at_lowest(energy, positions, report)
+    return np.broadcast_to(positions[:, None], shape), Origin.at_lowest(energy, positions, report)

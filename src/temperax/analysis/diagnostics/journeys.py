@@ -2,12 +2,11 @@
 
 import json
 
-import arviz_stats
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from temperax.analysis import thermodynamics
+from temperax.analysis import statistics, thermodynamics
 from temperax.analysis.diagnostics.temperatures import tempered_stats
 from temperax.engine import ladder
 from temperax.errors import check_result
@@ -35,10 +34,10 @@ def exchange(tree: xr.DataTree) -> pd.DataFrame:
     lag = ladder.lag_one(values)
     first, second = v.isel(draw=slice(0, half)), v.isel(draw=slice(half, None))
     change = second["path_energy"].mean(("chain", "draw")) - first["path_energy"].mean(("chain", "draw"))
-    error = np.hypot(*(arviz_stats.mcse(part)["path_energy"].values for part in (first, second)))
+    error = np.hypot(*(statistics.mcse(part)["path_energy"].values for part in (first, second)))
     drift = np.abs(change.values) / np.where(error > 0, error, np.inf)
     humps = np.array([bimodality(values[..., n]) for n in range(values.shape[-1])])
-    rhat = arviz_stats.rhat(v)["path_energy"].values
+    rhat = statistics.rhat(v)["path_energy"].values
     unsettled = (drift > 4) | (rhat > 1.1)
 
     def pair(values: np.ndarray) -> np.ndarray:

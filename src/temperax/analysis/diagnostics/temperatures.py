@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
-import arviz_stats
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from temperax.analysis import statistics
 from temperax.energies.parameters import parameter_name
 from temperax.errors import InputError, check_result
 
@@ -30,7 +30,7 @@ def function_space(tree: xr.DataTree) -> pd.DataFrame:
     check_held_out(tree)
     f = tree["tempered_predictive"].dataset[["f"]]
     rest = [d for d in f["f"].dims if d not in ("chain", "draw", "temperature")]
-    rhat, ess = arviz_stats.rhat(f)["f"], arviz_stats.ess(f)["f"]
+    rhat, ess = statistics.rhat(f)["f"], statistics.ess(f)["f"]
     return pd.DataFrame(
         {
             "rhat_f_max": rhat.max(rest).values,
@@ -67,14 +67,14 @@ def energies(tree: xr.DataTree) -> pd.DataFrame:
     else:
         # Exact draws at β = 0 have no Hamiltonian: their energy is constant and its BFMI undefined.
         with np.errstate(invalid="ignore", divide="ignore"):
-            bfmi = arviz_stats.bfmi(stats)
+            bfmi = statistics.bfmi(stats)
         bfmi = bfmi["energy"] if isinstance(bfmi, xr.Dataset) else bfmi
     return pd.DataFrame(
         {
             "data_energy": stats["data_energy"].mean(("chain", "draw")).values,
-            "data_energy_mcse": arviz_stats.mcse(data)["data_energy"].values,
-            "rhat_energy": arviz_stats.rhat(data)["data_energy"].values,
-            "ess_energy": arviz_stats.ess(data)["data_energy"].values,
+            "data_energy_mcse": statistics.mcse(data)["data_energy"].values,
+            "rhat_energy": statistics.rhat(data)["data_energy"].values,
+            "ess_energy": statistics.ess(data)["data_energy"].values,
             "bfmi": bfmi.min("chain").values,
             "acceptance": stats["acceptance_rate"].mean(("chain", "draw")).values,
             "n_steps": stats["n_steps"].mean(("chain", "draw")).values,
@@ -124,7 +124,7 @@ def configurational_temperature(tree: xr.DataTree) -> pd.DataFrame:
     expected = temperature if tree.attrs["path"] == "posterior" else np.ones_like(temperature)
     virial = stats[["virial"]]
     estimate = virial["virial"].mean(("chain", "draw")).values * expected
-    error = arviz_stats.mcse(virial)["virial"].values * expected
+    error = statistics.mcse(virial)["virial"].values * expected
     return pd.DataFrame(
         {
             "expected": expected,

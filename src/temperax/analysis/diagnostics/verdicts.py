@@ -163,6 +163,9 @@ def report(tree: xr.DataTree) -> pd.DataFrame:
         )
     if "exchange" in tree.children:
         print("\n" + "\n".join(exchange_sentences(tree)))
+    if "compilation" in tree.attrs:
+        compiled, whole = float(tree.attrs["compilation"]), sum(json.loads(tree.attrs["timings"]).values())
+        print(f"Compilation took {compiled:.1f} s of {whole:.1f} s.")
     return lines
 
 

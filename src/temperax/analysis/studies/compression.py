@@ -102,8 +102,8 @@ def _fisher(energy: Energy, x: Array, position: Array, key: Array) -> Float[Arra
 
 def _prior_scale(energy: Energy) -> Float[np.ndarray, " parameter"]:
     """Scale of the prior of every position, from quartiles, which heavy tails do not move."""
-    keys = jax.random.split(jax.random.key(0), _PRIOR_DRAWS)
-    low, high = np.quantile(np.asarray(prior_draws(energy, keys)), (0.25, 0.75), axis=0)
+    draws = np.asarray(prior_draws(energy, jax.random.key(0), _PRIOR_DRAWS))
+    low, high = np.quantile(draws, (0.25, 0.75), axis=0)
     return (high - low) / _QUARTILES
 
 

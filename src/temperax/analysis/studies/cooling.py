@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import arviz_stats
 import jax
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
+from temperax.analysis import statistics
 from temperax.energies.energy import Energy
 from temperax.errors import InputError, check_count
 from temperax.samplers import optimise
@@ -46,7 +46,7 @@ def equipartition(tree: xr.DataTree, ground_energy: float) -> xr.Dataset:
         raise InputError("ground_energy", ground_energy, problem, "minimise further, by optimise.polish")
     half = tree.attrs["num_parameters"] / 2 * stats["temperature"]
     excess = stats["path_energy"].mean(("chain", "draw")) - ground_energy
-    error = arviz_stats.mcse(stats)["path_energy"]
+    error = statistics.mcse(stats)["path_energy"]
     return xr.Dataset(
         {"excess": excess, "excess_error": error, "ratio": excess / half, "ratio_error": error / half},
         attrs={"num_parameters": tree.attrs["num_parameters"]},

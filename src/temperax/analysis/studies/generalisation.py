@@ -4,13 +4,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import arviz_stats
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 from scipy.special import logsumexp
 
+from temperax.analysis import statistics
 from temperax.analysis.studies import draws
 from temperax.energies.energy import Energy
 from temperax.errors import InputError, check_count, check_positive
@@ -237,5 +237,5 @@ def _loo(log_density: Float[np.ndarray, "chain draw row"]) -> tuple[float, float
     values = values.assign_coords({d: np.arange(n) for d, n in values.sizes.items()})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of shapes that are large, which are returned
-        found = arviz_stats.loo(xr.DataTree.from_dict({"posterior": values, "log_likelihood": values}), pointwise=True)
+        found = statistics.loo(xr.DataTree.from_dict({"posterior": values, "log_likelihood": values}), pointwise=True)
     return float(found.p), float(found.pareto_k.max())

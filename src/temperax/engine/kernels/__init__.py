@@ -7,7 +7,6 @@ transitions.
 
 from temperax.engine.kernels.choice import KERNELS, as_kernel, most_steps
 from temperax.engine.kernels.explorer import Explorer
-from temperax.engine.kernels.first_step import reasonable_step_size
 from temperax.engine.kernels.hmc import HMC
 from temperax.engine.kernels.kernel import Info, Kernel, Tuning
 from temperax.engine.kernels.nuts import NUTS
@@ -22,5 +21,4 @@ __all__ = [
     "Tuning",
     "as_kernel",
     "most_steps",
-    "reasonable_step_size",
 ]

@@ -75,5 +75,6 @@ class HMC:
         )
         # Given a momentum, NumPyro returns the momentum at the trajectory's end, which the criterion needs.
         momentum = momentum_generator(start.z, state.adapt_state.mass_matrix_sqrt, momentum_key)
-        state = transition(state._replace(r=momentum), model_args=(beta,))
+        # With this key, what NumPyro's start draws is used by nobody, and compiled by nobody.
+        state = transition(state._replace(r=momentum, rng_key=key), model_args=(beta,))
         return end_of(state), info_of(state, state.r, length)

@@ -65,5 +65,6 @@ class NUTS:
             model_args=(beta,),
             rng_key=key,
         )
-        state = transition(state, model_args=(beta,))
+        # With this key, what NumPyro's start draws is used by nobody, and compiled by nobody.
+        state = transition(state._replace(rng_key=key), model_args=(beta,))
         return end_of(state), info_of(state, jnp.zeros_like(state.z), state.num_steps * tuning.step_size)

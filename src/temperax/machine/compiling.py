@@ -1,0 +1,38 @@
+"""How long this process compiles, as JAX's own events tell: tracing, lowering and XLA."""
+
+import time
+from typing import Any
+
+import jax
+
+#: What JAX calls its steps from a function to a compiled program.
+EVENTS = (
+    "/jax/core/compile/jaxpr_trace_duration",
+    "/jax/core/compile/jaxpr_to_mlir_module_duration",
+    "/jax/core/compile/backend_compile_duration",
+)
+
+
+class _Watch:
+    """The time that events cover; functions are traced inside others, whose time has theirs in it."""
+
+    def __init__(self) -> None:
+        self.spans: list[tuple[float, float]] = []
+        jax.monitoring.register_event_duration_secs_listener(self._listen)
+
+    def _listen(self, event: str, duration_secs: float, **_: Any) -> None:
+        if event in EVENTS:
+            end = time.perf_counter()
+            while self.spans and self.spans[-1][0] >= end - duration_secs:
+                self.spans.pop()
+            self.spans.append((end - duration_secs, end))
+
+
+_watch: _Watch | None = None
+
+
+def compiled_seconds() -> float:
+    """Seconds that this process has spent on compiling since it was first asked."""
+    global _watch
+    _watch = _watch or _Watch()
+    return sum(end - start for start, end in _watch.spans)
