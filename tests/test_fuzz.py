@@ -26,6 +26,7 @@ import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from shell import said
 from typer.testing import CliRunner
 
 import temperax as tx
@@ -244,7 +245,7 @@ ENERGIES = np.arange(24.0).reshape(2, 4, 3)
 W = {"w": np.zeros((2, 1))}
 likelihoods, priors = tx.likelihoods, tx.priors
 not_result = st.one_of(not_name, st.builds(xr.DataTree), st.builds(empty_groups), st.builds(xr.Dataset))
-not_key = st.one_of(not_name, st.just(jax.random.PRNGKey(0)), st.just(jax.random.split(KEY)))
+not_key = st.one_of(not_name, st.just(np.zeros(3, np.uint32)), st.just(jax.random.split(KEY)))
 not_positions = st.one_of(
     junk,
     st.just(np.full((4, 9), np.nan)),
@@ -788,26 +789,21 @@ def test_any_name_of_data_or_folder(folder, started, nothing_compiles):
     attempt()
 
 
-APP = "from temperax.command.cli import app; app()"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
+def test_processes_end_by_one_sentence(folder):
+    cases = [
         (("sample", "pickled.csv", "--target", "y", "--out", "new"), "cannot be read as CSV"),
         (("sample", "/dev/zero", "--target", "y", "--out", "new"), "regular file"),
         (("temper", "table.csv", "--target", "y", "--replicas", "²", "--out", "../run"), "num_replicas"),
         (("thermodynamics", "run"), "cannot be read"),
-    ],
-)
-def test_processes_end_by_one_sentence(folder, arguments, words):
+    ]
     (folder / "table.csv").write_bytes(TABLE)
     (folder / "run").mkdir()
     pickled = pickle.dumps(Payload(folder / "executed"))
     for name in ("pickled.csv", "run/result.nc"):
         (folder / name).write_bytes(pickled)
-    done = process("processes", APP, *arguments, cwd=folder)
-    assert done.returncode == 2 and words in done.stderr
+    for (status, error), (_, words) in zip(said([arguments for arguments, _ in cases], cwd=folder), cases, strict=True):
+        judge_command("processes", status, error)
+        assert status == 2 and words in error
     assert not (folder / "executed").exists()
 
 

@@ -149,10 +149,13 @@ def check_betas(argument: str, given: object, betas: np.ndarray) -> None:
         raise InputError(argument, given, problem, f"give β = 0 or {SMALLEST:g} ≤ β ≤ {LARGEST:g}")
 
 
-def check_key(key: object) -> None:
-    """Say what is wrong with something that is no random key."""
+def check_key(key: object) -> jax.Array:
+    """Return a random key as one of JAX's typed ones, an old ``PRNGKey`` too, or say what is wrong with it."""
+    if isinstance(key, (jax.Array, np.ndarray)) and key.dtype == np.uint32 and key.shape == (2,):
+        return jax.random.wrap_key_data(jnp.asarray(key))
     if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.shape != ():
         raise InputError("key", key, "is not a JAX random key", "give jax.random.key(0)")
+    return key
 
 
 def check_result(

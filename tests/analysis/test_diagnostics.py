@@ -73,7 +73,36 @@ def test_unmixed_chains_are_called_bad():
     assert tree["posterior"]["theta"].mean("draw").values.min() < -0.8
     z = tx.diagnostics.energies(tree)["rhat_energy"].iloc[0]
     assert z < 1.05, "the energy cannot see it: both modes are alike"
+    lines = tx.diagnostics.verdicts(tree).set_index("check")
+    assert lines.loc["R-hat, worst (theta)", "verdict"] == "bad"
+    assert "separate modes" in lines.loc["R-hat, worst (theta)", "advice"]
     assert float(np.asarray(jnp.abs(tree["posterior"]["theta"].mean("draw").values)).min()) > 0.8
+
+
+def test_every_parameter_is_judged_and_any_function(key, capsys):
+    """Chains of a plane whose second axis has two modes; what they share is good, also as a function."""
+    prior = {"free": dist.Normal(0.0, 1.0), "stuck": dist.Normal(0.0, 2.0)}
+    energy = tx.Energy(lambda p: 50 * (p["stuck"] ** 2 - 1) ** 2, prior)
+    starts = np.array([[0.0, 1.0], [0.0, 1.0], [0.0, -1.0], [0.0, -1.0]])
+    tree = tx.sample(key, energy, start=starts, num_draws=500, progress=False)
+    functions = {"size": lambda draws: abs(draws["stuck"])}
+    table = tx.diagnostics.parameter_space(tree, functions).iloc[0]
+    assert table["worst_parameter"] == "stuck" and table["separation"] > 1 and table["rhat_parameter_max"] > 1.5
+    assert table["rhat_parameter_median"] < 1.05, "the other parameter and the function are well"
+    lines = tx.diagnostics.report(tree, functions).set_index("check")
+    assert capsys.readouterr().out.startswith("Judged by all 2 parameters and by size of them, and by the energy")
+    assert lines.loc["R-hat, worst (stuck)", "verdict"] == "bad"
+
+
+def test_chains_that_never_move_are_bad(key, capsys):
+    """Not unknown: each step is a thousand widths long."""
+    energy = tx.Energy(lambda p: 5e5 * jnp.sum(p**2), dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+    kernel = tx.HMC(step_size=1.0, trajectory_length=1.0)
+    tree = tx.sample(key, energy, kernel=kernel, num_warmup=10, num_draws=50, start="prior", progress=False)
+    lines = tx.diagnostics.report(tree).set_index("check")["verdict"]
+    assert lines["chains that never move"] == "bad" and lines["R-hat of the data energy"] == "bad"
+    assert "Chain 3 at T = 1 never moves" in capsys.readouterr().out
+    assert len(tx.diagnostics.frozen(tree)) == 4
 
 
 def first_order(x):

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from shell import said
 
 TEMPERAX = Path(sys.executable).parent / "temperax"
 #: A user's cache for all of these processes, which share compiled programs through it.
@@ -48,27 +49,50 @@ def test_a_ladder_from_table_to_pictures(tmp_path):
     assert "log Z between the ends" in done.stdout and (tmp_path / "out" / "thermodynamics.png").exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("sample", "diabetis"), "neither a data set nor a file"),
-        (("sample", "table.csv"), "--target"),
-        (("sample", "table.csv", "--target", "y"), "cannot be read as CSV"),
-        (("sample", "diabetes", "--temperature", "0.3"), "path"),
-        (("sample", "diabetes", "--temperature", "-1", "--path", "posterior"), "not positive"),
-        (("sample", "diabetes", "--kernel", "gibbs"), "kernel"),
-        (("temper", "diabetes", "--path", "posterior"), "hottest"),
-        (("temper", "diabetes", "--replicas", "many"), "num_replicas"),
-        (("sample", "diabetes", "--out", "/proc/nowhere"), "cannot be written"),
-        (("sample", "diabetes", "--chains", "two"), "--chains"),
-        (("temper", "diabetes", "--coordinator", "node1:1234"), "num_processes"),
-        (("temper", "diabetes", "--coordinator", "auto"), "joins no processes"),
-    ],
-)
-def test_mistakes_are_one_sentence_and_status_2(tmp_path, arguments, words):
-    done = temperax(*arguments, *(() if "--out" in arguments else ("--out", str(tmp_path / "o"))))
-    assert done.returncode == 2
-    assert words in done.stderr and "Traceback" not in done.stderr
+MISTAKES = [
+    (("sample", "diabetis"), "neither a data set nor a file"),
+    (("sample", "table.csv"), "--target"),
+    (("sample", "table.csv", "--target", "y"), "cannot be read as CSV"),
+    (("sample", "diabetes", "--temperature", "0.3"), "path"),
+    (("sample", "diabetes", "--temperature", "-1", "--path", "posterior"), "not positive"),
+    (("sample", "diabetes", "--kernel", "gibbs"), "kernel"),
+    (("temper", "diabetes", "--path", "posterior"), "hottest"),
+    (("temper", "diabetes", "--replicas", "many"), "num_replicas"),
+    (("sample", "diabetes", "--out", "/proc/nowhere"), "cannot be written"),
+    (("sample", "diabetes", "--chains", "two"), "--chains"),
+    (("temper", "diabetes", "--coordinator", "node1:1234"), "num_processes"),
+    (("temper", "diabetes", "--coordinator", "auto"), "joins no processes"),
+    (("resume", "nowhere"), "command.json"),
+    (("thermodynamics", "nowhere"), "no result.nc"),
+    (("thermodynamics", "."), "cannot be read"),
+]
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    """What the commands of `MISTAKES` say, in a folder with a broken result."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    (folder / "result.nc").write_text("broken")
+    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "XDG_CACHE_HOME": str(CACHE)}
+    commands = [arguments for arguments, _ in MISTAKES]
+    out = [() if takes_no_folder(arguments) else ("--out", f"o{n}") for n, arguments in enumerate(commands)]
+    return said([[*one, *two] for one, two in zip(commands, out, strict=True)], cwd=folder, env=environment)
+
+
+def takes_no_folder(arguments):
+    return "--out" in arguments or arguments[0] in ("resume", "thermodynamics")
+
+
+@pytest.mark.parametrize("number", range(len(MISTAKES)), ids=[" ".join(arguments) for arguments, _ in MISTAKES])
+def test_mistakes_are_one_sentence_and_status_2(answers, number):
+    (status, error), (_, words) = answers[number], MISTAKES[number]
+    assert status == 2
+    assert words in error and "Traceback" not in error
+
+
+def test_a_mistake_in_a_process_of_its_own(tmp_path):
+    done = temperax("sample", "diabetes", "--kernel", "gibbs", "--out", str(tmp_path / "o"))
+    assert done.returncode == 2 and "kernel" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_run_goes_on_from_the_shell(tmp_path):
@@ -78,16 +102,6 @@ def test_a_run_goes_on_from_the_shell(tmp_path):
     done = temperax("resume", "run", "--draws", "48", "--devices", "2", "--quiet", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "round trips" in done.stdout and (tmp_path / "run" / "ladder.png").exists()
-    done = temperax("resume", "nowhere", cwd=tmp_path)
-    assert done.returncode == 2 and "command.json" in done.stderr and "Traceback" not in done.stderr
-
-
-def test_thermodynamics_of_a_folder_without_a_run(tmp_path):
-    done = temperax("thermodynamics", "nowhere", cwd=tmp_path)
-    assert done.returncode == 2 and "no result.nc" in done.stderr
-    (tmp_path / "result.nc").write_text("broken")
-    done = temperax("thermodynamics", ".", cwd=tmp_path)
-    assert done.returncode == 2 and "cannot be read" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_help_reads_well():

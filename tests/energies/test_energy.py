@@ -47,7 +47,7 @@ def draw(energy, key):
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_likelihoods_integrate_to_one(name, key):
     energy = make(name)
-    position, x = 0.5 * np.asarray(draw(energy, key)), np.ones((1, 2))
+    position, x = 0.5 * np.asarray(draw(energy, key)), jnp.ones((1, 2))
     log_prob = jax.jit(lambda y: energy.log_prob(position, x, y)[0])
 
     def density(y):
@@ -62,6 +62,19 @@ def test_likelihoods_integrate_to_one(name, key):
     else:
         support = range({"bernoulli": 2, "categorical": 3, "poisson": 200}[name])
         assert sum(density(float(y)) for y in support) == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("pair", [("bernoulli", "poisson"), ("gaussian_fixed", "heteroscedastic")])
+def test_likelihoods_share_no_program(pair):
+    """Energies of the same arrays that differ in the kind of their likelihood alone, by one compiled function."""
+    compiled = jax.jit(lambda energy, position: energy.data_energy(position))
+    targets = 2 if "heteroscedastic" in pair else 1  # as many outputs as the Gaussian of two targets has
+    one = make(pair[0], targets=targets)
+    other = make(pair[1])
+    position = np.full(one.size, 0.3, np.float32)
+    assert one.size == other.size
+    for energy in (one, other):
+        assert float(compiled(energy, position)) == pytest.approx(float(energy.data_energy(position)), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", PRIORS)
@@ -97,7 +110,7 @@ def test_prior_draws_have_the_prior_energy_as_density(name, key):
 def test_gradients_are_finite_differences_in_float64(likelihood, prior, key):
     with jax.enable_x64(True):
         energy = make(likelihood, prior)
-        position = draw(energy, key)
+        position = np.asarray(draw(energy, key))
         for path in tempering.PATHS.values():
             point = jax.jit(tempering.evaluate)(path, energy, position)
             steps = 1e-6 * np.eye(energy.size)

@@ -87,6 +87,7 @@ def test_results_hold_absolute_energies(key, small_data, path):
     np.testing.assert_allclose(stats["lp"].values, lp, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_exact_posterior_of_many_rows(key):
     """Mean and variance of a linear regression's posterior at 100 000 rows."""
     rng = np.random.default_rng(3)

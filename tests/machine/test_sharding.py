@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -20,6 +21,7 @@ from temperax import tempering
 from temperax.engine import engine
 from temperax.engine.program import MEMORY_SHARE, bytes_of_gradient, make_program
 from temperax.machine import sharding
+from temperax.training.descent import prior_draws
 
 HERE = Path(__file__).parent
 
@@ -58,7 +60,7 @@ def make_energies():
     many = tx.Energy.mlp(tx.Dataset.from_arrays(x, np.sin(x[:, 0])), (3,), likelihood=tx.likelihoods.StudentT())
     energies = {"network": network, "own": own, "many": many}
     return energies | {
-        f"{name}, relative": energy.relative_to(energy.sample_prior(jax.random.key(3)))
+        f"{name}, relative": energy.relative_to(prior_draws(energy, jax.random.key(3), 1)[0])
         for name, energy in energies.items()
     }
 
@@ -82,8 +84,18 @@ def points(energy, row_devices):
     """Energies and gradients at three positions, as the engine evaluates them."""
     program = program_of(energy, row_devices)
     program = program.placed(energy=energy.over_rows(row_devices))
-    positions = jax.vmap(energy.sample_prior)(jax.random.split(jax.random.key(5), 3))[None]
-    return engine.to_host(program, engine.start(program, jax.random.key(0), positions)).points
+    found = evaluated(program, prior_draws(energy, jax.random.key(5), 3))
+    return jax.tree.map(np.asarray, found)
+
+
+@jax.jit
+def evaluated(program, positions):
+    """What the engine knows of positions, by one program of the mesh."""
+
+    def every(program, positions):
+        return jax.lax.map(partial(tempering.evaluate, program.path, program.energy), positions)
+
+    return engine.on_devices(every, program, positions, out=sharding.ON_EVERY_DEVICE)
 
 
 def compare(row_devices, forgotten):
@@ -209,8 +221,8 @@ def test_a_block_asks_nothing_of_the_host(small_data, key, kernel, asks):
     """A block as an accelerator runs it, with all replicas at once, adaptation and exchange in it."""
     energy = tx.Energy.mlp(small_data, (3,))
     program = program_of(energy, num_chains=2, kernel=kernel, scheme="deterministic", batch_size=0)
-    positions = jax.vmap(energy.sample_prior)(jax.random.split(key, 6)).reshape(2, 3, -1)
-    state = engine.start(program, key, positions)
+    positions = np.asarray(prior_draws(energy, key, 6)).reshape(2, 3, -1)
+    state = engine.to_devices(program, engine.blank_state(program, positions))
     block = engine.run_block.lower(program, key, state, np.int32(1), np.bool_(True)).compile()
     assert bool(re.search("callback|infeed|outfeed|host_transfer", block.as_text())) == asks
 
@@ -219,7 +231,7 @@ def test_an_accelerator_advances_what_its_memory_has_room_for(small_data, key, m
     """Six replicas on a device that says it has so much memory; the draws are the same up to rounding."""
     energy = tx.Energy.mlp(small_data, (20,))
     each = bytes_of_gradient(energy)
-    positions = jax.vmap(energy.sample_prior)(jax.random.split(key, 6)).reshape(2, 3, -1)
+    positions = np.asarray(prior_draws(energy, key, 6)).reshape(2, 3, -1)
     monkeypatch.setattr(sharding, "on_processor", lambda: False)
 
     def on_device(room):

@@ -168,6 +168,7 @@ def test_rows_with_nothing_to_say_leave_the_prior(key):
     np.testing.assert_allclose(draws.mean(("chain", "draw")), 1.5, atol=0.1)
 
 
+@pytest.mark.slow
 def test_configurational_temperature_of_a_real_network(key):
     energy = tx.Energy.mlp(tx.datasets.load("diabetes"), (5,))
     tree = tx.sample(

@@ -265,6 +265,7 @@ def test_hopfield_recalls_patterns(key):
 # -- XY and φ⁴ -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_xy_ring_against_bessel_functions(key):
     """Z = Σ_n I_n(βJ)^L on a ring of L spins, angles uniform a priori."""
     size, coupling, betas = 12, 1.5, np.array([0.0, 0.3, 0.7, 1.3])

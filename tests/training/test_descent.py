@@ -20,3 +20,12 @@ def test_starts_of_a_deep_network_are_better_than_no_function(calm, good, monkey
     found = tx.optimise.minimise(jax.random.key(0), energy, 8, holdout=0.1)
     nothing = 300 / 2 * (np.log(2 * np.pi) + 1)
     assert (found.data_energy < nothing).all() == good
+
+
+def test_old_keys_are_taken(small_data):
+    """`PRNGKey(1)` and `key(1)` are the same key, of two kinds."""
+    energy = tx.Energy.mlp(small_data, (2,))
+    new, old = (
+        tx.optimise.minimise(key, energy, 2, max_steps=100) for key in (jax.random.key(1), jax.random.PRNGKey(1))
+    )
+    np.testing.assert_array_equal(new.position, old.position)

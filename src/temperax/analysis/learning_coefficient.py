@@ -122,7 +122,7 @@ def learning_coefficient(
     >>> found.value < energy.size / 2
     True
     """
-    check_key(key)
+    key = check_key(key)
     if not isinstance(energy, Energy):
         raise InputError("energy", energy, "is not an Energy", "give one such as Energy.mlp(data)")
     check_count("num_chains", num_chains)

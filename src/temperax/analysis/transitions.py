@@ -209,7 +209,7 @@ def hysteresis(key: Array, energy: Energy, betas: Float[np.ndarray, " temperatur
         As `optimise.anneal`, and if the temperatures do not ascend or there are fewer than two chains.
     """
     betas = check_ladder(betas)
-    check_key(key)
+    key = check_key(key)
     check_count("num_chains", options.get("num_chains", 4), 2)  # one leaves no spread over chains
     down, up = jax.random.split(key)
     cooling = optimise.anneal(down, energy, betas, **options)

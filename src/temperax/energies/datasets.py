@@ -101,6 +101,13 @@ class Dataset:
     inputs: tuple[str, ...]
     targets: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        """What it is, in a line."""
+        rows = f"{len(self.x)} training and {len(self.x_test)} held-out rows"
+        shown = ", ".join(self.inputs[:3]) + (", …" if len(self.inputs) > 3 else "")
+        about = f"{len(self.inputs)} inputs ({shown}) → {', '.join(self.targets)}"
+        return f"Dataset({self.name!r}, {self.task}, {rows}, {about})"
+
     @classmethod
     def from_arrays(
         cls,

@@ -228,6 +228,11 @@ class Energy(Parametrised):
         assert dataset is not None  # arguments and dataset are set together
         return Energy.mlp(dataset, **(self.arguments | changes))
 
+    def __repr__(self) -> str:
+        """What it is, in a line."""
+        rows = "" if self.dataset is None else f", on {self.dataset!r}"
+        return f"Energy({self.model!r}, {self.size} parameters{rows})"
+
     # -- energies ----------------------------------------------------------------------------------------------------
 
     @property
@@ -403,13 +408,16 @@ class Energy(Parametrised):
         model, structure = jax.tree.flatten(self.model, is_leaf=is_distribution)
         model = [Ordered(leaf) if is_distribution(leaf) else leaf for leaf in model]
         prior = jax.tree.map(Ordered, self.prior, is_leaf=is_distribution)
-        return (model, prior, self.data, self.reference, self.weights), structure
+        # JAX takes structures for equal whose dataclasses differ in their type alone (Bernoulli and Poisson, say), and
+        # would run one's compiled program for the other.
+        kinds = type(self.model), type(getattr(self.model, "likelihood", None))
+        return (model, prior, self.data, self.reference, self.weights), (structure, kinds)
 
     @classmethod
     def tree_unflatten(cls, structure: Any, children: tuple) -> "Energy":
         """Rebuild without checks, since JAX passes placeholders through here."""
         model, prior, *rest = children
-        model = jax.tree.unflatten(structure, [unordered(leaf) for leaf in model])
+        model = jax.tree.unflatten(structure[0], [unordered(leaf) for leaf in model])
         prior = jax.tree.map(unordered, prior, is_leaf=lambda leaf: isinstance(leaf, Ordered | Distribution))
         return cls._bare(model, prior, *rest)
 

@@ -28,6 +28,10 @@ class FunctionModel:
 
     function: Callable = field(metadata={"static": True})
 
+    def __repr__(self) -> str:
+        """The function's name."""
+        return getattr(self.function, "__qualname__", repr(self.function))
+
     def row_energies(self, parameters: Any, data: Any) -> Array:
         """-log p(row | θ), or the whole energy as a scalar."""
         return self.function(parameters) if data is None else self.function(parameters, data)
@@ -40,6 +44,11 @@ class NetworkModel:
 
     network: Callable = field(metadata={"static": True})
     likelihood: Likelihood
+
+    def __repr__(self) -> str:
+        """The network and what its outputs mean."""
+        network = self.network if isinstance(self.network, MLP) else getattr(self.network, "__qualname__", self.network)
+        return f"{network}, {type(self.likelihood).__name__} likelihood"
 
     def distribution(self, parameters: Any, x: Float[Array, "row input"]) -> Distribution:
         """The distribution of the targets at ``x``."""

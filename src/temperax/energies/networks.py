@@ -58,6 +58,13 @@ class MLP:
             return cls(sizes, activation)
         return cls(sizes, _check_activation(check_callable("activation", activation, "a name or a function")))
 
+    def __str__(self) -> str:
+        """The widths of its layers and its activation."""
+        activation = (
+            self.activation if isinstance(self.activation, str) else getattr(self.activation, "__name__", "own")
+        )
+        return f"{'-'.join(map(str, self.sizes))} {activation} network"
+
     def __call__(self, layers: Layers, x: Float[Array, "row input"]) -> Float[Array, "row output"]:
         """Outputs of the network at the rows of ``x``."""
         activate = ACTIVATIONS[self.activation] if isinstance(self.activation, str) else self.activation

@@ -36,6 +36,7 @@ def map_estimate(key: Array, energy: Energy, num_starts: int = 8, **options: Any
     xarray.DataTree
         One chain of one draw at temperature 0, so that predictions and scores read it like any other result.
     """
+    key = check_key(key)
     optima = minimise(key, energy, num_starts, **options)
     best = optima.best()
     optima = Optima._make(part[best : best + 1] for part in optima)
@@ -69,6 +70,7 @@ def deep_ensemble(
     InputError
         As `minimise`.
     """
+    key = check_key(key)
     optima = minimise(key, energy, num_members, holdout=holdout, **options)
     arguments = {"num_members": num_members, "holdout": holdout} | options
     return _as_tree(key, energy, optima, "deep_ensemble", arguments)
@@ -122,7 +124,7 @@ def anneal(
     InputError
         For bad arguments, before anything is compiled.
     """
-    check_key(key)
+    key = check_key(key)
     betas = _check_schedule(betas, path)
     check_count("scans", scans)
     program = make_program(

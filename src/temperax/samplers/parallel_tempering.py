@@ -130,7 +130,7 @@ def parallel_tempering(
     transitions = check_count("transitions", transitions)
     most_transitions = max(transitions, MOST_TRANSITIONS) if most_transitions is None else most_transitions
     check_count("most_transitions", most_transitions, transitions)
-    check_key(key)
+    key = check_key(key)
     check_choice("storage", storage, results.STORAGE)
     betas = _first_ladder(path, num_replicas, hottest, coldest, ladder)
     kept_slots(keep, betas, 0, nearest=True)

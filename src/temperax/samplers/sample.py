@@ -116,7 +116,7 @@ def sample(
     check_count("num_draws", num_draws)
     check_start(start, energy, num_chains)
     check_rows(log_likelihood, energy)
-    check_key(key)
+    key = check_key(key)
     check_choice("storage", storage, results.STORAGE)
     arguments = {name: value for name, value in locals().items() if name in _ARGUMENTS}
     run = runs.begin(directory, resume, save_every, progress, lambda: runs.describe("sample", key, energy, arguments))

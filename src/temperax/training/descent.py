@@ -120,7 +120,7 @@ def minimise(
     InputError
         For bad arguments, if there are no rows to hold out, and if no start keeps a finite loss.
     """
-    check_key(key)
+    key = check_key(key)
     _check_energy(energy)
     check_count("num_starts", num_starts)
     check_count("max_steps", max_steps)

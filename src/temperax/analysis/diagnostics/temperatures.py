@@ -1,6 +1,7 @@
 """Statistics of every temperature's draws: in the space of functions, of the energy, and of the temperature itself."""
 
 import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ import xarray as xr
 from temperax.analysis import statistics
 from temperax.energies.parameters import parameter_name
 from temperax.errors import InputError, check_result
+from temperax.samplers.setup import target_slot
+
+Functions = Mapping[str, Callable[[xr.Dataset], xr.DataArray]]
 
 
 def function_space(tree: xr.DataTree) -> pd.DataFrame:
@@ -40,6 +44,82 @@ def function_space(tree: xr.DataTree) -> pd.DataFrame:
         },
         index=pd.Index(f["temperature"].values, name="temperature"),
     )
+
+
+def parameter_space(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFrame:
+    """R-hat and ESS of every parameter of the posterior, and of any function of them, per kept temperature.
+
+    R-hat is the larger of the rank-normalised split one and of the folded one, which sees chains that differ in width;
+    ESS is that of the bulk and that of the 5 % and 95 % quantiles (Vehtari et al. 2021).
+
+    Parameters
+    ----------
+    tree
+        A result.
+    functions
+        Functions of the draws, by name: each is given the parameters as a dataset (chain, draw, …) and returns an array
+        with these dimensions.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``temperature``; ``rhat_parameter_max`` and ``worst_parameter``, whose it is, with ``separation``: how far
+        apart the means of its chains are, in standard deviations of a chain; ``rhat_parameter_median``,
+        ``ess_parameter_min``, ``ess_tail_min``.
+    """
+    draws = _kept_draws(tree)
+    if functions:
+        draws = draws.assign({name: function(draws) for name, function in functions.items()})
+    rhat, ess = statistics.rhat(draws), statistics.ess(draws)
+    tail = statistics.ess(draws, method="tail")
+    rows = []
+    for n in range(draws.sizes["temperature"]):
+        r, bulk, ends = (_columns(found.isel(temperature=n)) for found in (rhat, ess, tail))
+        worst = r.fillna(-np.inf).idxmax()
+        chains = _columns(draws.isel(temperature=n), ("chain", "draw"))[worst]
+        within = np.sqrt(np.mean(np.var(chains, axis=1)))
+        separation = np.std(np.mean(chains, axis=1)) / within if within > 0 else np.inf
+        rows.append((r.max(), worst, separation, r.median(), bulk.min(), ends.min()))
+    names = ["rhat_parameter_max", "worst_parameter", "separation"]
+    names += ["rhat_parameter_median", "ess_parameter_min", "ess_tail_min"]
+    return pd.DataFrame(rows, columns=names, index=pd.Index(draws["temperature"].values, name="temperature"))
+
+
+def _kept_draws(tree: xr.DataTree) -> xr.Dataset:
+    """The parameters at every temperature whose positions were kept."""
+    if "tempered_posterior" in tree.children:
+        return tree["tempered_posterior"].to_dataset()
+    betas = tempered_stats(tree)["beta"].values
+    with np.errstate(divide="ignore"):
+        temperature = 1.0 / betas[target_slot(betas)]
+    return check_result(tree, "posterior").expand_dims(temperature=[temperature])
+
+
+def _columns(found: xr.Dataset, lead: tuple[str, ...] = ()) -> pd.Series:
+    """What each single parameter has, by its name; with leading dimensions, arrays of them."""
+    columns = {}
+    for variable, values in found.data_vars.items():
+        array = values.transpose(*lead, ...).values
+        shape = array.shape[len(lead) :]
+        flat = array.reshape(*array.shape[: len(lead)], -1)
+        for i in range(flat.shape[-1]):
+            columns[parameter_name([(str(variable), shape)], i)] = flat[..., i]
+    return pd.Series(columns, dtype=object if lead else float)
+
+
+def frozen(tree: xr.DataTree) -> pd.DataFrame:
+    """Chains that never move at a temperature: every proposal was rejected.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row each: ``chain`` and ``temperature``.
+    """
+    stats = tempered_stats(tree)
+    still = (stats["lp"].max("draw") == stats["lp"].min("draw")) & (stats["acceptance_rate"].mean("draw") < 0.01)
+    still = still.transpose("temperature", "chain")
+    rows = [(chain, float(stats["temperature"][slot])) for slot, chain in np.argwhere(still.values).tolist()]
+    return pd.DataFrame(rows, columns=["chain", "temperature"])
 
 
 def check_held_out(tree: xr.DataTree) -> None:
@@ -125,23 +205,29 @@ def configurational_temperature(tree: xr.DataTree) -> pd.DataFrame:
     virial = stats[["virial"]]
     estimate = virial["virial"].mean(("chain", "draw")).values * expected
     error = statistics.mcse(virial)["virial"].values * expected
-    return pd.DataFrame(
-        {
-            "expected": expected,
-            "estimate": estimate,
-            "standard_error": error,
-            "z": (estimate - expected) / error,
-        },
-        index=pd.Index(temperature, name="temperature"),
-    )
+    with np.errstate(divide="ignore", invalid="ignore"):  # chains that stand still have no error
+        z = (estimate - expected) / error
+    columns = {"expected": expected, "estimate": estimate, "standard_error": error, "z": z}
+    return pd.DataFrame(columns, index=pd.Index(temperature, name="temperature"))
 
 
-def summary(tree: xr.DataTree) -> pd.DataFrame:
-    """All diagnostics of every temperature: the table behind `report`."""
+def summary(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFrame:
+    """All diagnostics of every temperature: the table behind `report`.
+
+    Predictions of networks are judged, and where a user's own energy has none, every parameter; ``functions`` as in
+    `parameter_space`.
+    """
     table = energies(tree).join(configurational_temperature(tree)[["expected", "estimate", "standard_error", "z"]])
     if "tempered_predictive" in tree.children:
         table = function_space(tree).join(table, how="right")
+    elif judges_parameters(tree) or functions:
+        table = parameter_space(tree, functions).join(table, how="right")
     return table
+
+
+def judges_parameters(tree: xr.DataTree) -> bool:
+    """Whether parameters can be judged one by one, as those of networks, whose units can be permuted, cannot."""
+    return not tree.attrs.get("task") and tree["posterior"].sizes["draw"] >= 4
 
 
 def warmup_share(tree: xr.DataTree) -> float:

@@ -9,7 +9,15 @@ import pandas as pd
 import xarray as xr
 
 from temperax.analysis.diagnostics.journeys import WALL, exchange, round_trips
-from temperax.analysis.diagnostics.temperatures import faults, summary, tempered_stats, warmup_share
+from temperax.analysis.diagnostics.temperatures import (
+    Functions,
+    faults,
+    frozen,
+    judges_parameters,
+    summary,
+    tempered_stats,
+    warmup_share,
+)
 from temperax.samplers.tuner import MOST_REPLICAS
 
 
@@ -47,6 +55,17 @@ CHECKS = {
         "chains sit in different modes: exchange replicas (parallel tempering)",
     ),
     "ess_f_min": Check("ESS of f, worst row", "least", 400, 100, _MORE_DRAWS),
+    "rhat_parameter_max": Check("R-hat, worst parameter", "most", 1.01, 1.05, ""),  # see `_why_they_differ`
+    "rhat_parameter_median": Check(
+        "R-hat, median parameter",
+        "most",
+        1.01,
+        1.05,
+        "chains disagree on most parameters: run longer, or exchange replicas (parallel tempering)",
+    ),
+    "ess_parameter_min": Check("ESS, worst parameter", "least", 400, 100, _MORE_DRAWS),
+    "ess_tail_min": Check("ESS of the tails, worst parameter", "least", 400, 100, _MORE_DRAWS),
+    "frozen": Check("chains that never move", "most", 0, 0, "every proposal is rejected: see below which chains"),
     "rhat_energy": Check(
         "R-hat of the data energy", "most", 1.01, 1.05, "energies still drift or chains differ: raise num_warmup"
     ),
@@ -97,8 +116,13 @@ LADDER_CHECKS = {
 }
 
 
-def verdicts(tree: xr.DataTree) -> pd.DataFrame:
+def verdicts(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFrame:
     """The lines of the report: for each check the worst temperature, its value, the verdict and the advice.
+
+    Parameters
+    ----------
+    tree, functions
+        As in `report`.
 
     Returns
     -------
@@ -106,23 +130,41 @@ def verdicts(tree: xr.DataTree) -> pd.DataFrame:
         Columns ``check``, ``value``, ``temperature``, ``verdict`` (good, fair, bad or unknown) and ``advice`` (empty
         where the verdict is good).
     """
-    table = summary(tree).drop(columns=_undefined(tempered_stats(tree)))
+    table = summary(tree, functions).drop(columns=_undefined(tempered_stats(tree)))
+    stuck = frozen(tree)["temperature"].value_counts()
+    table["frozen"] = stuck.reindex(table.index, fill_value=0)
     found = []
     for column, check in CHECKS.items():
         if column in table:
-            values = table[column].abs().dropna()
+            values = table[column].abs()
+            if column.startswith("rhat"):  # of a chain that stands still it is no number, and surely not 1
+                values = values.where(values.notna() | (table["frozen"] == 0), np.inf)
+            values = values.dropna()
             where = (values.idxmax() if check.side == "most" else values.idxmin()) if len(values) else np.nan
+            if column == "rhat_parameter_max" and len(values):
+                check = _why_they_differ(check, table.loc[where])
             found.append((check, float(values[where]) if len(values) else np.nan, where))
     if "exchange" in tree.children:
         found += [(LADDER_CHECKS[name], *value) for name, value in _ladder_values(tree).items()]
     lines = []
     for check, value, temperature in found:
-        verdict = check.verdict(value) if np.isfinite(value) else "unknown"
+        verdict = "unknown" if np.isnan(value) else check.verdict(value)
         advice = {"good": "", "unknown": "cannot be told: use at least 4 chains and 100 draws"}.get(
             verdict, check.advice
         )
         lines.append((check.title, value, temperature, verdict, advice))
     return pd.DataFrame(lines, columns=["check", "value", "temperature", "verdict", "advice"])
+
+
+def _why_they_differ(check: Check, row: pd.Series) -> Check:
+    """The check of the worst parameter, with its name and what may help."""
+    modes = row["separation"] > 1  # chains wander about different means
+    why = (
+        "its chains sit in separate modes: exchange replicas (parallel_tempering)"
+        if modes
+        else "its chains are slow, as where parameters are correlated: kernel='nuts', or run longer"
+    )
+    return check._replace(title=f"R-hat, worst ({row['worst_parameter']})", advice=why)
 
 
 def _undefined(stats: xr.Dataset) -> list[str]:
@@ -142,20 +184,25 @@ def _ladder_values(tree: xr.DataTree) -> dict[str, tuple[float, float]]:
     return values | {"gap": (abs(trips["log_z_backward"] - trips["log_z_forward"]), np.nan)}
 
 
-def report(tree: xr.DataTree) -> pd.DataFrame:
+def report(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFrame:
     """Print the verdicts as a table, and return them; for a ladder also what exchange did, and its walls.
 
     Parameters
     ----------
     tree
         A result of `temperax.sample` or `temperax.parallel_tempering`.
+    functions
+        Functions of the parameters that are judged with them, as in `parameter_space`.
     """
-    lines = verdicts(tree)
+    lines = verdicts(tree, functions)
+    print(_what_was_judged(tree, functions))
     print(_start_sentence(tree), f"Before the first draw came {warmup_share(tree):.0%} of all gradients.")
     print(f"{'check':<34}{'worst value':>12}  {'at T':>8}  verdict  what to do")
     for line in lines.itertuples():
         temperature = f"{line.temperature:>8.3g}" if np.isfinite(line.temperature) else f"{'':>8}"
         print(f"{line.check:<34}{line.value:>12.4g}  {temperature}  {line.verdict:<7}  {line.advice}".rstrip())
+    for row in frozen(tree).itertuples():
+        print(f"Chain {row.chain} at T = {row.temperature:.3g} never moves: start it elsewhere, or shorten its steps.")
     for row in faults(tree).itertuples():
         print(
             f"Chain {row.chain} at T = {row.temperature:.3g} has no finite energy in {row.draws} draws from number "
@@ -167,6 +214,22 @@ def report(tree: xr.DataTree) -> pd.DataFrame:
         compiled, whole = float(tree.attrs["compilation"]), sum(json.loads(tree.attrs["timings"]).values())
         print(f"Compilation took {compiled:.1f} s of {whole:.1f} s.")
     return lines
+
+
+def _what_was_judged(tree: xr.DataTree, functions: Functions | None) -> str:
+    """Of what the R-hat and the ESS are."""
+    count = len(tempered_stats(tree)["temperature"])
+    temperatures = f"{count} temperatures" if count > 1 else "one temperature"
+    if "tempered_predictive" in tree.children:
+        rows = tree["tempered_predictive"].sizes["test_row"]
+        return f"Judged by the predictions of {rows} held-out rows and the energy, at {temperatures}."
+    own = f" and by {', '.join(functions)} of them" if functions else ""
+    if judges_parameters(tree) or functions:
+        return f"Judged by all {tree.attrs['num_parameters']} parameters{own}, and by the energy, at {temperatures}."
+    return (
+        f"Judged by the energy alone, at {temperatures}, which cannot tell one mode from another: hold rows out, "
+        "or give functions."
+    )
 
 
 def _start_sentence(tree: xr.DataTree) -> str:
