@@ -25,6 +25,9 @@ STEPS = {
 }
 SHORT = {"num_warmup": 20, "num_draws": 1, "progress": False}
 
+#: Trajectories whose gradients do not hide what is compiled.
+SHORT_STEPS = tx.HMC(max_steps=64)
+
 
 def bowl(position):
     """A user's own energy of four parameters."""
@@ -58,7 +61,9 @@ def convolutional():
         return image.reshape(len(image), -1) @ p["head"]
 
     shapes = {"first": (3, 3, 1, 4), "second": (3, 3, 4, 8), "head": (32, 10)}
-    return tx.Energy.network(tx.datasets.load("digits"), apply, {k: np.zeros(s) for k, s in shapes.items()})
+    digits = tx.datasets.load("digits")
+    few = tx.Dataset.from_arrays(digits.x[:200], digits.y[:200, 0].astype(int), task="classification")
+    return tx.Energy.network(few, apply, {k: np.zeros(s) for k, s in shapes.items()})
 
 
 def sample(energy, *args, **options):
@@ -79,7 +84,10 @@ CASES = {
     "concrete": (lambda: concrete(50), sample),
     "ladder": (lambda: concrete(10), lambda e: temper(e, num_replicas=16, num_draws=32)),
     "convolutional": (convolutional, sample),
-    "growing ladder": (lambda: concrete(50), lambda e: temper(e, num_draws=64, num_chains=2)),
+    "growing ladder": (
+        lambda: concrete(50),
+        lambda e: temper(e, num_draws=64, num_chains=1, kernel=SHORT_STEPS),
+    ),
 }
 
 

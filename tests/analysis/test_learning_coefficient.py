@@ -99,6 +99,7 @@ def test_a_kernel_without_an_accept_step_is_caught(key, exact_cases):
     assert z(right, expected) < SIGMAS and z(right, biased) > 2 * SIGMAS
 
 
+@pytest.mark.slow
 def test_regular_limit_is_half_the_parameters(key):
     """Both estimates are P/2; the energy averaged over the rows, which λ is not made of, gives next to 0."""
     rng = np.random.default_rng(4)

@@ -106,7 +106,7 @@ def test_prior_draws_have_the_prior_energy_as_density(name, key):
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
-@pytest.mark.parametrize("prior", ["normal", "ard"])
+@pytest.mark.parametrize("prior", ["normal", pytest.param("ard", marks=pytest.mark.slow)])
 def test_gradients_are_finite_differences_in_float64(likelihood, prior, key):
     with jax.enable_x64(True):
         energy = make(likelihood, prior)

@@ -129,7 +129,6 @@ def check(kernel, likelihood, prior, key):
 
 FAST = [
     ("hmc", "gaussian_learned", "normal"),
-    ("hmc", "student_t", "laplace"),
     ("hmc", "categorical", "ard"),
     ("nuts", "heteroscedastic", "fan_in"),
     ("hmc", "poisson", "normal"),

@@ -86,6 +86,7 @@ def test_annealing_beats_restarts_on_a_rugged_energy_at_equal_gradients(key):
     tx.plots.annealing_against_restarts(study).figure.canvas.draw()
 
 
+@pytest.mark.slow
 def test_a_fast_cycle_shows_hysteresis_and_a_slow_one_of_a_bowl_none(key):
     betas = ladder.geometric(12, hottest=0.05, coldest=20.0)
     calm = transitions.hysteresis(key, BOWL, betas, num_chains=8, scans=60)

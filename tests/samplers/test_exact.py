@@ -10,8 +10,15 @@ import temperax as tx
 SIGMAS = 5
 
 
-@pytest.mark.parametrize("kernel", ["hmc", "nuts"])
-@pytest.mark.parametrize("path", ["likelihood", "posterior"])
+@pytest.mark.parametrize(
+    ("kernel", "path"),
+    [
+        ("hmc", "likelihood"),
+        ("nuts", "posterior"),
+        pytest.param("hmc", "posterior", marks=pytest.mark.slow),
+        pytest.param("nuts", "likelihood", marks=pytest.mark.slow),
+    ],
+)
 def test_moments_at_every_temperature(key, exact_cases, kernel, path):
     case = exact_cases["linear_regression"]
     beta = [float(b) for b in case["temperatures"] if path == "likelihood" or float(b) > 0]

@@ -175,7 +175,7 @@ def test_linear_regression_at_every_temperature(key, exact_cases):
     assert float(tree["posterior"]["theta"].std()) > 0
 
 
-@pytest.mark.parametrize("path", some(["likelihood"], ["reference"]))
+@pytest.mark.parametrize("path", some([], ["likelihood", "reference"]))
 def test_auto_finds_evidence(key, exact_cases, path, capsys):
     case = exact_cases["linear_regression"]
     tree = tx.parallel_tempering(key, make_energy(case), path=path, num_rounds=10, **(QUICK | {"start": "optimum"}))

@@ -80,7 +80,7 @@ def test_chains_and_temperatures_have_streams_of_their_own(key, energy):
     assert len(np.unique(draws[:, -1])) == draws[:, -1].size
 
 
-@pytest.mark.parametrize(("kernel", "batch_size"), [("nuts", 0), ("hmc", 3)])
+@pytest.mark.parametrize(("kernel", "batch_size"), [pytest.param("nuts", 0, marks=pytest.mark.slow), ("hmc", 3)])
 def test_batching_changes_the_machine_code_only(key, energy, kernel, batch_size):
     """The first draws agree to rounding; chaos takes over later."""
     options = QUICK | {"num_warmup": 0, "num_draws": 1, "start": "prior"}

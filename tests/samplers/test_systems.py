@@ -137,7 +137,7 @@ def worst_ising(tree, case):
     return max(z.max() for z in worst)
 
 
-@pytest.mark.parametrize("case", [0, 1])
+@pytest.mark.parametrize("case", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_ising_by_parallel_tempering(key, exact_cases, case):
     case = exact_cases["ising_4x4"][case]
     tree = ising_tree(key, case)
@@ -300,6 +300,7 @@ def test_phi4_action(periodic):
     assert float(energy.prior_energy(position) + energy.data_energy(position)) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_gaussian_field_against_determinants(key):
     """At λ = 0 modes are independent: precision 1 - β + β (m² + k²), k² = Σ 4 sin²(k/2)."""
     # A rung is so near the next that the summands of log Z have a variance even where the field is stiffest.
