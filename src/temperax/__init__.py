@@ -21,7 +21,7 @@ from temperax.samplers.parallel_tempering import parallel_tempering
 from temperax.samplers.runs import open_run
 from temperax.samplers.sample import repeat, sample
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 # A room is also known without its floor: `from temperax.likelihoods import Gaussian` is what a user writes, and what
 # results that were pickled before the house had floors ask for.
