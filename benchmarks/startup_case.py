@@ -16,13 +16,10 @@ import numpy as np
 import numpyro.distributions as dist
 
 import temperax as tx
+from temperax.machine.compiling import EVENTS
 
-#: JAX's names of its steps from a function to a compiled program.
-STEPS = {
-    "/jax/core/compile/jaxpr_trace_duration": "tracing",
-    "/jax/core/compile/jaxpr_to_mlir_module_duration": "lowering",
-    "/jax/core/compile/backend_compile_duration": "xla",
-}
+#: What happens to a function until it is a compiled program, by JAX's names.
+STEPS = dict(zip(EVENTS, ("tracing", "lowering", "xla"), strict=True))
 SHORT = {"num_warmup": 20, "num_draws": 1, "progress": False}
 
 #: Trajectories whose gradients do not hide what is compiled.

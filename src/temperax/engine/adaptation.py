@@ -195,8 +195,8 @@ def _with_mass_of(kernel: Kernel, tuning: Tuning, adaptation: Adaptation) -> Tun
     old = np.log(tuning.inverse_mass)
     # A few draws count for as much as what was there before.
     weight = (adaptation.num_scans / (adaptation.num_scans + 5.0))[:, None]
-    learned = np.where(np.isfinite(found), old + weight * (np.where(np.isfinite(found), found, old) - old), old)
-    inverse_mass: Any = np.exp(learned).astype(old.dtype)
+    found = np.where(np.isfinite(found), found, old)
+    inverse_mass: Any = np.exp(old + weight * (found - old)).astype(old.dtype)
     # Time is measured in the new mass: rescale it so that steps stay, in the typical direction, as long as they were.
     scale = np.exp(0.5 * np.mean(old - np.log(inverse_mass), axis=-1)).astype(old.dtype)
     tuning = tuning._replace(inverse_mass=inverse_mass)

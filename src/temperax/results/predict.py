@@ -71,11 +71,6 @@ def log_densities(energy: Energy, xy: Any, position: Array) -> Float[Array, " ro
     return energy.log_prob(position, x, y)
 
 
-def targets(energy: Energy, x: Any, position: Array, key: Array) -> Array:
-    """One draw of the targets at ``x`` (posterior predictive)."""
-    return energy.distribution(position, x).sample(key)
-
-
 def log_likelihoods(energy: Energy, x: Any, position: Array) -> Float[Array, " row"]:
     """Log p(y_i | x_i, θ) of one draw at the energy's own rows, in nats."""
     return energy.log_likelihood(position)

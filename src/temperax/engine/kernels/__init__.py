@@ -5,7 +5,7 @@ A kernel is a pytree of its numbers (so that changing one compiles nothing) with
 transitions.
 """
 
-from temperax.engine.kernels.choice import KERNELS, as_kernel, most_steps
+from temperax.engine.kernels.choice import as_kernel, most_steps
 from temperax.engine.kernels.explorer import Explorer
 from temperax.engine.kernels.hmc import HMC
 from temperax.engine.kernels.kernel import Info, Kernel, Tuning
@@ -13,7 +13,6 @@ from temperax.engine.kernels.nuts import NUTS
 
 __all__ = [
     "HMC",
-    "KERNELS",
     "NUTS",
     "Explorer",
     "Info",
