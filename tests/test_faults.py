@@ -26,6 +26,7 @@ from temperax.engine import engine
 from temperax.errors import InputError, StorageError
 from temperax.samplers.parallel_tempering import round_lengths
 from temperax.storage import checkpoint
+from temperax.storage.rundir import RunDirectory
 
 pytestmark = pytest.mark.faults
 PLANE = dist.Normal(0.0, 1.0).expand([2]).to_event(1)
@@ -197,7 +198,7 @@ def test_kills_at_random_moments_change_nothing(name, tmp_path, cache, whole):
     for i, when in enumerate(PLANS[name]):
         process = run_it(name, directory, cache, devices=1 + i % 2)
         if when == START:
-            time.sleep(rng.uniform(0.5, 3.0))  # a start takes some four seconds
+            time.sleep(0.7 * (i + 1))  # a start takes two to four seconds
         else:
             wait_for(process, directory, lambda stage, _, when=when: when[0] <= stage <= when[1])
             time.sleep(rng.uniform(0.0, 0.6))
@@ -298,7 +299,7 @@ def test_a_read_only_directory_is_refused_before_work(disk, monkeypatch, whole, 
     with pytest.raises(InputError, match=said):
         tx.sample(key, energy, directory=disk / "new", progress=False)
     with pytest.raises(StorageError, match=r"cannot be written any more \(Read-only file system\)"):
-        opened = tx.runs.RunDirectory.open(disk / "old")
+        opened = RunDirectory.open(disk / "old")
         opened.truncate(opened.restore().notes["num_draws"])
 
 

@@ -32,7 +32,7 @@ LIKELIHOODS = {
 PRIORS = {
     "normal": tx.priors.Normal(0.4),
     "fan_in": tx.priors.FanInNormal(0.5, 0.4),
-    "laplace": tx.priors.Laplace(0.2),
+    "laplace": tx.priors.Laplace(0.15),
     "student_t": tx.priors.StudentT(8.0, 0.2),
     "ard": tx.priors.ARD(0.4),
 }
@@ -116,6 +116,7 @@ def make(kernel, likelihood, prior):
         thin=1,
         scheme=None,
         batch_size=0,
+        exact=True,
     )
 
 
