@@ -80,7 +80,7 @@ def ladder_program(network: str, replicas: int, leapfrogs: int) -> tuple[Program
     key = jax.random.key(0)
     positions, origin = make_starts(key, energy, program, "prior", False)
     program = origin.seat(program)
-    return program, engine.start(program, key, positions), sharding.place(program.mesh, key)
+    return program, engine.start(program, key, positions)[0], sharding.place(program.mesh, key)
 
 
 def sent(hlo: str) -> dict[str, int]:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-PACKAGES = ("temperax", "jax", "jaxlib", "numpyro", "blackjax", "arviz", "numpy")
+PACKAGES = ("temperax", "jax", "jaxlib", "numpyro", "blackjax", "nutpie", "arviz", "numpy")
 
 
 def arguments(description: str) -> argparse.ArgumentParser:

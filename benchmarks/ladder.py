@@ -218,7 +218,7 @@ def shares_of_exchange(program: Program, start: str, repeats: int) -> dict[str, 
     key, scans = jax.random.key(0), min(SHARE_SCANS, program.block_draws)
     positions, origin = starts.make_starts(key, program.energy, program, start, progress=False)
     program = origin.seat(program)
-    state = engine.start(program, key, positions)
+    state, _ = engine.start(program, key, positions)
     key = sharding.place(program.mesh, key)
 
     def scan_all(state: State) -> Record:

@@ -10,7 +10,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(
-    f.stem for f in (ROOT / "benchmarks").glob("*.py") if f.stem not in ("__init__", "harness", "samplers")
+    f.stem
+    for f in (ROOT / "benchmarks").glob("*.py")
+    if f.stem not in ("__init__", "harness", "posteriors", "samplers")
 )
 
 # One process for all: what takes time is importing JAX, and a benchmark may configure it.

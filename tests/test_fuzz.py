@@ -135,7 +135,7 @@ def nothing_compiles(monkeypatch):
     for module, name in (
         (engine, "run_block"),
         (descent, "_begin"),
-        (descent, "_begin_at_draws"),
+        (descent, "prior_draws"),
         (descent, "_advance"),
         (descent, "_loss_and_gradient"),
     ):

@@ -148,7 +148,7 @@ def test_bad_input(case, monkeypatch):
     for module, name in (
         (engine, "run_block"),
         (descent, "_begin"),
-        (descent, "_begin_at_draws"),
+        (descent, "prior_draws"),
         (descent, "_advance"),
     ):
         monkeypatch.setattr(module, name, compiled)

@@ -1,7 +1,7 @@
 """The errors that a user's input can raise: one sentence each, with the argument, its value and the remedy."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -77,6 +77,13 @@ def short(value: object) -> str:
     except Exception:  # what cannot say what it is (an int of 5000 digits, say) must not hide what is wrong with it
         text = f"<{type(value).__name__}>"
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def listed(values: Iterable[object], most: int = 5) -> str:
+    """The first values, and how many more there are."""
+    texts = [str(value) for value in values]
+    rest = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + rest
 
 
 def check_positive(argument: str, value: object) -> float:

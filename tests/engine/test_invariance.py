@@ -61,7 +61,9 @@ def statistics(program, beta, key, size, broken=None):
     positions, y, log_weight = joint(energy, beta, keys[0], size)
     # Any fixed tuning will do; this one moves far and is accepted often at every β.
     step_size = STEP_SIZE / jnp.sqrt(1 + beta)
-    tuning = Tuning(step_size, jnp.var(positions, axis=0), 3 * step_size)
+    # It is turned in one direction, along the diagonal of all parameters.
+    axis = jnp.full((positions.shape[1], 1), positions.shape[1] ** -0.5)
+    tuning = Tuning(step_size, jnp.var(positions, axis=0), 3 * step_size, axis, jnp.array([1.3]))
 
     def with_targets(y):
         return replace(program, energy=energy.with_data(energy.data | {"y": y}))

@@ -250,7 +250,7 @@ def test_an_accelerator_advances_what_its_memory_has_room_for(small_data, key, m
         return program_of(energy, num_chains=2, kernel=Wander())
 
     def energies(program):
-        state = engine.start(program, key, positions)
+        state, _ = engine.start(program, key, positions)
         return engine.run_block(program, key, state, np.int32(2), np.bool_(False))[1].data_energy[:2]
 
     for room, batch_size, at_once in ((None, 0, 0), (0.1, 1, 1), (4.5, 4, 4), (6.5, 6, 0), (1000.5, 1000, 0)):

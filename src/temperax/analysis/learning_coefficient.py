@@ -70,7 +70,7 @@ def learning_coefficient(
     at: Float[np.ndarray, " parameter"] | None = None,
     localisation: float | None = None,
     beta: float | None = None,
-    kernel: str | Kernel = "hmc",
+    kernel: str | Kernel = "auto",
     num_chains: int = 4,
     num_warmup: int = 1000,
     num_draws: int = 1000,
@@ -128,7 +128,7 @@ def learning_coefficient(
     check_count("num_chains", num_chains)
     check_count("num_warmup", num_warmup, 0)
     check_count("num_draws", num_draws, 4)  # fewer have no ESS
-    kernel = as_kernel(kernel)
+    kernel = as_kernel(kernel, energy)
     localisation = None if localisation is None else check_positive("localisation", localisation)
     num_rows = energy.num_rows
     beta = _default_beta(energy, num_rows) if beta is None else check_positive("beta", beta)

@@ -274,15 +274,19 @@ class Energy(Parametrised):
         start = total(*jax.tree.map(lambda leaf: leaf[whole:], rows)) if whole < num_rows else jnp.zeros(())
         return jax.lax.scan(lambda energy, chunk: (add(energy, chunk), None), start, chunks)[0]
 
-    def relative_to(self, position: Float[Array | np.ndarray, " parameter"]) -> "Energy":
-        """The same energies counted from those of ``position``, as sums of differences term by term.
+    def relative_to(self, position: Float[Array | np.ndarray, " parameter"] | None) -> "Energy":
+        """The same energies counted from those of ``position`` (None: from 0), as sums of differences term by term.
 
         The sum of n rows' energies has lost the digits that an acceptance needs once n is large or T small; the sum of
         their differences from a point in the same region has not.  `offsets` are what is missing.
         """
         absolute = self.with_data(self.data)
         relative = self.with_data(self.data)
-        relative.reference = Reference(*_terms(absolute, position))
+        if position is None:  # an absolute energy that shares the programs of relative ones
+            shapes = jax.eval_shape(_terms, absolute, jax.ShapeDtypeStruct((self.size,), jnp.result_type(float)))
+            relative.reference = Reference(*jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes))
+        else:
+            relative.reference = Reference(*_terms(absolute, position))
         return relative
 
     def over_rows(self, devices: int) -> "Energy":

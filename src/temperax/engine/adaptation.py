@@ -1,12 +1,13 @@
-"""Adaptation of step size, diagonal mass and trajectory length: per temperature, pooled over chains.
+"""Adaptation of step size, mass and trajectory length: per temperature, pooled over chains.
 
 Step sizes follow dual averaging on the mean of the chains' acceptances, less where one of them is stuck.
 Masses come from the draws *and* the forces, √(Var θ / Var ∇U), which minimises the Fisher divergence (Seyboldt, Carlson
 & Carpenter 2026, arXiv:2603.18845): a direction that is hardly explored yet shows small variances in both, and keeps
 its true scale.  Variances are of each chain about its own mean, since unmixed chains sit in modes whose distance says
-nothing of their width.  Trajectory lengths settle where trajectories begin to turn back (the criterion of NUTS, Hoffman
-& Gelman 2014, averaged over chains and scans instead of asked of every tree).  All of it stops before the first kept
-draw.
+nothing of their width.  Where the last draws and forces of a window show correlations that a diagonal leaves, the mass
+is turned as well (`kernels.mass`).  Trajectory lengths settle where trajectories begin to turn back (the criterion of
+NUTS, Hoffman & Gelman 2014, averaged over chains and scans instead of asked of every tree).  All of it stops before
+the first kept draw.
 
 `update` is part of the compiled scan; what happens between windows, once, is computed on the host.
 """
@@ -21,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from numpyro.infer.hmc_util import build_adaptation_schedule, dual_averaging, welford_covariance
 
-from temperax.engine.kernels import Info, Kernel, Tuning
+from temperax.engine.kernels import Info, Kernel, Tuning, mass
 
 # A scan's acceptance is the mean of several chains.  With the γ of single chains, .05, steps swing so far that their
 # mean is accepted more often than was asked for: .90 instead of .80.
@@ -35,6 +36,8 @@ LENGTH_RATE, LENGTH_MEMORY = 0.2, 5.0
 #: Where the trajectory criterion settles, as a share of its modulus.  Beyond the first turning point it stays near 0
 #: for any length, so that a length that looks for 0 wanders; near 1 few trajectories have turned back yet.
 TURNED = 0.9
+#: Last draws and forces of a chain's window from which correlations are learned.
+MEMORY = 100
 #: Memory of the chains' mean acceptances, in scans.
 ACCEPTANCE_MEMORY = 10.0
 
@@ -48,13 +51,14 @@ class Adaptation(NamedTuple):
     moments: tuple  # of position and force side by side, with a second axis ``chain``
     turn: Float[Array, " temperature"]  # running mean of the trajectory criterion
     size: Float[Array, " temperature"]  # and of its modulus
+    recent: Float[Array, "temperature chain memory 2 parameter"]  # last draws and forces; empty where no mass turns
     log_length: Float[Array, " temperature"]
     mean_log_length: Float[Array, " temperature"]
     num_scans: Int[Array, " temperature"]
 
 
 def start(
-    kernel: Kernel, step_size: Float[np.ndarray, " temperature"], num_chains: int, num_parameters: int
+    kernel: Kernel, step_size: Float[np.ndarray, " temperature"], num_chains: int, num_parameters: int, rank: int = 0
 ) -> tuple[Tuning, Adaptation]:
     """Tuning and adaptation before the first scan, from a first guess of the step sizes."""
     step_size = np.asarray(step_size)
@@ -65,8 +69,15 @@ def start(
     length = np.minimum(FIRST_STEPS * step_size, FIRST_LENGTH * np.exp(-0.5 * np.mean(np.log(inverse_mass))))
     if kernel.trajectory_length is not None:
         length = np.full_like(step_size, kernel.trajectory_length)
-    parts: Any = step_size, np.tile(inverse_mass, (len(step_size), 1)), length.astype(step_size.dtype)
-    tuning = Tuning(*parts)
+    shape, dtype = (len(step_size), num_parameters, rank), step_size.dtype
+    parts: dict[str, Any] = {
+        "step_size": step_size,
+        "inverse_mass": np.tile(inverse_mass, (len(step_size), 1)),
+        "trajectory_length": length.astype(dtype),
+        "directions": np.zeros(shape, dtype),
+        "widths": np.ones(shape[::2], dtype),
+    }
+    tuning = Tuning(**parts)
     return tuning, fresh(kernel, tuning, num_chains)
 
 
@@ -82,6 +93,7 @@ def fresh(kernel: Kernel, tuning: Tuning, num_chains: int) -> Adaptation:
         return jax.tree.map(lambda x: np.zeros((*lead, *x.shape), x.dtype), jax.eval_shape(start))
 
     zero = np.zeros(num_temperatures, dtype)
+    memory = MEMORY if tuning.widths.shape[-1] else 0
     parts: dict[str, Any] = {
         "target": np.full(num_temperatures, kernel.target_acceptance, dtype),
         "averaging": (*nothing(_start_averaging, num_temperatures)[:-1], log_step),
@@ -89,6 +101,7 @@ def fresh(kernel: Kernel, tuning: Tuning, num_chains: int) -> Adaptation:
         "moments": nothing(partial(_start_moments, 2 * num_parameters), num_temperatures, num_chains),
         "turn": zero,
         "size": zero,
+        "recent": np.zeros((num_temperatures, num_chains, memory, 2, num_parameters), dtype),
         "log_length": log_length,
         "mean_log_length": log_length,
         "num_scans": np.zeros(num_temperatures, np.int32),
@@ -147,8 +160,10 @@ def _update_one(
     weight = 1.0 / jnp.sqrt(num_scans)
     mean_log_length = (1 - weight) * adaptation.mean_log_length + weight * log_length
 
+    recent = _remembered(adaptation.recent, adaptation.num_scans, after, gradient, sound)
     learned = Adaptation(
-        adaptation.target, averaging, accepted, moments, turn, size, log_length, mean_log_length, num_scans
+        *(adaptation.target, averaging, accepted, moments, turn, size, recent),
+        *(log_length, mean_log_length, num_scans),
     )
     tuned = tuning._replace(
         step_size=jnp.exp(averaging[0]) if kernel.step_size is None else tuning.step_size,
@@ -157,6 +172,21 @@ def _update_one(
     # Exact draws take no steps and teach nothing about them.
     moved = jnp.any((info.n_steps > 0) & sound)
     return jax.tree.map(lambda new, old: jnp.where(moved, new, old), (tuned, learned), (tuning, adaptation))
+
+
+def _remembered(
+    recent: Float[Array, "chain memory 2 parameter"],
+    scan: Int[Array, ""],
+    position: Float[Array, "chain parameter"],
+    gradient: Float[Array, "chain parameter"],
+    sound: Bool[Array, " chain"],
+) -> Float[Array, "chain memory 2 parameter"]:
+    """The last draws and forces with those of one scan in the place of the oldest."""
+    if not recent.shape[1]:
+        return recent
+    place = scan % recent.shape[1]
+    new = jnp.stack([position, gradient], axis=1)
+    return recent.at[:, place].set(jnp.where(sound[:, None, None], new, recent[:, place]))
 
 
 def _trajectory_criterion(
@@ -197,14 +227,37 @@ def _with_mass_of(kernel: Kernel, tuning: Tuning, adaptation: Adaptation) -> Tun
     weight = (adaptation.num_scans / (adaptation.num_scans + 5.0))[:, None]
     found = np.where(np.isfinite(found), found, old)
     inverse_mass: Any = np.exp(old + weight * (found - old)).astype(old.dtype)
+    inverse_mass, directions, widths = _turned(tuning, adaptation, inverse_mass)
     # Time is measured in the new mass: rescale it so that steps stay, in the typical direction, as long as they were.
     scale = np.exp(0.5 * np.mean(old - np.log(inverse_mass), axis=-1)).astype(old.dtype)
-    tuning = tuning._replace(inverse_mass=inverse_mass)
+    # Steps were as long as the narrowest direction let them be, and trajectories as the widest asked them to be.
+    narrow, wide = (
+        extreme(tuning.widths, axis=-1, initial=1.0) / extreme(widths, axis=-1, initial=1.0)
+        for extreme in (np.min, np.max)
+    )
+    tuning = tuning._replace(inverse_mass=inverse_mass, directions=directions, widths=widths)
     if kernel.step_size is None:
-        tuning = tuning._replace(step_size=tuning.step_size * scale)
+        tuning = tuning._replace(step_size=tuning.step_size * scale * narrow)
     if kernel.trajectory_length is None:
-        tuning = tuning._replace(trajectory_length=tuning.trajectory_length * scale)
+        tuning = tuning._replace(trajectory_length=tuning.trajectory_length * scale * wide)
     return tuning
+
+
+def _turned(
+    tuning: Tuning, adaptation: Adaptation, inverse_mass: Float[np.ndarray, "temperature parameter"]
+) -> tuple[Any, Any, Any]:
+    """Diagonal, directions and widths of every temperature; directions of before where a window has taught nothing."""
+    if not tuning.widths.shape[-1]:
+        return inverse_mass, tuning.directions, tuning.widths
+    found = np.array(inverse_mass), np.array(tuning.directions), np.array(tuning.widths)
+    for t, (recent, diagonal) in enumerate(zip(adaptation.recent, inverse_mass, strict=True)):
+        chains = [chain[chain.any(axis=(1, 2))].astype(float) for chain in recent]
+        centred = np.concatenate([chain - chain.mean(axis=0) for chain in chains if len(chain) > 1] or [recent[0, :0]])
+        if len(centred) and np.isfinite(centred).all():
+            learned = mass.turned(diagonal, centred[:, 0], centred[:, 1], found[2].shape[-1])
+            for whole, part in zip(found, learned, strict=True):
+                whole[t] = part
+    return found
 
 
 def finish(kernel: Kernel, tuning: Tuning, adaptation: Adaptation) -> Tuning:

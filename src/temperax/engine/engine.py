@@ -109,7 +109,8 @@ def blank_state(program: Program, positions: Float[np.ndarray, "chain temperatur
     """The state (on the host) of chains at their starts, whose energies are not known yet."""
     num_chains, num_temperatures, num_parameters = positions.shape
     dtype = np.dtype(program.betas.dtype)
-    tuning, adapt = adaptation.start(program.kernel, np.ones(num_temperatures, dtype), num_chains, num_parameters)
+    steps = np.ones(num_temperatures, dtype)
+    tuning, adapt = adaptation.start(program.kernel, steps, num_chains, num_parameters, program.rank)
     start: Any = np.asarray(positions, dtype)
     zero: Any = np.zeros((num_chains, num_temperatures), dtype)
     points = Point(start, Terms(*[zero] * len(Terms._fields)), np.zeros_like(start), np.zeros_like(start))
@@ -156,19 +157,18 @@ def _first_seen(program: Program) -> bool:
     return new
 
 
-def start(program: Program, key: Array, positions: Float[np.ndarray, "chain temperature parameter"]) -> State:
-    """The state before the first scan: where chains start, and the step sizes from which adaptation starts.
+def start(
+    program: Program, key: Array, positions: Float[np.ndarray, "chain temperature parameter"]
+) -> tuple[State, Int[np.ndarray, "chain temperature"]]:
+    """The state before the first scan, with step sizes from which adaptation starts, and which starts are at fault.
 
-    Raises
-    ------
-    InputError
-        If the energy or its gradient is finite at no start.
+    See `scanning.fault_of`; where one is, no step is looked for.
     """
     state, record = evaluate_again(program, key, to_devices(program, blank_state(program, positions)))
-    _check_faults(program, record.fault[-1], "start elsewhere, or look for overflow in the energy")
-    if program.kernel.step_size is not None:
-        return state
-    return _with_first_steps(program, key, state)
+    faults = np.asarray(record.fault[-1])
+    if program.kernel.step_size is not None or (faults >= 0).any():
+        return state, faults
+    return _with_first_steps(program, key, state), faults
 
 
 def _with_first_steps(program: Program, key: Array, state: State) -> State:
@@ -191,7 +191,8 @@ def _with_first_steps(program: Program, key: Array, state: State) -> State:
             break
         direction = np.where(found, direction, now)
         exponent = np.where(found, exponent, exponent + direction)
-    tuning, adapt = adaptation.start(program.kernel, (2.0**exponent).astype(step.dtype), program.num_chains, shape[1])
+    steps: Any = (2.0**exponent).astype(step.dtype)
+    tuning, adapt = adaptation.start(program.kernel, steps, program.num_chains, shape[1], program.rank)
     return state._replace(**sharding.place(program.mesh, {"tuning": tuning, "adaptation": adapt}))
 
 

@@ -16,6 +16,7 @@ from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float, Int
 
 from temperax.energies.energy import Energy
+from temperax.energies.models import NetworkModel
 from temperax.engine.adaptation import Adaptation
 from temperax.engine.exchange import Journeys
 from temperax.engine.kernels import HMC, NUTS, Kernel, Tuning
@@ -27,6 +28,8 @@ from temperax.machine import sharding
 BLOCK_BYTES, BLOCK_DRAWS = 16e6, 1000
 #: Arrays of a position's size that a replica may hold in a trajectory: its ends, momenta, gradients, NUTS's branches.
 COPIES = 32
+#: A mass is turned in all directions of up to so many parameters, and in fewer of more.
+MOST_TURNED, FEWER_TURNED = 64, 16
 #: Share of an accelerator's memory for what its replicas compute at once; data, states and draws have the rest.
 MEMORY_SHARE = 0.5
 
@@ -84,6 +87,17 @@ class Program:
     def num_replicas(self) -> int:
         """Replicas of all chains."""
         return self.num_chains * len(self.betas)
+
+    @property
+    def rank(self) -> int:
+        """Most directions in which an adapted mass is turned: what the kernel says, or fits the energy."""
+        asked = getattr(self.kernel, "rank", 0)
+        if self.kernel.inverse_mass is not None or self.energy.discrete:
+            return 0
+        if asked is None and isinstance(self.energy.model, NetworkModel):
+            return 0  # stiff directions of two modes of a network differ: units are permuted
+        most = (MOST_TURNED if self.energy.size <= MOST_TURNED else FEWER_TURNED) if asked is None else asked
+        return min(most, self.energy.size)
 
     @property
     def at_once(self) -> int:

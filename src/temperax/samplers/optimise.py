@@ -18,7 +18,7 @@ from temperax.errors import InputError, check_array, check_betas, check_choice, 
 from temperax.machine.progress import tqdm
 from temperax.results import results
 from temperax.training.descent import Optima, check_positions, energies_at, minimise, polish, prior_draws
-from temperax.training.starts import Origin
+from temperax.training.starts import Origin, first_state
 
 __all__ = ["Optima", "anneal", "deep_ensemble", "map_estimate", "minimise", "polish"]
 
@@ -82,7 +82,7 @@ def anneal(
     betas: Float[np.ndarray, " step"],
     *,
     path: str = "posterior",
-    kernel: str | Kernel = "hmc",
+    kernel: str | Kernel = "auto",
     num_chains: int = 4,
     scans: int = 10,
     start: str | Float[np.ndarray, "chain parameter"] = "prior",
@@ -131,7 +131,7 @@ def anneal(
         energy,
         betas[:1],
         path=tempering.PATHS[path],
-        kernel=as_kernel(kernel),
+        kernel=as_kernel(kernel, energy),
         num_chains=num_chains,
         kept=np.array([0]),
         thin=1,
@@ -150,7 +150,7 @@ def anneal(
         positions = check_positions("start", start, (num_chains, energy.size))
     origin = Origin.at_lowest(energy, positions, {})
     program = origin.seat(program)
-    state = engine.start(program, run_key, positions[:, None])
+    state = first_state(program, run_key, positions[:, None], redraw=isinstance(start, str))
     kept: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     gradients = 0
     with tqdm(total=len(betas) * scans, desc="anneal", unit="scan", disable=not progress) as bar:

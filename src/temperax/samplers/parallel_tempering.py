@@ -49,7 +49,7 @@ def parallel_tempering(
     energy: Energy,
     *,
     path: str = "likelihood",
-    kernel: str | Kernel = "hmc",
+    kernel: str | Kernel = "auto",
     num_replicas: int | str = "auto",
     num_chains: int = 4,
     num_rounds: int | None = None,
@@ -82,7 +82,7 @@ def parallel_tempering(
         ``"likelihood"``: from the prior (β = 0, drawn exactly), exp(-U0 - βE); ``"posterior"``: exp(-β(U0 + E)) from a
         finite ``hottest``; ``"reference"``: from a Gaussian fitted to the draws of earlier rounds.
     kernel
-        What explores each replica: ``"hmc"``, ``"nuts"``, or a kernel with its own settings.
+        What explores each replica, as in `sample`.
     num_replicas
         Rungs of the ladder, or ``"auto"``: grown until no pair rejects more than 0.8 and about 2Λ + 1 are in use.
     num_chains
@@ -140,7 +140,7 @@ def parallel_tempering(
         energy,
         betas,
         path=tempering.PATHS["likelihood" if path == "reference" else path],
-        kernel=as_kernel(kernel),
+        kernel=as_kernel(kernel, energy),
         num_chains=num_chains,
         kept=np.array([target_slot(betas)]),
         thin=thin,
@@ -189,6 +189,7 @@ def parallel_tempering(
         )
         attributes = results.describe(energy, key, "parallel_tempering", arguments, origin.report)
         attributes |= {"path": program.path.name, "scheme": scheme, "step_cap": step_cap(program, state)}
+        attributes |= {"kernel": type(program.kernel).__name__}
         attributes |= {"rounds": tuner.history, "warmup_gradients": clock.gradients}
         arrays = tuner.arrays(program) | {"first_replica": first_replica}
         draws = Draws(run, build, attributes, clock, origin, arrays, {"rounds": tuner.history})

@@ -36,7 +36,7 @@ def sample(
     *,
     beta: float | Sequence[float] | None = None,
     path: str | None = None,
-    kernel: str | Kernel = "hmc",
+    kernel: str | Kernel = "auto",
     num_chains: int = 4,
     num_warmup: int = 300,
     num_draws: int = 1000,
@@ -64,7 +64,7 @@ def sample(
         ``"likelihood"``: exp(-U0 - βE), or ``"posterior"``: exp(-β(U0 + E)).  It must be named unless T = 1, where
         the two agree.
     kernel
-        ``"hmc"``, ``"nuts"``, or a kernel with its own settings.
+        ``"hmc"``, ``"nuts"``, or a kernel with its own settings; by default HMC for networks, NUTS for other energies.
     num_chains
         Independent chains at every temperature.
     num_warmup
@@ -104,7 +104,7 @@ def sample(
         energy,
         betas,
         path=tempering.PATHS[path or "likelihood"],
-        kernel=as_kernel(kernel),
+        kernel=as_kernel(kernel, energy),
         num_chains=num_chains,
         kept=kept_slots(keep, betas, target),
         thin=thin,
@@ -140,6 +140,7 @@ def sample(
         )
         attributes = results.describe(energy, key, "sample", arguments, origin.report)
         attributes |= {"path": program.path.name, "step_cap": step_cap(program, state)}
+        attributes |= {"kernel": type(program.kernel).__name__}
         attributes |= {"warmup_gradients": clock.gradients}
         draws = Draws(run, build, attributes, clock, origin)
         return collect(run, program, run_key, state, num_draws, len(windows), draws)

@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Array
 
 from temperax.energies.energy import Energy
-from temperax.engine import engine
 from temperax.engine.kernels import most_steps
 from temperax.engine.program import Program, State
 from temperax.errors import InputError, check_array, check_choice
@@ -16,7 +15,7 @@ from temperax.machine import sharding
 from temperax.machine.progress import say, waiting
 from temperax.samplers.drawing import Clock
 from temperax.samplers.runs import Run
-from temperax.training.starts import Origin, make_starts
+from temperax.training.starts import Origin, first_state, make_starts
 
 # Purposes of the keys that are split off a run's key.
 STARTS, RUN, PREDICT = range(3)
@@ -46,7 +45,8 @@ def begin(
     clock.lap("start")
     program = origin.seat(program)
     with waiting("first steps", run.progress):
-        state = engine.start(program, jax.random.fold_in(key, RUN), positions)
+        redraw = isinstance(start, str) and start == "prior"
+        state = first_state(program, jax.random.fold_in(key, RUN), positions, redraw=redraw)
     return program, state, origin
 
 

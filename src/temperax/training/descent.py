@@ -13,7 +13,8 @@ from jaxtyping import Array, Float, Int
 
 from temperax.energies.energy import Energy
 from temperax.energies.models import NetworkModel
-from temperax.errors import InputError, check_array, check_count, check_fraction, check_key, check_single
+from temperax.energies.parameters import parameter_name
+from temperax.errors import InputError, check_array, check_count, check_fraction, check_key, check_single, listed
 from temperax.machine import sharding
 from temperax.machine.progress import tqdm
 
@@ -22,6 +23,15 @@ BLOCK_STEPS = 100
 #: What the parameters of a network's prior draw are multiplied by to begin at.  Functions of deep networks under
 #: N(0, 1) have values of hundreds, from which the way down ends in optima that are worse than no function at all.
 CALM = 0.3
+#: Where a start without a finite energy is drawn again: times the prior's draws, ever nearer to 0.
+NEARER = np.concatenate([np.ones(3), 0.5 ** np.arange(1.0, 30.0)])
+#: An energy is at its bottom where another descent gains less than this, in nats; so many are tried.
+AT_BOTTOM, DESCENTS = 0.1, 20
+#: Steps that find the scales of the parameters before each descent.
+SIGN_STEPS = 100
+#: A bottom higher than the lowest by more than this, in nats, and one nat a parameter is looked for again, in so many
+#: rounds.
+WEIGHTLESS, ROUNDS = 10.0, 8
 
 
 class Optima(NamedTuple):
@@ -99,7 +109,8 @@ def minimise(
     num_starts
         How many independent starts.
     optimiser
-        Any optax optimiser; by default `default_optimiser`.
+        Any optax optimiser.  By default `default_optimiser` for networks and with ``holdout``, else steps by the signs
+        of the gradient and L-BFGS, in turn until neither gains a tenth of a nat: they know no scale of the parameters.
     max_steps
         Most steps of a start.
     patience, tolerance
@@ -125,41 +136,52 @@ def minimise(
     check_count("num_starts", num_starts)
     check_count("max_steps", max_steps)
     check_count("patience", patience)
-    optimiser = _DEFAULT if optimiser is None else optimiser
     if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 <= tolerance < np.inf:
         raise InputError("tolerance", tolerance, "is not a finite number of at least 0", "give nats such as 1e-3")
-    if not isinstance(optimiser, optax.GradientTransformation):
+    if optimiser is not None and not isinstance(optimiser, optax.GradientTransformation):
         raise InputError("optimiser", optimiser, "is not an optax optimiser", "give one such as optax.adam(0.01)")
     train, held_out = (energy, None) if holdout is None else _hold_out(key, energy, holdout)
-    if start is None:
-        scale = np.float32(CALM if isinstance(energy.model, NetworkModel) else 1.0)
-        state = _begin_at_draws(optimiser, energy, key, num_starts, scale)
-    else:
-        state = _begin(optimiser, check_positions("start", start, (num_starts, energy.size)))
-    margin = tolerance * energy.size
-    reference = np.full(num_starts, np.inf)
-    waited, steps, running = np.zeros(num_starts, int), np.zeros(num_starts, int), np.ones(num_starts, bool)
+    if start is not None:
+        start = check_positions("start", start, (num_starts, energy.size))
+    if optimiser is None and holdout is None and not isinstance(energy.model, NetworkModel):
+        return _bottoms(energy, key, num_starts, start)
+    optimiser = _DEFAULT if optimiser is None else optimiser
+    scale = CALM if isinstance(energy.model, NetworkModel) else 1.0
+    margin, reason = tolerance * energy.size, "plateau" if holdout is None else "held-out"
+    position, score = np.zeros((num_starts, energy.size), jnp.result_type(float)), np.full(num_starts, np.inf)
+    steps, stopped = np.zeros(num_starts, int), [reason] * num_starts
     with tqdm(total=max_steps, desc="optimise", unit="step", disable=not progress) as bar:
         bar.set_postfix_str("compiling …")
-        while running.any() and steps.max() < max_steps:
-            size = min(BLOCK_STEPS, max_steps - int(steps.max()))
-            state = _advance(optimiser, train, held_out, state, np.int32(size), running)
-            loss = np.asarray(state.best_loss)
-            steps += size * running
-            improved = loss < reference - margin
-            reference = np.where(improved, loss, reference)
-            waited = np.where(improved, 0, waited + 1)
-            running &= waited < patience
-            bar.update(size)
-            bar.set_postfix(energy=f"{loss.min():.1f}", refresh=False)
-    if not np.isfinite(state.best_loss).any():
-        raise InputError(
-            "energy", energy.model, "is not finite on the way down from the prior", "lower the learning rate"
-        )
-    reason = "plateau" if holdout is None else "held-out"
-    stopped = ["max_steps" if still else reason for still in running]
-    position = np.asarray(state.best_position)
-    return Optima(position, *energies_at(energy, position), np.asarray(state.best_loss), steps, stopped)
+        for again, nearer in enumerate(NEARER if start is None else NEARER[:1]):
+            running = ~np.isfinite(score)  # all, and then those that have found nothing finite
+            if start is None:
+                start_key = jax.random.fold_in(key, again) if again else key
+                begun = np.float32(scale * nearer) * prior_draws(energy, start_key, num_starts)
+            else:
+                begun = start
+            state = _begin(optimiser, begun)
+            reference, waited, taken = np.full(num_starts, np.inf), np.zeros(num_starts, int), 0
+            while running.any() and taken < max_steps:
+                size = min(BLOCK_STEPS, max_steps - taken)
+                state = _advance(optimiser, train, held_out, state, np.int32(size), running)
+                loss = np.asarray(state.best_loss)
+                steps, taken = steps + size * running, taken + size
+                improved = loss < reference - margin
+                reference = np.where(improved, loss, reference)
+                waited = np.where(improved, 0, waited + 1)
+                running &= waited < patience
+                bar.update(size)
+                bar.set_postfix(energy=f"{loss.min():.1f}", refresh=False)
+            new = ~np.isfinite(score)
+            position = np.where(new[:, None], state.best_position, position)
+            score = np.where(new, state.best_loss, score)
+            stopped = ["max_steps" if still else before for still, before in zip(running, stopped, strict=True)]
+            if np.isfinite(score).all():
+                break
+    if not np.isfinite(score).any():
+        fault = fault_of(energy, position[0]) or "lower the learning rate"
+        raise InputError("energy", energy.model, "is not finite on the way down from the prior", fault)
+    return Optima(position, *energies_at(energy, position), score, steps, stopped)
 
 
 def polish(energy: Energy, position: Float[np.ndarray, " parameter"]) -> Float[np.ndarray, " parameter"]:
@@ -186,14 +208,123 @@ def polish(energy: Energy, position: Float[np.ndarray, " parameter"]) -> Float[n
     """
     _check_energy(energy)
     check_positions("position", check_array("position", position, "give an optimum")[None], (1, energy.size))
-    relative = energy.relative_to(position)
-
-    def loss(q: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = _loss_and_gradient(relative, q.astype(jnp.result_type(float)))
-        return float(value), np.asarray(gradient, float)
-
-    found = scipy.optimize.minimize(loss, position, jac=True, method="L-BFGS-B", options={"maxiter": 1000})
+    found = _lbfgs(energy.relative_to(position), position)
     return found.x.astype(np.asarray(position).dtype) if found.fun < 0 else position
+
+
+def _bottoms(energy: Energy, key: Array, number: int, start: np.ndarray | None) -> Optima:
+    """Bottoms of U0 + E below given positions or below draws.
+
+    A bottom is where another descent gains less than `AT_BOTTOM` nats.  A start below which none is found stays where
+    it was: hierarchies whose scales may vanish have none.  A draw whose bottom is so far above the lowest that its mode
+    has no weight to speak of is drawn again.
+    """
+    position = np.empty((number, energy.size), jnp.result_type(float))
+    steps, score = np.zeros(number, int), np.full(number, np.inf)
+    wanted = np.ones(number, bool)
+    for again in range(ROUNDS if start is None else 1):
+        draws = _draws_to_descend(energy, jax.random.fold_in(key, again), number) if start is None else start[:, None]
+        position = position if again else draws[:, 0].copy()
+        for i in np.flatnonzero(wanted):
+            for draw in draws[i]:
+                end, taken, at_bottom = _descend(energy, draw)
+                steps[i] += taken
+                height = float(np.sum(energies_at(energy, end[None]))) if at_bottom else np.inf
+                if height < score[i]:
+                    position[i], score[i] = end, height
+        wanted = score > score.min() + WEIGHTLESS + energy.size
+        if not wanted.any():
+            break
+    stopped = ["bottom" if np.isfinite(height) else "no bottom" for height in score]
+    energies = energies_at(energy, position)
+    return Optima(position, *energies, np.sum(energies, axis=0), steps, stopped)
+
+
+def _draws_to_descend(energy: Energy, key: Array, number: int) -> Float[np.ndarray, "number 2 parameter"]:
+    """Two positions each from which to descend: the lowest of the draws from the prior, and one of width 1 around 0.
+
+    A prior that says next to nothing is far too wide to descend from its draws, and what is near 0, or lowest, may all
+    lie above one bottom.
+
+    Raises
+    ------
+    InputError
+        If the energy is finite, with a finite gradient, at none: with what is not finite at 0.
+    """
+    tries = len(NEARER)
+    wide = np.asarray(prior_draws(energy, key, number * tries)).reshape(number, tries, -1)
+    wide = wide * NEARER[:, None].astype(wide.dtype)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+    draws = np.concatenate([wide, rng.normal(size=(number, 4, energy.size)).astype(wide.dtype)], axis=1)
+    absolute = energy.relative_to(None)
+    heights = np.array([[_on_host(absolute, draw)[0] for draw in tried] for tried in draws])
+    if not np.isfinite(heights).any(axis=1).all():
+        raise nowhere(energy, fault_of(energy, 0 * draws[0, 0]) or "but at 0")
+    lowest, near = heights[:, :tries].argmin(axis=1), np.isfinite(heights[:, tries:]).argmax(axis=1) + tries
+    each = np.arange(number)
+    near = np.where(np.isfinite(heights[each, near]), near, lowest)
+    return draws[each[:, None], np.stack([lowest, near], axis=1)]
+
+
+def _descend(
+    energy: Energy, start: Float[np.ndarray, " parameter"]
+) -> tuple[Float[np.ndarray, " parameter"], int, bool]:
+    """The bottom below a start, the gradients it took, and whether it is one; the start where none is found."""
+    position, steps = start, 0
+    for _ in range(DESCENTS):  # each counts energies anew, since far from where it began no digits are left
+        relative = energy.relative_to(position)
+        nearer, height = _rprop(relative, position)
+        end = _lbfgs(relative, nearer)
+        steps += SIGN_STEPS + end.nfev
+        below, gain = (end.x, end.fun) if end.fun < height else (nearer, height)
+        if not np.isfinite(below).all() or gain > 0:
+            break
+        position = below.astype(start.dtype)
+        if gain > -AT_BOTTOM:
+            return position, steps, True
+    return start, steps, False
+
+
+def _rprop(energy: Energy, start: Float[np.ndarray, " parameter"]) -> tuple[Float[np.ndarray, " parameter"], float]:
+    """A position below the start and its energy, by steps that know signs alone (Riedmiller & Braun 1993).
+
+    A step grows while its parameter's gradient keeps its sign, so that scales of 10⁻³ and 10⁶ are found within a
+    hundred steps, which L-BFGS, to which they are one problem of a terrible condition, takes for the bottom.
+    """
+    position = best = start.astype(float)
+    lowest, step = np.inf, np.maximum(1e-3, 1e-2 * np.abs(position))
+    last = np.zeros_like(position)
+    for _ in range(SIGN_STEPS):
+        value, gradient = _on_host(energy, position)
+        if not np.isfinite(value):
+            position, step, last = best, 0.3 * step, 0 * last
+            continue
+        if value < lowest:
+            lowest, best = value, position
+        turned = gradient * last < 0
+        step = step * np.where(turned, 0.5, np.where(gradient * last > 0, 1.3, 1.0))
+        last = np.where(turned, 0.0, gradient)
+        position = position - np.sign(last) * step
+    return best, lowest
+
+
+def _lbfgs(energy: Energy, start: Float[np.ndarray, " parameter"]) -> scipy.optimize.OptimizeResult:
+    """U0 + E lowered by L-BFGS."""
+
+    def loss(position: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = _on_host(energy, position)
+        return min(value, 1e30), gradient  # the line search steps back from where there is no energy
+
+    options = {"maxiter": 1000, "gtol": 1e-9}
+    return scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
+
+
+def _on_host(energy: Energy, position: Float[np.ndarray, " parameter"]) -> tuple[float, np.ndarray]:
+    """U0 + E and its gradient in double precision; infinite, and 0, where one of them is not finite."""
+    value, gradient = _loss_and_gradient(energy, position.astype(jnp.result_type(float)))
+    gradient = np.asarray(gradient, float)
+    sound = np.isfinite(value) and np.isfinite(gradient).all()
+    return (float(value), gradient) if sound else (np.inf, np.zeros_like(gradient))
 
 
 def _hold_out(key: Array, energy: Energy, share: float) -> tuple[Energy, Energy]:
@@ -228,6 +359,31 @@ def prior_draws(energy: Energy, key: Array, number: int) -> Float[Array, "number
     return jax.vmap(energy.sample_prior)(jax.random.split(key, number))
 
 
+def fault_of(energy: Energy, position: Float[np.ndarray, " parameter"]) -> str:
+    """What is not finite at a position, in words: parameters of the prior, rows of the data, or the gradient."""
+    if energy.discrete:
+        return "" if np.isfinite(energy.data_energy(jnp.asarray(position))) else "the data energy is not finite"
+    at = jnp.asarray(position, jnp.result_type(float))
+    for (name, _), terms in zip(energy.layout, jax.tree.leaves(energy.prior_terms(at)), strict=True):
+        if not np.isfinite(np.asarray(terms)).all():
+            return f"the prior energy of {name} is not finite"
+    rows = np.atleast_1d(np.asarray(energy.model.row_energies(energy.unravel(at), energy.data)))
+    if (bad := np.flatnonzero(~np.isfinite(rows))).size:
+        return "the data energy is not finite" if rows.size == 1 else f"rows {listed(bad)} have no finite data energy"
+    bad = np.flatnonzero(~np.isfinite(np.asarray(_loss_and_gradient(energy, at)[1])))
+    return (
+        f"the gradient is not finite at {listed(parameter_name(energy.layout, int(i)) for i in bad)}"
+        if bad.size
+        else ""
+    )
+
+
+def nowhere(energy: Energy, fault: str) -> InputError:
+    """That chains cannot start anywhere, with what is not finite at the last place that was tried."""
+    problem = f"has no finite energy where chains could start ({fault})"
+    return InputError("energy", energy.model, problem, "give start=, or mend the energy there")
+
+
 def check_positions(argument: str, positions: object, shape: tuple[int, int]) -> np.ndarray:
     """Positions of the shape that is needed and finite, or what is wrong with them."""
     found = check_array(argument, positions, "give one row of parameters each")
@@ -246,14 +402,6 @@ def _loss_and_gradient(energy: Energy, position: Array) -> tuple[Array, Array]:
 def _begin(optimiser: optax.GradientTransformation, position: Array) -> _Training:
     infinite = jnp.full(len(position), jnp.inf, position.dtype)
     return _Training(position, jax.vmap(optimiser.init)(position), position, infinite)
-
-
-@partial(jax.jit, static_argnames=("optimiser", "number"))
-def _begin_at_draws(
-    optimiser: optax.GradientTransformation, energy: Energy, key: Array, number: int, scale: Array
-) -> _Training:
-    """Begin at draws from the prior, shrunk."""
-    return _begin(optimiser, scale * prior_draws(energy, key, number))
 
 
 @partial(jax.jit, static_argnames="optimiser")

@@ -2,15 +2,17 @@
 
 from typing import Any, NamedTuple, Self
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from temperax.energies.energy import Energy
-from temperax.engine.program import Program
+from temperax.engine import engine
+from temperax.engine.program import Program, State
 from temperax.errors import InputError, check_array, check_choice, check_single
 from temperax.machine import sharding
-from temperax.training.descent import energies_at, minimise, prior_draws
+from temperax.training.descent import NEARER, energies_at, fault_of, minimise, nowhere, prior_draws
 
 #: From fewer rows than this, none are held out of finding a start.
 ROWS_TO_HOLD_OUT = 20
@@ -67,6 +69,37 @@ def check_rows(log_likelihood: bool, energy: Energy) -> None:
     """Say so if log likelihoods are asked for of an energy that has no rows."""
     if log_likelihood and energy.num_rows is None:
         raise InputError("log_likelihood", True, "asks for rows of a scalar energy", "return one value a row")
+
+
+def first_state(
+    program: Program,
+    key: Array,
+    positions: Float[np.ndarray, "chain temperature parameter"],
+    *,
+    redraw: bool = False,
+) -> State:
+    """The state of chains at their starts; with ``redraw`` those that cannot move are drawn from the prior again.
+
+    Raises
+    ------
+    InputError
+        If one of them has no finite energy and gradient: with what is not finite there.
+    """
+    state, faults = engine.start(program, key, positions)
+    for again, nearer in enumerate(NEARER if redraw else []):
+        if (faults < 0).all():
+            break
+        drawn = prior_draws(program.energy, jax.random.fold_in(key, again), faults.size)
+        drawn = (np.float32(nearer) * np.asarray(drawn)).reshape(positions.shape)
+        positions = np.where((faults >= 0)[..., None], drawn, positions)
+        state, faults = engine.start(program, key, positions)
+    if (faults >= 0).any():
+        chain, slot = np.argwhere(faults >= 0)[0]
+        fault = fault_of(program.energy, positions[chain, slot]) or "its energy overflows at that temperature"
+        if redraw:
+            raise nowhere(program.energy, fault)
+        raise InputError("start", f"row {chain}", f"cannot be moved from ({fault})", "start that chain elsewhere")
+    return state
 
 
 def make_starts(

@@ -196,7 +196,11 @@ def report(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFram
     """
     lines = verdicts(tree, functions)
     print(_what_was_judged(tree, functions))
-    print(_start_sentence(tree), f"Before the first draw came {warmup_share(tree):.0%} of all gradients.")
+    print(
+        _start_sentence(tree),
+        _kernel_sentence(tree),
+        f"Before the first draw came {warmup_share(tree):.0%} of all gradients.",
+    )
     print(f"{'check':<34}{'worst value':>12}  {'at T':>8}  verdict  what to do")
     for line in lines.itertuples():
         temperature = f"{line.temperature:>8.3g}" if np.isfinite(line.temperature) else f"{'':>8}"
@@ -237,11 +241,22 @@ def _start_sentence(tree: xr.DataTree) -> str:
     started = json.loads(tree.attrs["started"])
     if started["start"] != "optimum":
         return f"{tree['posterior'].sizes['chain']} chains from {started['start']} positions."
+    count = len(started["steps"])
+    taken = f"{min(started['steps'])}-{max(started['steps'])} steps"
+    without = started["stopped"].count("no bottom")
+    if without:
+        return f"{count} chains, {without} of them from draws of the prior below which no optimum was found ({taken})."
     reasons = " and ".join(sorted(set(started["stopped"])))
-    return (
-        f"{len(started['steps'])} chains, each from an optimum of its own "
-        f"({min(started['steps'])}-{max(started['steps'])} steps, stopped by {reasons})."
-    )
+    return f"{count} chains, each from an optimum of its own ({taken}, stopped by {reasons})."
+
+
+def _kernel_sentence(tree: xr.DataTree) -> str:
+    """What moved the chains, and why it was chosen; nothing of results that do not say."""
+    if "kernel" not in tree.attrs:
+        return ""
+    chosen = json.loads(tree.attrs["arguments"]).get("kernel") == "auto"
+    fits = "a network" if tree.attrs["kernel"] == "HMC" else "an energy of one's own"
+    return f"{tree.attrs['kernel']} moved them" + (f", which fits {fits}." if chosen else ".")
 
 
 def _why_replicas(tree: xr.DataTree, pairs: pd.DataFrame) -> str:

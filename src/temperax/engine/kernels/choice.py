@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from temperax.energies.energy import Energy
+from temperax.energies.models import NetworkModel
 from temperax.engine.kernels.hmc import HMC
 from temperax.engine.kernels.kernel import Kernel
 from temperax.engine.kernels.nuts import NUTS
@@ -11,10 +13,15 @@ from temperax.errors import InputError, check_choice
 KERNELS = {"hmc": HMC, "nuts": NUTS}
 
 
-def as_kernel(kernel: object) -> Kernel:
-    """A kernel from its name or itself."""
+def as_kernel(kernel: object, energy: Energy) -> Kernel:
+    """A kernel from its name or itself; ``"auto"`` fits the energy.
+
+    A network's many parameters agree on one length of trajectory, which HMC finds for half of NUTS's gradients.  In a
+    posterior of a user's own few wide directions may hide among many narrow ones, and a tree is as long as they need.
+    """
     if isinstance(kernel, str):
-        return check_choice("kernel", kernel, KERNELS)()
+        networks = isinstance(getattr(energy, "model", None), NetworkModel)
+        return check_choice("kernel", kernel, KERNELS | {"auto": HMC if networks else NUTS})()
     if not isinstance(kernel, Kernel):
         raise InputError("kernel", kernel, "is not a kernel", "give 'hmc', 'nuts', HMC(...), NUTS(...) or an Explorer")
     if isinstance(kernel, (HMC, NUTS)):

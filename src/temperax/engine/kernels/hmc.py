@@ -1,6 +1,6 @@
 """Hamiltonian Monte Carlo: NumPyro's trajectories, of a length that all replicas of a scan jitter alike."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,8 @@ from numpyro.infer.hmc import hmc, momentum_generator
 from numpyro.infer.util import ParamInfo
 
 from temperax.engine.kernels.kernel import Info, PotentialAt, Tuning
-from temperax.engine.kernels.trajectories import check_numbers, end_of, info_of
+from temperax.engine.kernels.mass import into_frame, momentum_of, out_of_frame
+from temperax.engine.kernels.trajectories import check_numbers, info_of
 from temperax.errors import MOST
 
 
@@ -28,6 +29,10 @@ class HMC:
     step_size, trajectory_length, inverse_mass
         Fixed values for every temperature; None adapts them per temperature during warm-up.  The inverse mass is one
         number, or one for each parameter of the flat position: about the variance of the draws.
+    rank
+        Most directions in which an adapted mass is turned where parameters are correlated; 0 keeps it diagonal.  By
+        default all of up to 64 parameters, 16 of more, and none of a network's, whose correlations differ between its
+        modes.
     target_acceptance
         Mean acceptance that step-size adaptation aims at; .7 and .92 cost more gradients an independent prediction.
     max_steps
@@ -39,6 +44,7 @@ class HMC:
     inverse_mass: float | Float[np.ndarray, " parameter"] | None = None
     target_acceptance: float = 0.85
     max_steps: int = 2048
+    rank: int | None = field(default=None, metadata={"static": True})
 
     def __post_init__(self) -> None:
         if isinstance(self.target_acceptance, (int, float)):  # else JAX rebuilds the pytree, and `as_kernel` checks
@@ -60,13 +66,14 @@ class HMC:
         """One trajectory of NumPyro's HMC."""
         longest = self.max_steps * tuning.step_size
         length = jnp.clip(jitter * tuning.trajectory_length, tuning.step_size, longest)
-        init, transition = hmc(potential_fn_gen=potential_at, algo="HMC")
+        potential_in_frame, begin = into_frame(tuning, potential_at, start)
+        init, transition = hmc(potential_fn_gen=potential_in_frame, algo="HMC")
         momentum_key, key = jax.random.split(key)
         state = init(
-            start,
+            begin,
             num_warmup=0,
             step_size=tuning.step_size,
-            inverse_mass_matrix=tuning.inverse_mass,
+            inverse_mass_matrix=jnp.ones_like(begin.z),
             adapt_step_size=False,
             adapt_mass_matrix=False,
             trajectory_length=length,
@@ -74,7 +81,7 @@ class HMC:
             rng_key=key,
         )
         # Given a momentum, NumPyro returns the momentum at the trajectory's end, which the criterion needs.
-        momentum = momentum_generator(start.z, state.adapt_state.mass_matrix_sqrt, momentum_key)
+        momentum = momentum_generator(begin.z, state.adapt_state.mass_matrix_sqrt, momentum_key)
         # With this key, what NumPyro's start draws is used by nobody, and compiled by nobody.
         state = transition(state._replace(r=momentum, rng_key=key), model_args=(beta,))
-        return end_of(state), info_of(state, state.r, length)
+        return out_of_frame(tuning, start, state), info_of(state, momentum_of(tuning, state.r), length)

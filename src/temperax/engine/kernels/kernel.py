@@ -17,6 +17,8 @@ class Tuning(NamedTuple):
     step_size: Float[Array, "*temperature"]
     inverse_mass: Float[Array, "*temperature parameter"]
     trajectory_length: Float[Array, "*temperature"]
+    directions: Float[Array, "*temperature parameter rank"]  # in which the mass is turned, see `mass`
+    widths: Float[Array, "*temperature rank"]
 
 
 class Info(NamedTuple):

@@ -11,7 +11,8 @@ from numpyro.infer.hmc import hmc
 from numpyro.infer.util import ParamInfo
 
 from temperax.engine.kernels.kernel import Info, PotentialAt, Tuning
-from temperax.engine.kernels.trajectories import check_numbers, end_of, info_of
+from temperax.engine.kernels.mass import into_frame, out_of_frame
+from temperax.engine.kernels.trajectories import check_numbers, info_of
 
 
 @register_dataclass
@@ -21,7 +22,7 @@ class NUTS:
 
     Attributes
     ----------
-    step_size, inverse_mass
+    step_size, inverse_mass, rank
         As in `HMC`.
     target_acceptance
         Mean acceptance that step-size adaptation aims at.
@@ -33,6 +34,7 @@ class NUTS:
     inverse_mass: float | Float[np.ndarray, " parameter"] | None = None
     target_acceptance: float = 0.8
     max_tree_depth: int = field(default=10, metadata={"static": True})
+    rank: int | None = field(default=None, metadata={"static": True})
     trajectory_length: ClassVar[float] = 0.0  # never adapted: a tree finds its own
 
     def __post_init__(self) -> None:
@@ -53,12 +55,13 @@ class NUTS:
         jitter: Array,
     ) -> tuple[ParamInfo, Info]:
         """One tree of NumPyro's NUTS."""
-        init, transition = hmc(potential_fn_gen=potential_at, algo="NUTS")
+        potential_in_frame, begin = into_frame(tuning, potential_at, start)
+        init, transition = hmc(potential_fn_gen=potential_in_frame, algo="NUTS")
         state = init(
-            start,
+            begin,
             num_warmup=0,
             step_size=tuning.step_size,
-            inverse_mass_matrix=tuning.inverse_mass,
+            inverse_mass_matrix=jnp.ones_like(begin.z),
             adapt_step_size=False,
             adapt_mass_matrix=False,
             max_tree_depth=self.max_tree_depth,
@@ -67,4 +70,5 @@ class NUTS:
         )
         # With this key, what NumPyro's start draws is used by nobody, and compiled by nobody.
         state = transition(state._replace(rng_key=key), model_args=(beta,))
-        return end_of(state), info_of(state, jnp.zeros_like(state.z), state.num_steps * tuning.step_size)
+        info = info_of(state, jnp.zeros_like(state.z), state.num_steps * tuning.step_size)
+        return out_of_frame(tuning, start, state), info

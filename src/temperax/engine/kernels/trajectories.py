@@ -6,15 +6,9 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 from numpyro.infer.hmc import HMCState
-from numpyro.infer.util import ParamInfo
 
 from temperax.engine.kernels.kernel import Info, Kernel
 from temperax.errors import LARGEST, SMALLEST, InputError, check_array, check_count, check_fraction, check_positive
-
-
-def end_of(state: HMCState) -> ParamInfo:
-    """Where a trajectory ends, as the next one starts from it."""
-    return ParamInfo(state.z, state.potential_energy, state.z_grad)
 
 
 def info_of(state: HMCState, momentum: Array, trajectory: Array) -> Info:
@@ -27,6 +21,9 @@ def check_numbers(kernel: Kernel, optional: tuple[str, ...], counts: dict[str, i
     check_fraction("target_acceptance", kernel.target_acceptance)
     for name, most in counts.items():
         check_count(name, getattr(kernel, name), 1, most)
+    rank = getattr(kernel, "rank", None)
+    if rank is not None:
+        check_count("rank", rank, 0)
     for name in optional:
         if getattr(kernel, name) is not None:
             check_positive(name, getattr(kernel, name))
