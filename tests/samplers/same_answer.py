@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 
 import temperax as tx
 from temperax.energies.likelihoods import Categorical, Gaussian, HeteroscedasticGaussian, Poisson, StudentT
@@ -61,6 +62,15 @@ def large():
     energy = tx.Energy.mlp(tx.Dataset.from_arrays(x, y), (50,))
     kernel = tx.HMC(step_size=1e-3, max_steps=8)
     return temper(energy, num_replicas=5, kernel=kernel, start="prior", num_draws=32)
+
+
+def own():
+    """A user's own energy whose parameters are correlated, so that its mass is turned."""
+
+    def data_energy(p):
+        return 50.0 * jnp.sum(jnp.diff(p) ** 2) + 0.5 * jnp.sum((p - 1.0) ** 2)
+
+    return tx.Energy(data_energy, dist.Normal(0.0, 3.0).expand([4]).to_event(1))
 
 
 def keys_of_places(key, scan, purpose, number):
@@ -124,6 +134,7 @@ CASES = {
         **o,
     ),
     "large": lambda **o: large(),
+    "own": lambda **o: temper(own(), num_replicas=5, num_draws=128, **o),
     "broken": lambda **o: broken(),
 }
 

@@ -23,6 +23,7 @@ SLOW = [
     "batches",
     "cold",
     "large",
+    "own",
 ]
 
 

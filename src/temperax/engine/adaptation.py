@@ -253,7 +253,7 @@ def _turned(
     for t, (recent, diagonal) in enumerate(zip(adaptation.recent, inverse_mass, strict=True)):
         chains = [chain[chain.any(axis=(1, 2))].astype(float) for chain in recent]
         centred = np.concatenate([chain - chain.mean(axis=0) for chain in chains if len(chain) > 1] or [recent[0, :0]])
-        if len(centred) and np.isfinite(centred).all():
+        if len(centred) and np.isfinite(centred).all() and centred.any(axis=0).all():
             learned = mass.turned(diagonal, centred[:, 0], centred[:, 1], found[2].shape[-1])
             for whole, part in zip(found, learned, strict=True):
                 whole[t] = part

@@ -84,14 +84,21 @@ def to_devices(program: Program, state: State) -> State:
 
 
 def absolute(path: Path, betas: np.ndarray, offsets: tuple[float, float], record: Record) -> Record:
-    """A record's energies (host arrays) with what the energy's reference point had taken off, in double precision."""
+    """A record's energies (host arrays) with what the energy's reference point had taken off, in double precision.
+
+    One that is NaN is infinite: a draw of the prior at β = 0 may have such a data energy, and nothing accepts it.
+    """
     prior, data = offsets
     base, along = path.offsets(prior, data)
+
+    def whole(energy: Any, offset: float) -> Any:
+        return np.where(np.isnan(energy), np.inf, energy.astype(float) + offset)
+
     return record._replace(
-        prior_energy=record.prior_energy.astype(float) + prior,
-        data_energy=record.data_energy.astype(float) + data,
-        base_energy=record.base_energy.astype(float) + base,
-        path_energy=record.path_energy.astype(float) + along,
+        prior_energy=whole(record.prior_energy, prior),
+        data_energy=whole(record.data_energy, data),
+        base_energy=whole(record.base_energy, base),
+        path_energy=whole(record.path_energy, along),
         energy=record.energy.astype(float) + base + np.asarray(betas, float) * along,
     )
 

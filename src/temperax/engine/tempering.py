@@ -151,16 +151,10 @@ class Reference:
 PATHS: Mapping = {"likelihood": Likelihood(), "posterior": Posterior()}
 
 
-def _no_number(energy: Array) -> Array:
-    """An energy that is NaN is infinite: nothing accepts it, and everything may leave it."""
-    return jnp.where(jnp.isnan(energy), jnp.inf, energy)
-
-
 def terms(path: Path, energy: Boltzmann, position: Float[Array, " parameter"]) -> Terms:
     """All energies of a position on a path."""
-    prior, data = _no_number(energy.prior_energy(position)), _no_number(energy.data_energy(position))
-    base, along = path.split(position, prior, data)
-    return Terms(_no_number(base), _no_number(along), prior, data)
+    prior, data = energy.prior_energy(position), energy.data_energy(position)
+    return Terms(*path.split(position, prior, data), prior, data)
 
 
 def temper(base: Array, path: Array, beta: Array) -> Array:
@@ -179,7 +173,6 @@ def evaluate(path: Path, energy: Boltzmann, position: Float[Array, " parameter"]
     """A position with its energies and gradients, by one pass through the data."""
     prior, prior_gradient = jax.value_and_grad(energy.prior_energy)(position)
     data, data_gradient = jax.value_and_grad(energy.data_energy)(position)
-    prior, data = _no_number(prior), _no_number(data)
     (base, along), pull_back = jax.vjp(path.split, position, prior, data)
 
     def gradient(*cotangents: Array) -> Array:
@@ -188,8 +181,7 @@ def evaluate(path: Path, energy: Boltzmann, position: Float[Array, " parameter"]
         return temper(temper(own, prior_gradient, by_prior), data_gradient, by_data)
 
     one, zero = jnp.ones_like(base), jnp.zeros_like(base)
-    found = Terms(_no_number(base), _no_number(along), prior, data)
-    return Point(position, found, gradient(one, zero), gradient(zero, one))
+    return Point(position, Terms(base, along, prior, data), gradient(one, zero), gradient(zero, one))
 
 
 def inverse_temperatures(temperature: object = None, beta: object = None, path: str | None = None) -> np.ndarray:

@@ -281,8 +281,19 @@ def _descend(
             break
         position = below.astype(start.dtype)
         if gain > -AT_BOTTOM:
-            return position, steps, True
+            return (position, steps, True) if _resolved(relative, position) else (start, steps, False)
     return start, steps, False
+
+
+def _resolved(energy: Energy, bottom: Float[np.ndarray, " parameter"]) -> bool:
+    """Whether a bottom is wider than the last digits of the position.
+
+    It is not at the end of a hierarchy whose scale vanishes: there a density without bound looks bounded.
+    """
+    digits = 4 * np.finfo(bottom.dtype).eps * bottom.astype(float)
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(4, len(bottom)))
+    height = _on_host(energy, bottom.astype(float))[0]
+    return all(_on_host(energy, bottom + sign * digits)[0] < height + 1.0 for sign in signs)
 
 
 def _rprop(energy: Energy, start: Float[np.ndarray, " parameter"]) -> tuple[Float[np.ndarray, " parameter"], float]:

@@ -7,6 +7,7 @@ With no columns at all the mass is the diagonal one, at its price.
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
@@ -24,8 +25,6 @@ RIDGE = 1e-9
 
 def _turn(tuning: Tuning, widths: Array, vector: Array) -> Array:
     """A vector stretched by these widths along the directions."""
-    if not tuning.directions.shape[-1]:
-        return vector
     along = tuning.directions.T @ vector
     return vector + tuning.directions @ ((widths - 1) * along)
 
@@ -35,25 +34,37 @@ def displaced(tuning: Tuning, z: Array) -> Array:
     return jnp.sqrt(tuning.inverse_mass) * _turn(tuning, tuning.widths, z)
 
 
-def into_frame(tuning: Tuning, potential_at: PotentialAt, start: ParamInfo) -> tuple[PotentialAt, ParamInfo]:
-    """The potential in a frame with its origin at the start, and the start there."""
-
-    def potential(beta: Array) -> Callable[[Array], Array]:
-        height = potential_at(beta)
-        return lambda z: height(start.z + displaced(tuning, z))
-
-    gradient = _turn(tuning, tuning.widths, jnp.sqrt(tuning.inverse_mass) * start.z_grad)
-    return potential, ParamInfo(jnp.zeros_like(start.z), start.potential_energy, gradient)
-
-
-def out_of_frame(tuning: Tuning, start: ParamInfo, state: HMCState) -> ParamInfo:
-    """The end of a trajectory, as the next one starts from it."""
-    return ParamInfo(start.z + displaced(tuning, state.z), state.potential_energy, momentum_of(tuning, state.z_grad))
-
-
 def momentum_of(tuning: Tuning, covector: Array) -> Array:
     """L⁻ᵀ of a momentum or a gradient of the frame: the same one of the parameters."""
     return _turn(tuning, 1 / tuning.widths, covector) / jnp.sqrt(tuning.inverse_mass)
+
+
+def in_frame(
+    tuning: Tuning,
+    potential_at: PotentialAt,
+    start: ParamInfo,
+    trajectory: Callable[[PotentialAt, ParamInfo, Array], HMCState],
+) -> HMCState:
+    """A trajectory's end: of ``trajectory(potential, start, inverse mass)`` where the mass is turned.
+
+    A mass that has no directions to be turned in is NumPyro's own diagonal one.
+    """
+    if not tuning.widths.shape[-1]:
+        return trajectory(potential_at, start, tuning.inverse_mass)
+
+    def position(z: Array) -> Array:
+        # By itself, since rounded together with what follows it would depend on what is compiled around it.
+        return jax.lax.optimization_barrier(start.z + displaced(tuning, jax.lax.optimization_barrier(z)))
+
+    def potential(beta: Array) -> Callable[[Array], Array]:
+        height = potential_at(beta)
+        return lambda z: height(position(z))
+
+    gradient = _turn(tuning, tuning.widths, jnp.sqrt(tuning.inverse_mass) * start.z_grad)
+    origin = ParamInfo(jnp.zeros_like(start.z), start.potential_energy, gradient)
+    end = trajectory(potential, origin, jnp.ones_like(start.z))
+    momentum = None if end.r is None else momentum_of(tuning, end.r)
+    return end._replace(z=position(end.z), z_grad=momentum_of(tuning, end.z_grad), r=momentum)
 
 
 # -- on the host, between windows ------------------------------------------------------------------------------------

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float
-from numpyro.infer.hmc import hmc
+from numpyro.infer.hmc import HMCState, hmc
 from numpyro.infer.util import ParamInfo
 
 from temperax.engine.kernels.kernel import Info, PotentialAt, Tuning
-from temperax.engine.kernels.mass import into_frame, out_of_frame
-from temperax.engine.kernels.trajectories import check_numbers, info_of
+from temperax.engine.kernels.mass import in_frame
+from temperax.engine.kernels.trajectories import check_numbers, end_of, info_of
 
 
 @register_dataclass
@@ -55,20 +55,22 @@ class NUTS:
         jitter: Array,
     ) -> tuple[ParamInfo, Info]:
         """One tree of NumPyro's NUTS."""
-        potential_in_frame, begin = into_frame(tuning, potential_at, start)
-        init, transition = hmc(potential_fn_gen=potential_in_frame, algo="NUTS")
-        state = init(
-            begin,
-            num_warmup=0,
-            step_size=tuning.step_size,
-            inverse_mass_matrix=jnp.ones_like(begin.z),
-            adapt_step_size=False,
-            adapt_mass_matrix=False,
-            max_tree_depth=self.max_tree_depth,
-            model_args=(beta,),
-            rng_key=key,
-        )
-        # With this key, what NumPyro's start draws is used by nobody, and compiled by nobody.
-        state = transition(state._replace(rng_key=key), model_args=(beta,))
-        info = info_of(state, jnp.zeros_like(state.z), state.num_steps * tuning.step_size)
-        return out_of_frame(tuning, start, state), info
+
+        def trajectory(potential_at: PotentialAt, start: ParamInfo, inverse_mass: Array) -> HMCState:
+            init, transition = hmc(potential_fn_gen=potential_at, algo="NUTS")
+            state = init(
+                start,
+                num_warmup=0,
+                step_size=tuning.step_size,
+                inverse_mass_matrix=inverse_mass,
+                adapt_step_size=False,
+                adapt_mass_matrix=False,
+                max_tree_depth=self.max_tree_depth,
+                model_args=(beta,),
+                rng_key=key,
+            )
+            # With this key, what NumPyro's start draws is used by nobody, and compiled by nobody.
+            return transition(state._replace(rng_key=key), model_args=(beta,))
+
+        state = in_frame(tuning, potential_at, start, trajectory)
+        return end_of(state), info_of(state, jnp.zeros_like(state.z), state.num_steps * tuning.step_size)

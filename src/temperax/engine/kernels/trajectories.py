@@ -6,9 +6,15 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 from numpyro.infer.hmc import HMCState
+from numpyro.infer.util import ParamInfo
 
 from temperax.engine.kernels.kernel import Info, Kernel
 from temperax.errors import LARGEST, SMALLEST, InputError, check_array, check_count, check_fraction, check_positive
+
+
+def end_of(state: HMCState) -> ParamInfo:
+    """Where a trajectory ends, as the next one starts from it."""
+    return ParamInfo(state.z, state.potential_energy, state.z_grad)
 
 
 def info_of(state: HMCState, momentum: Array, trajectory: Array) -> Info:
