@@ -118,7 +118,7 @@ def judge(posterior: Posterior, energy: tx.Energy, positions: np.ndarray) -> dic
     rhat = max(float(v) for v in arviz_stats.rhat(both).values())
     ess = min(float(v) for v in arviz_stats.ess(both, method="bulk").values())
     worst = max(errors, key=lambda name: errors[name])
-    return {"rhat": rhat, "ess": ess, "errors": errors[worst], "worst": worst}
+    return {"rhat": rhat, "ess": ess, "errors": float(errors[worst]), "worst": worst}
 
 
 def run(posterior: Posterior, sampler: str, seed: int) -> dict:
@@ -129,7 +129,7 @@ def run(posterior: Posterior, sampler: str, seed: int) -> dict:
     seconds = time.perf_counter() - began
     row = {"posterior": posterior.name, "sampler": sampler, "seed": seed, "parameters": energy.size, "seconds": seconds}
     row |= judge(posterior, energy, positions) | {"gradients": gradients, "divergences": divergences}
-    row["good"] = row["rhat"] <= MOST_RHAT and row["ess"] >= LEAST_ESS and row["errors"] <= MOST_ERRORS
+    row["good"] = bool(row["rhat"] <= MOST_RHAT and row["ess"] >= LEAST_ESS and row["errors"] <= MOST_ERRORS)
     return row
 
 
@@ -142,7 +142,10 @@ def goals(rows: list[dict]) -> list[dict]:
     good = [r["good"] and r["gradients"] <= theirs[r["posterior"], r["seed"]] for r in ours]
     return [
         harness.goal(
-            "share of posteriors, good in no more gradients than NumPyro's NUTS", np.mean(good), SHARE, at_most=False
+            "share of posteriors, good in no more gradients than NumPyro's NUTS",
+            float(np.mean(good)),
+            SHARE,
+            at_most=False,
         )
     ]
 

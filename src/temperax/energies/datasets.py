@@ -4,6 +4,7 @@ A `Dataset` is standardised by its training part; what is needed to go back to t
 """
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,15 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from temperax.errors import InputError, check_array, check_choice, check_count
+from temperax.energies.tables import LARGEST_SINGLE, as_classes, as_table, check_size, column_names, in_order, read_csv
+from temperax.errors import InputError, check_choice, check_count, listed
 
 Task = Literal["regression", "classification", "counts"]
 TASKS = {"regression": "regression", "classification": "classification", "counts": "counts"}
-#: Numbers up to here have differences that a float can hold; energies are computed in single precision, up to here.
-_LARGEST, _LARGEST_SINGLE = 1e300, float(np.finfo(np.float32).max)
 #: Random splits of a table that is no published one: each costs a shuffle, since all come from one stream in turn.
 _MOST_SPLITS = 1000
+#: Whole numbers of at most so many values might be classes.
+FEW_VALUES = 10
 
 
 class Source(NamedTuple):
@@ -86,6 +88,8 @@ class Dataset:
         ``regression``, ``classification`` (targets 0, 1, …) or ``counts``.
     name, inputs, targets
         Names of the data set and of its columns.
+    classes
+        Names of the classes 0, 1, … of a classification.
     """
 
     x: np.ndarray
@@ -100,12 +104,14 @@ class Dataset:
     name: str
     inputs: tuple[str, ...]
     targets: tuple[str, ...]
+    classes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """What it is, in a line."""
         rows = f"{len(self.x)} training and {len(self.x_test)} held-out rows"
         shown = ", ".join(self.inputs[:3]) + (", …" if len(self.inputs) > 3 else "")
         about = f"{len(self.inputs)} inputs ({shown}) → {', '.join(self.targets)}"
+        about += f" of {len(self.classes)} classes ({listed(self.classes)})" if self.classes else ""
         return f"Dataset({self.name!r}, {self.task}, {rows}, {about})"
 
     @classmethod
@@ -121,15 +127,18 @@ class Dataset:
         name: str = "arrays",
         inputs: Sequence[str] | None = None,
         targets: Sequence[str] | None = None,
+        classes: Sequence[str] | None = None,
     ) -> "Dataset":
         """A data set from training rows and, if there are any, held-out rows.
 
         Parameters
         ----------
         x, y
-            Inputs (row, input) and targets (row,) or (row, target).
+            Inputs (row, input) and targets (row,) or (row, target): arrays, lists, masked arrays or frames, whose
+            columns keep their names.  Targets of a classification are labels of any kind: whole numbers, booleans,
+            strings, a pandas categorical.
         x_test, y_test
-            Held-out rows of the same columns.
+            Held-out rows of the same columns; those of a frame are put in the order of ``x`` by their names.
         task
             Kind of targets.
         standardise
@@ -137,19 +146,31 @@ class Dataset:
             that are constant there only lose their mean.
         name, inputs, targets
             Names to show.
+        classes
+            Labels of a classification in the order of their numbers, also those that do not occur; by default what
+            occurs, sorted.
 
         Raises
         ------
         InputError
-            For shapes that do not fit, no rows, NaN or infinite values, values that single precision cannot hold once
+            For shapes that do not fit, no rows, missing, NaN or infinite values, labels that are none, columns of other
+            names, values that single precision cannot hold once
             they are standardised, and a constant target of a regression.
         """
         check_choice("task", task, TASKS)
-        x, y = _table("x", x), _table("y", y)
         if (x_test is None) != (y_test is None):
             raise InputError("x_test", x_test, "and y_test must come together", "give both or neither")
-        x_test = x[:0] if x_test is None else _table("x_test", x_test, rows=0)
-        y_test = y[:0] if y_test is None else _table("y_test", y_test, rows=0)
+        inputs = column_names(x) if inputs is None else inputs
+        targets = column_names(y) if targets is None else targets
+        x_test, y_test = in_order("x_test", x_test, column_names(x)), in_order("y_test", y_test, column_names(y))
+        named: tuple[str, ...] = ()
+        if task == "classification":
+            y, y_test, named = as_classes(y, y_test, classes)
+        elif classes is not None:
+            raise InputError("classes", classes, f"are given to a {task}", "say task='classification'")
+        x, y = as_table("x", x), as_table("y", y)
+        x_test = x[:0] if x_test is None else as_table("x_test", x_test, rows=0)
+        y_test = y[:0] if y_test is None else as_table("y_test", y_test, rows=0)
         for part, a, b in (("y", x, y), ("y_test", x_test, y_test)):
             if len(a) != len(b):
                 raise InputError(part, b.shape, f"does not have the {len(a)} rows of the inputs", "match the rows")
@@ -173,6 +194,7 @@ class Dataset:
             name,
             _names("inputs", inputs, x, "x"),
             _names("targets", targets, y, "y"),
+            named,
         )
 
     @classmethod
@@ -191,7 +213,8 @@ class Dataset:
         Parameters
         ----------
         path
-            The file, on this machine; every column but ``target`` is an input and must be numeric.
+            The file, on this machine, with commas or semicolons; every column but ``target`` is an input and must be
+            numeric.  A first column without a name that counts the rows is left out.
         target
             Name of the target's column, or several.
         task, standardise
@@ -209,22 +232,10 @@ class Dataset:
         import pandas as pd
 
         check_choice("task", task, TASKS)
-        if not isinstance(path, (str, os.PathLike)):
-            raise InputError("path", path, "is not a path", "give the name of a CSV file")
         targets = [target] if isinstance(target, str) else target
         if not isinstance(targets, Sequence) or not targets or not all(isinstance(name, str) for name in targets):
             raise InputError("target", target, "is not a column's name", "give one, or a list of several")
-        try:
-            # Opened here, so that neither an address is fetched nor an archive unpacked, and no device is waited for.
-            place = Path(os.path.expanduser(path))
-            if place.exists() and not place.is_file():
-                raise OSError("it is not a regular file")
-            with place.open("rb") as file:
-                table = pd.read_csv(file, low_memory=False)
-        except (OSError, ValueError) as error:
-            raise InputError(
-                "path", str(path), f"cannot be read as CSV ({error})", "give a CSV file with a header"
-            ) from error
+        table = read_csv(path)
         for column in targets:
             if column not in table.columns:
                 columns = ", ".join(map(str, table.columns[:20])) + (", …" if len(table.columns) > 20 else "")
@@ -232,17 +243,20 @@ class Dataset:
         if not len(table):
             raise InputError("path", str(path), "has a header and no rows", "give one row an observation")
         for column in table.columns:
-            if not pd.api.types.is_numeric_dtype(table[column]):
+            label = column in targets and task == "classification"
+            if not label and not pd.api.types.is_numeric_dtype(table[column]):
                 raise InputError("column", column, "is not numeric", "encode it as numbers or drop it")
-            if not (finite := np.isfinite(table[column].to_numpy(float))).all():
-                row = int(finite.argmin())
+            if (missing := table[column].isna() if label else ~np.isfinite(table[column].to_numpy(float))).any():
+                row, what = int(np.asarray(missing).argmax()), "label" if label else "finite number"
                 raise InputError(
-                    "column", column, f"has no finite number in row {row} under the header", "remove or impute it"
+                    "column", column, f"has no {what} in row {row} under the header", "remove or impute it"
                 )
+        for column in targets:
+            _say_what_it_is_taken_for(column, table[column], task)
         inputs = [column for column in table.columns if column not in targets]
         return _split(
             table[inputs].to_numpy(float),
-            table[targets].to_numpy(float),
+            table[targets].to_numpy() if task == "classification" else table[targets].to_numpy(float),
             split,
             train_fraction,
             task=task,
@@ -250,6 +264,19 @@ class Dataset:
             name=Path(path).stem,
             inputs=[str(column) for column in inputs],
             targets=targets,
+        )
+
+
+def _say_what_it_is_taken_for(column: str, values: Any, task: str) -> None:
+    """Say so where a regression's target looks like classes or counts: whole numbers of few values."""
+    numbers = values.to_numpy(float) if task == "regression" else np.array([0.5])
+    found = np.unique(numbers)
+    if len(found) <= FEW_VALUES and (found == np.round(found)).all():
+        shown = listed(f"{value:g}" for value in found)
+        warnings.warn(
+            f"{column} has {len(found)} whole values ({shown}) and is taken for a regression's target: say "
+            "task='classification' or task='counts' if it is not.",
+            stacklevel=3,
         )
 
 
@@ -338,36 +365,11 @@ def _split(
     return Dataset.from_arrays(x[train], y[train], x[test], y[test], task=task, **names)
 
 
-def _table(argument: str, values: Any, rows: int = 1) -> np.ndarray:
-    """A float table (row, column) without NaN, from whatever the user gave."""
-    table = check_array(argument, values, "give an array (row, column)")
-    table = table[:, None] if table.ndim == 1 else table
-    if table.ndim != 2:
-        raise InputError(argument, table.shape, "is not (row, column)", "give a two-dimensional array")
-    if len(table) < rows or table.shape[1] == 0:
-        raise InputError(argument, table.shape, "is empty", "give at least one row and one column")
-    _check_size(argument, table, np.abs(table) <= _LARGEST)
-    return table
-
-
-def _check_size(argument: str, table: np.ndarray, fine: np.ndarray) -> None:
-    """Say where the first number of a table is that cannot be computed with."""
-    if not fine.all():
-        row, column = np.argwhere(~fine)[0].tolist()
-        value = float(table[row, column])
-        problem, remedy = (
-            ("is too large to compute with", "rescale the column or remove the row")
-            if np.isfinite(value)
-            else ("is not finite", "remove or impute it")
-        )
-        raise InputError(argument, value, f"at row {row}, column {column} {problem}", remedy)
-
-
 def _standardised(argument: str, table: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """The table in units of the training part."""
     with np.errstate(over="ignore"):
         found = (table - mean) / scale
-    _check_size(argument, table, np.abs(found) <= _LARGEST_SINGLE)
+    check_size(argument, table, np.abs(found) <= LARGEST_SINGLE)
     return found
 
 
@@ -399,7 +401,8 @@ def _no_moments(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _names(argument: str, names: Sequence[str] | None, table: np.ndarray, letter: str) -> tuple[str, ...]:
     if names is None:
         return (letter,) if table.shape[1] == 1 else tuple(f"{letter}{i}" for i in range(table.shape[1]))
-    if isinstance(names, str) or not isinstance(names, (Sequence, np.ndarray)):
+    names = names.tolist() if hasattr(names, "tolist") else names  # an array's or a frame's
+    if isinstance(names, str) or not isinstance(names, Sequence):
         raise InputError(argument, names, "is not a list of names", "give one name a column")
     if len(names) != table.shape[1]:
         raise InputError(argument, names, f"does not name {table.shape[1]} columns", "give one name a column")

@@ -145,6 +145,7 @@ class Energy(Parametrised):
             by default N(0, 1).
         """
         likelihood, prior = complete(data, likelihood, prior)
+        hidden = hidden.tolist() if hasattr(hidden, "tolist") else hidden  # an array, or a frame's index
         network = MLP.create(data.x.shape[1], hidden, likelihood.num_outputs(data.y), activation)
         energy = cls._of_network(data, network, likelihood, network_prior(prior, network.sizes))
         energy.arguments = {

@@ -16,7 +16,8 @@ from jaxtyping import Array, Float
 from scipy.special import logsumexp
 
 from temperax.energies.energy import Energy
-from temperax.errors import InputError, check_array, check_result
+from temperax.energies.tables import as_table, in_order
+from temperax.errors import InputError, check_result
 
 #: Values (rows × units) that a chunk of draws may hold at once.
 CHUNK_VALUES = 4_000_000
@@ -104,24 +105,34 @@ def predictions(tree: xr.DataTree, energy: Energy, x: Any, group: str = "posteri
     energy
         The energy that was sampled.
     x
-        Inputs (row, input) in the units of the data set as it was given.
+        Inputs (row, input) in the units of the data set as it was given; the columns of a frame are found by name.
 
     Returns
     -------
     xarray.DataArray
-        Expected targets in their original units, or class probabilities: (chain, draw[, temperature], row, value).
+        Expected targets in their original units, or class probabilities: (chain, draw[, temperature], row, value),
+        where ``value`` names the targets or the classes (of two, the second's probability is given).
+
+    Raises
+    ------
+    InputError
+        If the energy has no predictions or is not the one that was sampled, the columns are not the inputs, or values
+        are missing: with their rows.
     """
     data = energy.dataset if isinstance(energy, Energy) else None
     if data is None:
         raise InputError("energy", energy, "has no predictions", "build it by Energy.mlp or Energy.network")
-    x = check_array("x", x, "give an array (row, input)")
-    if x.ndim != 2 or x.shape[1] != data.x.shape[1]:
+    x = as_table("x", in_order("x", x, data.inputs))
+    if x.shape[1] != data.x.shape[1]:
         raise InputError("x", x.shape, f"is not (row, {data.x.shape[1]})", "give one column an input")
     f = over_draws(means, energy, jnp.asarray((x - data.x_mean) / data.x_scale), positions(tree, energy, group))
     if data.task == "regression":
         f = f * data.y_scale + data.y_mean
     dims = [d for d in ("chain", "draw", "temperature") if d in tree[group].dims]
-    coords = {d: tree[group][d].values for d in dims}
+    coords: dict[str, Any] = {d: tree[group][d].values for d in dims}
+    names = data.targets if data.task != "classification" else data.classes[-f.shape[-1] :]
+    if len(names) == f.shape[-1]:
+        coords["value"] = list(names)
     return xr.DataArray(f, dims=[*dims, "row", "value"], coords=coords, name="f")
 
 

@@ -241,6 +241,8 @@ def _predictive_groups(
     tempered = {name: values for name, values in found.items() if name != "y"}
     value = "target" if found["f"].shape[-1] == data.y.shape[1] else "class"
     coords: dict[str, Any] = {"target": list(data.targets)} if value == "target" else {}
+    if value == "class" and len(data.classes) == found["f"].shape[-1]:
+        coords = {"class": list(data.classes)}
     rows = ["temperature", "test_row"]
     dims = {name: rows if name == "log_density" else [*rows, value] for name in tempered}
     posterior = {name: found[name][:, :, target] for name in ("f", "y")}
@@ -292,6 +294,7 @@ def describe(
         "energy": recipes.encode(energy.arguments),
         "data": data.name if data is not None else "",
         "task": data.task if data is not None else "",
+        "classes": list(data.classes) if data is not None else [],
         "num_parameters": energy.size,
         "layout": energy.layout,
         "started": started,

@@ -222,5 +222,6 @@ def _dataset_of(tree: xr.DataTree) -> Dataset:
         name=tree.attrs["data"],
         inputs=tuple(constant["input"].values.tolist()),
         targets=tuple(constant["target"].values.tolist()),
+        classes=tuple(json.loads(tree.attrs.get("classes", "[]"))),
         **{name: constant[name].values for name in names},
     )

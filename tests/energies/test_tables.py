@@ -1,0 +1,148 @@
+"""Frames, labels, gaps and files as users have them."""
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+import temperax as tx
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(12, 2))
+FRAME = pd.DataFrame(X, columns=["width", " height "])
+
+
+def classify(y, **options):
+    return tx.Dataset.from_arrays(X, y, task="classification", **options)
+
+
+LABELS = {
+    "whole numbers from 1": ([1, 2, 3] * 4, ("1", "2", "3")),
+    "whole numbers with gaps": ([0, 2, 7] * 4, ("0", "2", "7")),
+    "minus one and one": ([-1, 1] * 6, ("-1", "1")),
+    "whole floats": ([1.0, 3.0] * 6, ("1", "3")),
+    "booleans": ([True, False] * 6, ("False", "True")),
+    "strings": (["no", "yes", "maybe"] * 4, ("maybe", "no", "yes")),
+    "strings of a series": (pd.Series(["b", "a"] * 6, name="letter"), ("a", "b")),
+    "a column of a frame": (pd.DataFrame({"letter": ["b", "a"] * 6}), ("a", "b")),
+    "an ordered categorical": (
+        pd.Series(pd.Categorical(["low", "high", "mid"] * 4, ["low", "mid", "high", "never"])),
+        ("low", "mid", "high"),
+    ),
+    "pandas strings": (pd.Series(["b", "a"] * 6, dtype="string"), ("a", "b")),
+    "nullable integers": (pd.Series([4, 5] * 6, dtype="Int64"), ("4", "5")),
+    "zero and one": ([0, 1] * 6, ("0", "1")),
+}
+
+
+@pytest.mark.parametrize("case", LABELS)
+def test_classes_are_what_occurs(case):
+    y, classes = LABELS[case]
+    data = classify(y)
+    assert data.classes == classes
+    names = [str(v.item() if isinstance(v, np.generic) else v) for v in np.asarray(y, object).ravel()]
+    back = [classes[int(code)] for code in data.y[:, 0]]
+    assert back == [name.removesuffix(".0") for name in names]
+
+
+def test_a_class_of_held_out_rows_alone_counts():
+    data = classify(["a", "b"] * 6, x_test=X[:2], y_test=["c", "a"])
+    assert data.classes == ("a", "b", "c") and data.y_test[:, 0].tolist() == [2.0, 0.0]
+
+
+def test_classes_can_be_named_in_their_order():
+    data = classify(["low", "high"] * 6, classes=["low", "mid", "high"])
+    assert data.classes == ("low", "mid", "high") and data.y[:2, 0].tolist() == [0.0, 2.0]
+    with pytest.raises(tx.InputError, match=r"^y = 'high' are none of the classes; choose from low, mid\.$"):
+        classify(["low", "high"] * 6, classes=["low", "mid"])
+
+
+@pytest.mark.parametrize("y", [[0.5, 1.0] * 6, ["a", None] * 6, [1.0, np.nan] * 6, pd.Series([1, pd.NA] * 6)])
+def test_what_is_no_label_is_refused(y):
+    with pytest.raises(tx.InputError, match=r"^y = .*(is no label of a class|has no label in row 1); .*\.$"):
+        classify(y)
+
+
+def test_names_of_a_frame_stay():
+    data = tx.Dataset.from_arrays(FRAME, pd.Series(X[:, 0], name="depth"))
+    assert data.inputs == ("width", "height") and data.targets == ("depth",)
+    assert tx.Dataset.from_arrays(FRAME, X[:, 0], inputs=["a", "b"]).inputs == ("a", "b")
+
+
+def test_columns_are_found_by_name():
+    turned = FRAME[[" height ", "width"]]
+    data = tx.Dataset.from_arrays(FRAME, X[:, 0], turned, X[:, 0], standardise=False)
+    np.testing.assert_array_equal(data.x, data.x_test)
+    said = r"^x_test = .* lacks the columns height and has others, weight; give width, height\.$"
+    with pytest.raises(tx.InputError, match=said):
+        other = turned.rename(columns={" height ": "weight"})
+        tx.Dataset.from_arrays(FRAME, X[:, 0], other, X[:, 0])
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.ma.masked_array(X, np.arange(24).reshape(12, 2) == 7),
+        pd.DataFrame(X).astype("Float64").mask(np.arange(24).reshape(12, 2) == 7),
+    ],
+)
+def test_what_is_masked_is_missing(x):
+    with pytest.raises(tx.InputError, match=r"^x = nan at row 3, column 1 is not finite; remove or impute it\.$"):
+        tx.Dataset.from_arrays(x, X[:, 0])
+
+
+@pytest.mark.parametrize("x", [X.tolist(), tuple(map(tuple, X)), pd.DataFrame(X), X])
+@pytest.mark.parametrize("hidden", [[2], (2,), np.array([2]), pd.Index([2])])
+def test_lists_arrays_and_tuples_are_alike(x, hidden):
+    for names in (["a", "b"], ("a", "b"), np.array(["a", "b"]), pd.Index(["a", "b"])):
+        data = tx.Dataset.from_arrays(x, X[:, 0].tolist(), inputs=names)
+        assert data.inputs == ("a", "b")
+    assert tx.Energy.mlp(data, hidden).size == 2 * 2 + 2 + 2 + 1 + 1
+
+
+FILES = {
+    "semicolons": ("a;b;y\n" + "\n".join(f"{i};{i % 3};{i / 2}" for i in range(20)), "utf-8"),
+    "latin-1": ("gr\xf6\xdfe,b,y\n" + "\n".join(f"{i},{i % 3},{i / 2}" for i in range(20)), "latin-1"),
+    "spaces": (" a , b , y \n" + "\n".join(f" {i} , {i % 3} , {i / 2} " for i in range(20)), "utf-8"),
+    "an index": (",a,b,y\n" + "\n".join(f"{i},{i},{i % 3},{i / 2}" for i in range(20)), "utf-8"),
+    "a byte order mark": ("\ufeffa,b,y\n" + "\n".join(f"{i},{i % 3},{i / 2}" for i in range(20)), "utf-8"),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_files_as_others_write_them(case, tmp_path):
+    text, encoding = FILES[case]
+    (tmp_path / "a table.csv").write_bytes(text.encode(encoding))
+    data = tx.Dataset.from_csv(tmp_path / "a table.csv", "y")
+    assert data.inputs == (("gr\xf6\xdfe" if case == "latin-1" else "a"), "b") and len(data.x) == 18
+
+
+def test_strings_are_classes_of_a_csv(tmp_path):
+    (tmp_path / "t.csv").write_text("a,y\n" + "\n".join(f"{i},{'cat' if i % 2 else 'dog'}" for i in range(20)))
+    assert tx.Dataset.from_csv(tmp_path / "t.csv", "y", task="classification").classes == ("cat", "dog")
+
+
+def test_few_whole_numbers_are_said_to_be_a_regression(tmp_path):
+    (tmp_path / "t.csv").write_text("a,y\n" + "\n".join(f"{i},{i % 3}" for i in range(20)))
+    with pytest.warns(UserWarning, match=r"^y has 3 whole values \(0, 1, 2\) and is taken for a regression's target"):
+        tx.Dataset.from_csv(tmp_path / "t.csv", "y")
+
+
+def test_probabilities_carry_names_and_columns_are_found(key):
+    y = np.array(["cat", "dog", "eel"])[np.digitize(X[:, 0], [-0.5, 0.5])]
+    data = tx.Dataset.from_arrays(FRAME, y, FRAME[:4], y[:4], task="classification")
+    energy = tx.Energy.mlp(data, (2,))
+    tree = tx.sample(key, energy, num_chains=2, num_warmup=20, num_draws=5, start="prior", progress=False)
+    assert tree["posterior_predictive"]["class"].values.tolist() == ["cat", "dog", "eel"]
+    right = tx.predict.predictions(tree, energy, FRAME)
+    assert right["value"].values.tolist() == ["cat", "dog", "eel"]
+    np.testing.assert_array_equal(right, tx.predict.predictions(tree, energy, FRAME[[" height ", "width"]]))
+    with pytest.raises(tx.InputError, match="has others, depth"):
+        tx.predict.predictions(tree, energy, FRAME.assign(depth=1.0))
+    gaps = X.copy()
+    gaps[[2, 5], 1] = np.nan
+    with pytest.raises(tx.InputError, match=r"^x = nan at row 2, column 1 is not finite \(rows 2, 5 in all\);"):
+        tx.predict.predictions(tree, energy, gaps)
+    again = tx.repeat(tree, num_draws=2)
+    assert again["posterior_predictive"]["class"].values.tolist() == ["cat", "dog", "eel"]
+    assert jax.tree.structure(again.attrs["classes"]) == jax.tree.structure(tree.attrs["classes"])
