@@ -1,11 +1,16 @@
 """Run directories through the samplers: what goes on, what is refused, what is stored.  Kills are in `test_faults`."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
 
 import temperax as tx
 from temperax.samplers import runs
+from temperax.storage.rundir import RunDirectory
 
 QUICK = {"num_chains": 2, "num_warmup": 30, "num_draws": 20, "progress": False, "start": "prior"}
 LADDER = {"num_replicas": 4, "num_chains": 2, "num_draws": 32, "progress": False, "start": "prior"}
@@ -109,3 +114,55 @@ def test_a_ladder_keeps_the_rungs_nearest_to_the_temperatures_asked_for(key, ene
 def test_no_draws_yet(energy, tmp_path):
     with pytest.raises(tx.InputError, match="holds no run"):
         tx.open_run(tmp_path)
+
+
+WRITER = """
+import sys
+from temperax.storage.rundir import RunDirectory
+
+lock = RunDirectory.open(sys.argv[1]).lock()
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_directory_has_one_writer(key, energy, tmp_path):
+    """And any number of readers; a writer that is killed leaves nothing behind that stands in the way."""
+    here = {"directory": tmp_path / "run", "resume": True}
+    first = tx.sample(key, energy, **QUICK, **here)
+    pipe = subprocess.PIPE
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path / "run")], stdin=pipe, stdout=pipe, text=True, env=os.environ
+    )
+    try:
+        assert writer.stdout.readline() == "locked\n"
+        said = rf"^directory = .*run' is being written by process {writer.pid} on .*; wait until it ends, or choose "
+        with pytest.raises(tx.InputError, match=said):
+            tx.sample(key, energy, **(QUICK | {"num_draws": 30}), **here)
+        assert_same(first, tx.open_run(tmp_path / "run"))
+    finally:
+        writer.kill()
+        writer.communicate()
+    assert tx.sample(key, energy, **(QUICK | {"num_draws": 30}), **here)["posterior"].sizes["draw"] == 30
+
+
+def test_a_run_that_is_refused_holds_no_lock(key, energy, tmp_path):
+    here = {"directory": tmp_path / "run"}
+    tx.sample(key, energy, **QUICK, **here)
+    for _ in range(2):
+        with pytest.raises(tx.InputError, match="num_chains"):
+            tx.sample(key, energy, **(QUICK | {"num_chains": 3}), **here, resume=True)
+    RunDirectory.open(tmp_path / "run").lock().release()
+
+
+def test_paths_stay_what_they_were(key, energy, tmp_path, monkeypatch):
+    """Relative ones when the folder changes, and ``~``; a name may have spaces."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    tree = tx.sample(key, energy, **QUICK, directory="a run")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert np.isfinite(tree["posterior"].to_dataset().to_dataarray()).all()
+    tx.sample(key, energy, **QUICK, directory="~/another")
+    assert_same(tree, tx.open_run("~/another"))
+    assert (tmp_path / "another" / "run.json").exists()

@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 import xarray as xr
+from filelock import BaseFileLock
 from jaxtyping import Array
 
 from temperax.energies.energy import Energy
@@ -30,7 +31,7 @@ from temperax.machine import sharding
 from temperax.machine.progress import tqdm
 from temperax.results import recipes
 from temperax.storage.checkpoint import Checkpoint
-from temperax.storage.rundir import RunDirectory
+from temperax.storage.rundir import RunDirectory, place
 
 #: Packages whose version may change the answer.
 VERSIONS = ("temperax", "jax", "jaxlib", "numpyro", "numpy")
@@ -64,8 +65,10 @@ class Run:
         save_every: float = 60.0,
         progress: bool = False,
         plan: list[int] | None = None,
+        lock: BaseFileLock | None = None,
     ) -> None:
         self.directory, self.save_every, self.plan = directory, save_every, plan or []
+        self._lock = lock
         self.progress = progress and sharding.first_process()
         self._saved = saved
         self._last_save = time.monotonic()
@@ -171,7 +174,19 @@ class Run:
 
     @contextmanager
     def stoppable(self) -> Iterator[None]:
-        """Take SIGINT and SIGTERM as requests to stop after the block that runs; a second SIGINT stops at once."""
+        """Take SIGINT and SIGTERM as requests to stop after the block that runs; a second SIGINT stops at once.
+
+        At the end, whatever it is, other processes may write to the directory again.
+        """
+        try:
+            with self._asked():
+                yield
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
         if threading.current_thread() is not threading.main_thread():
             with together(self.directory.path if self.directory else None):
                 yield  # signals are none of this thread's business
@@ -244,7 +259,7 @@ def begin(
             raise InputError("resume", resume, "names no run", "give its directory too")
         return Run(progress=progress, plan=plan)
     with together(directory):
-        return _begin(Path(directory), resume, save_every, progress, configuration, plan)
+        return _begin(place(directory), resume, save_every, progress, configuration, plan)
 
 
 def _begin(
@@ -259,16 +274,23 @@ def _begin(
     sharding.meet("looked")  # everybody has, before somebody writes
     if not there or not resume:
         created = RunDirectory.create(directory, configuration() | {"plan": plan}) if sharding.first_process() else None
+        lock = created.lock() if created else None
         sharding.meet("created")
-        return Run(created or RunDirectory.open(directory), None, save_every, progress, plan)
+        return Run(created or RunDirectory.open(directory), None, save_every, progress, plan, lock)
     opened = RunDirectory.open(directory)
     opened.check(configuration() | {"plan": opened.configuration["plan"]})
-    saved = opened.restore()
-    sharding.meet("restored")
-    if sharding.first_process():
-        opened.truncate(saved.notes["num_draws"] if saved else 0)
-    sharding.meet("truncated")
-    return Run(opened, saved, save_every, progress, opened.configuration["plan"])
+    lock = opened.lock() if sharding.first_process() else None
+    try:
+        saved = opened.restore()
+        sharding.meet("restored")
+        if sharding.first_process():
+            opened.truncate(saved.notes["num_draws"] if saved else 0)
+        sharding.meet("truncated")
+    except BaseException:
+        if lock is not None:
+            lock.release()
+        raise
+    return Run(opened, saved, save_every, progress, opened.configuration["plan"], lock)
 
 
 def describe(function: str, key: Array, energy: Energy, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ checkpoint and nothing else: restore, cut the draws back to the checkpoint's num
 import hashlib
 import json
 import os
+import platform
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
+from filelock import BaseFileLock, FileLock, Timeout
 
 from temperax.errors import InputError, StorageError, short
 from temperax.storage import checkpoint, drawstore
@@ -52,7 +54,7 @@ class RunDirectory:
         InputError
             If it holds a run, is a file, or cannot be written.
         """
-        path = Path(path)
+        path = place(path)
         for name in (_FILE, "checkpoints", "draws.zarr"):
             if (path / name).exists():
                 raise InputError("directory", str(path), f"holds a run ({name})", "resume it, or choose another folder")
@@ -70,7 +72,7 @@ class RunDirectory:
     @staticmethod
     def is_one(path: str | os.PathLike) -> bool:
         """Whether a folder holds a run."""
-        return (Path(path) / _FILE).exists()
+        return (place(path) / _FILE).exists()
 
     @classmethod
     def open(cls, path: str | os.PathLike) -> "RunDirectory":
@@ -81,7 +83,7 @@ class RunDirectory:
         InputError
             If it holds none, or its ``run.json`` is damaged or of another version of the layout.
         """
-        path = Path(path)
+        path = place(path)
         try:
             content = json.loads((path / _FILE).read_text())
             layout, configuration = content["format"], content["configuration"]
@@ -97,6 +99,34 @@ class RunDirectory:
         if not isinstance(configuration, dict) or content.get("digest") != _digest(configuration):
             raise InputError("directory", str(path), f"has a damaged {_FILE}", "start another run")
         return cls(path, configuration)
+
+    def lock(self) -> BaseFileLock:
+        """Keep other processes from writing here until the lock is released, or this process ends however it does.
+
+        Raises
+        ------
+        InputError
+            If another one writes here: with its number and machine.
+        StorageError
+            If the disk is read-only.
+        """
+        lock, holder = FileLock(self.path / "lock"), self.path / "writer"
+        try:
+            with self._writing():
+                lock.acquire(timeout=0)
+                _write(holder, f"process {os.getpid()} on {platform.node()}")
+        except Timeout as error:
+            who = holder.read_text() if holder.exists() else "another process"
+            raise InputError(
+                "directory",
+                str(self.path),
+                f"is being written by {who}",
+                "wait until it ends, or choose another folder",
+            ) from error
+        except BaseException:
+            lock.release()
+            raise
+        return lock
 
     def check(self, configuration: Mapping[str, Any]) -> None:
         """Refuse to go on with anything that would change the answer.
@@ -201,7 +231,7 @@ class RunDirectory:
         """Whatever the disk refuses, in one sentence."""
         try:
             yield
-        except InputError:
+        except (InputError, Timeout):
             raise
         except (OSError, ValueError, RuntimeError) as error:
             reason = _system_reason(error)
@@ -224,6 +254,11 @@ class RunDirectory:
             return int(checkpoint.notes(self._checkpoints, newest)["num_draws"])
         except (OSError, ValueError, LookupError, TypeError):
             return 0
+
+
+def place(path: str | os.PathLike) -> Path:
+    """A path that stays the same when the working directory changes, ``~`` resolved."""
+    return Path(path).expanduser().absolute()
 
 
 def _plain(configuration: Mapping[str, Any]) -> dict[str, Any]:
