@@ -36,6 +36,8 @@ LENGTH_RATE, LENGTH_MEMORY = 0.2, 5.0
 #: Where the trajectory criterion settles, as a share of its modulus.  Beyond the first turning point it stays near 0
 #: for any length, so that a length that looks for 0 wanders; near 1 few trajectories have turned back yet.
 TURNED = 0.9
+#: Fewest scans after which a first mass is set.
+EARLIEST = 5
 #: Last draws and forces of a chain's window from which correlations are learned.
 MEMORY = 100
 #: Memory of the chains' mean acceptances, in scans.
@@ -276,7 +278,14 @@ def mean_position(adaptation: Adaptation) -> Float[Array, "temperature chain par
 
 
 def windows(num_warmup: int) -> list[tuple[int, bool]]:
-    """Length of each warm-up window and whether a new mass is set at its end (Stan's schedule, doubling windows)."""
+    """Length of each warm-up window and whether a new mass is set at its end.
+
+    Stan's schedule of doubling windows, whose first one ends twice on the way: draws and forces tell scales at once,
+    and a trajectory through a posterior whose scales are not known takes a thousand steps.
+    """
     schedule = build_adaptation_schedule(num_warmup)
     last = len(schedule) - 1
-    return [(window.end - window.start + 1, 0 < i < last) for i, window in enumerate(schedule)]
+    found = [(window.end - window.start + 1, 0 < i < last) for i, window in enumerate(schedule)]
+    whole = found[0][0]
+    early = whole // 5
+    return found if early < EARLIEST else [(early, True), (early, True), (whole - 2 * early, True), *found[1:]]
