@@ -156,7 +156,7 @@ def minimise(
             running = ~np.isfinite(score)  # all, and then those that have found nothing finite
             if start is None:
                 start_key = jax.random.fold_in(key, again) if again else key
-                begun = np.float32(scale * nearer) * prior_draws(energy, start_key, num_starts)
+                begun = np.float32(scale * nearer) * np.asarray(prior_draws(energy, start_key, num_starts))
             else:
                 begun = start
             state = _begin(optimiser, begun)
