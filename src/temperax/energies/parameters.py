@@ -72,7 +72,7 @@ def as_float(leaf: Any) -> Array:
     """Python numbers become arrays, so that they are leaves of one type whatever the user wrote."""
     known = isinstance(leaf, jax.Array)
     array: Any = leaf if known else np.asarray(leaf)
-    if jnp.issubdtype(array.dtype, jnp.floating):
+    if jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer):
         array = array.astype(jnp.result_type(float))
     return array if known else jax.device_put(array)  # which compiles nothing, other than `jax.numpy.asarray`
 

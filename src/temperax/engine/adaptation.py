@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 from numpyro.infer.hmc_util import build_adaptation_schedule, dual_averaging, welford_covariance
 
 from temperax.engine.kernels import Info, Kernel, Tuning, mass
+from temperax.machine.compiling import mixing_types
 
 # A scan's acceptance is the mean of several chains.  With the γ of single chains, .05, steps swing so far that their
 # mean is accepted more often than was asked for: .90 instead of .80.
@@ -87,8 +88,7 @@ def fresh(kernel: Kernel, tuning: Tuning, num_chains: int) -> Adaptation:
     """Adaptation that knows nothing yet, around a tuning."""
     num_temperatures, num_parameters = tuning.inverse_mass.shape
     dtype = tuning.step_size.dtype
-    with np.errstate(divide="ignore"):  # a kernel whose trajectories find their own length has 0
-        log_step, log_length = np.log(tuning.step_size), np.log(tuning.trajectory_length)
+    log_step, log_length = np.log(tuning.step_size), np.log(tuning.trajectory_length)
 
     def nothing(start: Callable, *lead: int) -> tuple:
         """What NumPyro starts from: zeros, whose shapes and types it knows."""
@@ -145,8 +145,9 @@ def _update_one(
     # A chain that is stuck counts for more than its share: by how unequal the chains have been of late.
     unequal = jnp.exp(jnp.mean(jnp.log(jnp.clip(accepted, 1e-3)), where=sound)) / jnp.mean(accepted, where=sound)
     acceptance = jnp.mean(now, where=sound) * unequal
-    averaging = _average(adaptation.target - acceptance, adaptation.averaging)
-    seen = jax.vmap(_add_to_moments)(jnp.concatenate([after, gradient], axis=-1), adaptation.moments)
+    with mixing_types():
+        averaging = _average(adaptation.target - acceptance, adaptation.averaging)
+        seen = jax.vmap(_add_to_moments)(jnp.concatenate([after, gradient], axis=-1), adaptation.moments)
     moments = jax.tree.map(
         lambda new, old: jnp.where(sound.reshape(-1, *[1] * (new.ndim - 1)), new, old), seen, adaptation.moments
     )
@@ -157,9 +158,11 @@ def _update_one(
     log_length = adaptation.log_length + LENGTH_RATE * (turn / jnp.where(size > 0, size, 1.0) - TURNED)
     log_length = jnp.maximum(log_length, jnp.log(tuning.step_size))
     if hasattr(kernel, "max_steps"):
-        log_length = jnp.minimum(log_length, jnp.log(kernel.max_steps * tuning.step_size))
+        log_length = jnp.minimum(
+            log_length, jnp.log(jnp.asarray(kernel.max_steps, log_length.dtype) * tuning.step_size)
+        )
     num_scans = adaptation.num_scans + 1
-    weight = 1.0 / jnp.sqrt(num_scans)
+    weight = 1.0 / jnp.sqrt(num_scans.astype(log_length.dtype))
     mean_log_length = (1 - weight) * adaptation.mean_log_length + weight * log_length
 
     recent = _remembered(adaptation.recent, adaptation.num_scans, after, gradient, sound)

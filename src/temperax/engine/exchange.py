@@ -100,7 +100,7 @@ def travel(journeys: Journeys, order: Int[Array, " temperature"]) -> Journeys:
 def arrive(journeys: Journeys) -> Journeys:
     """Count arrivals at the two ends."""
     hot, cold = journeys.last_end[0], journeys.last_end[-1]
-    round_trips = journeys.round_trips + (hot == 2)
-    restarts = journeys.restarts + (cold == 1)
+    round_trips = journeys.round_trips + (hot == 2).astype(jnp.int32)
+    restarts = journeys.restarts + (cold == 1).astype(jnp.int32)
     last_end = journeys.last_end.at[-1].set(jnp.where(cold == 1, 2, cold)).at[0].set(1)
     return Journeys(journeys.replica, last_end, round_trips, restarts)

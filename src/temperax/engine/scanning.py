@@ -156,8 +156,6 @@ def scan_once(program: Program, key: Array, state: State, adapt: Array) -> tuple
         # Any fixed centre serves; the last warm-up window's mean makes the estimate precise.
         gradient = temper(point.base_gradient, point.path_gradient, beta)
         virial = jnp.mean((point.position - centres[slot, chain]) * gradient)
-        if program.energy.discrete:  # integration by parts, which makes its mean 1, is for positions that do not jump
-            virial = jnp.full_like(virial, jnp.nan)
         report = Report(
             *(point.terms.prior, point.terms.data, point.terms.path, point.terms.base, virial),
             *(info.energy, info.acceptance_rate, info.n_steps, info.diverging, info.trajectory),
@@ -220,6 +218,7 @@ def blank_rows(program: Program) -> Record:
 def add_scan(program: Program, rows: Record, i: Array, state: State, report: Report, swaps: exchange.Swaps) -> Record:
     """Record scan i of a block in the row of its draw: means and sums over its scans, the rest of the last one."""
     row, last = i // program.thin, (i + 1) % program.thin == 0
+    share = 1 / program.thin.astype(report.acceptance_rate.dtype)
 
     def after_exchange(values: Array) -> Array:
         return jnp.take_along_axis(values, swaps.order, axis=1)
@@ -240,11 +239,11 @@ def add_scan(program: Program, rows: Record, i: Array, state: State, report: Rep
         after_exchange(report.base),
         report.virial,
         report.energy,
-        before.acceptance_rate + report.acceptance_rate / program.thin,
+        before.acceptance_rate + report.acceptance_rate * share,
         before.n_steps + report.n_steps,
         before.diverging | report.diverging,
         after_exchange(report.fault),
-        before.swap_acceptance + swaps.acceptance / program.thin,
+        before.swap_acceptance + swaps.acceptance * share,
         journeys.replica,
         journeys.round_trips,
         journeys.restarts,

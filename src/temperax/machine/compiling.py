@@ -1,6 +1,7 @@
-"""How long this process compiles, as JAX's own events tell: tracing, lowering and XLA."""
+"""How long this process compiles, as JAX's own events tell, and how strictly what it traces is typed."""
 
 import time
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -36,3 +37,8 @@ def compiled_seconds() -> float:
     global _watch
     _watch = _watch or _Watch()
     return sum(end - start for start, end in _watch.spans)
+
+
+def mixing_types() -> AbstractContextManager:
+    """Where NumPyro's and Optax's own code is traced, which leaves types to promotion, however strict the user is."""
+    return jax.numpy_dtype_promotion("standard")

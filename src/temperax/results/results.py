@@ -69,7 +69,7 @@ def groups(
     """
     draws: Record = jax.tree.map(lambda field: np.swapaxes(field, 0, 1), record)  # chain first
     temperature = temperature_coords(betas)
-    tempered = _tempered_stats(draws, betas, step_size)
+    tempered = _tempered_stats(draws, betas, step_size, energy.discrete)
     slot = list(kept).index(target)
     found = position_groups(energy, np.asarray(draws.position), betas[kept], slot, predict_key, first, storage)
     found["sample_stats"] = _sample_stats(tempered, target)
@@ -176,7 +176,7 @@ def _variables(
     return _dataset(variables, dims, coords)
 
 
-def _tempered_stats(draws: Record, betas: np.ndarray, step_size: np.ndarray) -> dict[str, Any]:
+def _tempered_stats(draws: Record, betas: np.ndarray, step_size: np.ndarray, discrete: bool) -> dict[str, Any]:
     """Statistics (chain, draw, temperature) in ArviZ's names where it has them."""
     beta = np.asarray(betas, dtype=draws.base_energy.dtype)
     with np.errstate(invalid="ignore"):
@@ -187,7 +187,8 @@ def _tempered_stats(draws: Record, betas: np.ndarray, step_size: np.ndarray) -> 
         "prior_energy": draws.prior_energy,
         "data_energy": draws.data_energy,
         "path_energy": draws.path_energy,
-        "virial": draws.virial,
+        # Integration by parts, which makes its mean 1, is for positions that do not jump.
+        "virial": np.full_like(draws.virial, np.nan) if discrete else draws.virial,
         "acceptance_rate": draws.acceptance_rate,
         "n_steps": draws.n_steps,
         "diverging": draws.diverging,

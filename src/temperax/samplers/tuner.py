@@ -128,11 +128,11 @@ def _move(program: Program, state: State, found: Barrier, betas: np.ndarray) -> 
         tenant = state.journeys.replica[:, source]
         points = jax.tree.map(lambda x: x[np.arange(len(x))[:, None], tenant], state.points)
         journeys = engine.departures(program.num_chains, len(betas))
-    # Directions have no order in which to be interpolated, and a tree's length is no number; those of the nearest rung.
+    # Directions have no order in which to be interpolated: those of the nearest rung.
     moving = np.flatnonzero(old > 0)
     nearest = moving[np.abs(np.asarray(betas)[:, None] - old[moving]).argmin(axis=1)]
     tuning = jax.tree.map(lambda values: values[nearest], state.tuning)
-    numbers = {"step_size", "inverse_mass"} | ({"trajectory_length"} if tuning.trajectory_length.any() else set())
+    numbers = ("step_size", "inverse_mass", "trajectory_length")
     smooth: dict[str, Any] = {
         name: interpolate(old, betas, getattr(state.tuning, name)).astype(old.dtype) for name in numbers
     }

@@ -16,6 +16,7 @@ from temperax.energies.models import NetworkModel
 from temperax.energies.parameters import parameter_name
 from temperax.errors import InputError, check_array, check_count, check_fraction, check_key, check_single, listed
 from temperax.machine import sharding
+from temperax.machine.compiling import mixing_types
 from temperax.machine.progress import tqdm
 
 #: Steps of one compiled call, between which stopping is decided.
@@ -430,7 +431,8 @@ def _advance(
         loss, gradient = _loss_and_gradient(energy, state.position)
         score = loss if held_out is None else held_out.data_energy(state.position)
         better = score < state.best_loss  # false for NaN
-        updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.position)
+        with mixing_types():
+            updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.position)
         return _Training(
             optax.apply_updates(state.position, updates),
             optimiser_state,

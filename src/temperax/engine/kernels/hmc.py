@@ -64,7 +64,7 @@ class HMC:
         jitter: Array,
     ) -> tuple[ParamInfo, Info]:
         """One trajectory of NumPyro's HMC."""
-        longest = self.max_steps * tuning.step_size
+        longest = jnp.asarray(self.max_steps, tuning.step_size.dtype) * tuning.step_size
         length = jnp.clip(jitter * tuning.trajectory_length, tuning.step_size, longest)
 
         def trajectory(potential_at: PotentialAt, start: ParamInfo, inverse_mass: Array) -> HMCState:

@@ -16,6 +16,7 @@ from numpyro.infer.hmc import HMCState
 from numpyro.infer.util import ParamInfo
 
 from temperax.engine.kernels.kernel import PotentialAt, Tuning
+from temperax.machine.compiling import mixing_types
 
 #: Directions are kept in which the posterior is wider or narrower than the diagonal says by this factor of variance.
 WORTH_TURNING = 2.0
@@ -50,7 +51,8 @@ def in_frame(
     A mass that has no directions to be turned in is NumPyro's own diagonal one.
     """
     if not tuning.widths.shape[-1]:
-        return trajectory(potential_at, start, tuning.inverse_mass)
+        with mixing_types():
+            return trajectory(potential_at, start, tuning.inverse_mass)
 
     def position(z: Array) -> Array:
         # By itself, since rounded together with what follows it would depend on what is compiled around it.
@@ -62,7 +64,8 @@ def in_frame(
 
     gradient = _turn(tuning, tuning.widths, jnp.sqrt(tuning.inverse_mass) * start.z_grad)
     origin = ParamInfo(jnp.zeros_like(start.z), start.potential_energy, gradient)
-    end = trajectory(potential, origin, jnp.ones_like(start.z))
+    with mixing_types():
+        end = trajectory(potential, origin, jnp.ones_like(start.z))
     momentum = None if end.r is None else momentum_of(tuning, end.r)
     return end._replace(z=position(end.z), z_grad=momentum_of(tuning, end.z_grad), r=momentum)
 

@@ -35,7 +35,7 @@ class NUTS:
     target_acceptance: float = 0.8
     max_tree_depth: int = field(default=10, metadata={"static": True})
     rank: int | None = field(default=None, metadata={"static": True})
-    trajectory_length: ClassVar[float] = 0.0  # never adapted: a tree finds its own
+    trajectory_length: ClassVar[float] = 1.0  # of no consequence: a tree finds its own
 
     def __post_init__(self) -> None:
         if isinstance(self.target_acceptance, (int, float)):  # else JAX rebuilds the pytree, and `as_kernel` checks
@@ -73,4 +73,6 @@ class NUTS:
             return transition(state._replace(rng_key=key), model_args=(beta,))
 
         state = in_frame(tuning, potential_at, start, trajectory)
-        return end_of(state), info_of(state, jnp.zeros_like(state.z), state.num_steps * tuning.step_size)
+        return end_of(state), info_of(
+            state, jnp.zeros_like(state.z), state.num_steps.astype(tuning.step_size.dtype) * tuning.step_size
+        )
