@@ -275,3 +275,15 @@ def test_the_mean_energy_is_minus_the_slope_of_log_z_along_a_networks_ladder(net
             4 * np.hypot(z.forward_error / step, middle["mean_energy_error"]) + 0.02 * abs(middle["mean_energy"]) + 1
         )
         assert abs(-0.5 * (z.forward + z.backward) / step - middle["mean_energy"]) < error
+
+
+@pytest.mark.parametrize("heavy", [True, False])
+def test_a_mean_without_a_variance_is_not_shown_as_a_number(heavy, capsys):
+    rng = np.random.default_rng(0)
+    betas = np.array([0.0, 0.5, 1.0])
+    energies = rng.gamma(2.0, 1.0, size=(2, 200, 3))
+    if heavy:
+        energies[..., 0] = 1e4 * rng.pareto(0.8, size=(2, 200))
+    tx.thermodynamics.report((betas, energies))
+    printed = capsys.readouterr().out
+    assert ("no finite variance" in printed) == heavy

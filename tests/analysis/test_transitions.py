@@ -89,3 +89,11 @@ def test_errors_of_the_location_are_those_of_repeated_runs():
     spread = np.std([peak["beta"] for peak in found], ddof=1)
     assert 0.5 < np.mean([peak["beta_error"] for peak in found]) / spread < 2
     assert thermodynamics.doubts((BETAS, two_phases(8.0))) == []
+
+
+def test_a_ladder_without_a_peak_says_so(capsys):
+    """A Gaussian's heat capacity is the same at every temperature."""
+    betas = np.geomspace(0.1, 1.0, 6)
+    energies = np.random.default_rng(0).gamma(2.0, 1 / betas, size=(2, 200, 6))
+    assert transitions.report((betas, energies)).empty
+    assert capsys.readouterr().out == "no peak of the heat capacity between the ends of the ladder.\n"

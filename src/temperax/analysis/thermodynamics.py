@@ -36,6 +36,10 @@ class SteppingStone(NamedTuple):
     backward_error: float
 
 
+#: Part of all squared deviations beyond which one of at least some hundred draws says that there is no variance.
+LARGEST_PART = 0.25
+
+
 class Evidence(NamedTuple):
     """Log Z(coldest) - log Z(hottest) by four methods, in nats; ``mbar`` is the one to report."""
 
@@ -184,6 +188,8 @@ def report(source: Source) -> pd.DataFrame:
         name: [_with_error(*pair) for pair in zip(table[name], table[f"{name}_error"], strict=True)]
         for name in ("log_z", "free_energy", "mean_energy", "heat_capacity", "entropy")
     }
+    if found.betas[0] == 0 and _heavy(found.energies[..., 0]):
+        shown["mean_energy"][0] = shown["free_energy"][0] = "no finite variance"
     index = pd.Index([f"{t:.4g}" for t in table.index], name="T")
     print(pd.DataFrame(shown, index=index).to_string())
     z = log_evidence(found)
@@ -246,6 +252,12 @@ def compare_evidence(trees: Mapping[str, Source]) -> pd.DataFrame:
         table["elpd_loo"] = pd.Series({name: found.elpd for name, found in loo.items()})
         table["elpd_loo_error"] = pd.Series({name: found.se for name, found in loo.items()})
     return table
+
+
+def _heavy(energies: Float[np.ndarray, "chain draw"]) -> bool:
+    """Whether one draw makes up a part of the variance that no finite variance would leave it."""
+    deviations = (energies - energies.mean()) ** 2
+    return bool(deviations.max() > LARGEST_PART * deviations.sum()) if deviations.sum() > 0 else False
 
 
 def _with_error(value: float, error: float) -> str:

@@ -124,6 +124,22 @@ def peaks(source: Source, num_points: int = 200) -> pd.DataFrame:
     return table.sort_values("heat_capacity", ascending=False, ignore_index=True)
 
 
+def report(source: Source) -> pd.DataFrame:
+    """Print the peaks of the heat capacity, or that there is none; return the table.
+
+    Parameters
+    ----------
+    source
+        As in `thermodynamics.curves`.
+    """
+    table = peaks(source)
+    if len(table):
+        print("peaks of the heat capacity:\n" + table.to_string(index=False, float_format="{:.3g}".format))
+    else:
+        print("no peak of the heat capacity between the ends of the ladder.")
+    return table
+
+
 def _kind(whole: Ensemble, near: np.ndarray, barrier: float, spread: float) -> str:
     """What a peak is, from the rungs within it and the barrier between the humps."""
     inside = np.flatnonzero((whole.betas >= near[0]) & (whole.betas <= near[-1]))

@@ -173,9 +173,8 @@ def thermodynamics(
     with shell.errors_in_one_sentence():
         found = tx.thermodynamics.ensemble(shell.read_result(run))
         tx.thermodynamics.report(found)
-        peaks = tx.transitions.peaks(found)
-        if len(peaks):
-            print("\npeaks of the heat capacity:\n" + peaks.to_string(index=False, float_format="{:.3g}".format))
+        print()
+        tx.transitions.report(found)
         shell.save_picture(tx.plots.thermodynamic_curves(found), run / "thermodynamics.png")
         print(f"\nthe picture is {run / 'thermodynamics.png'}")
 
