@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -237,6 +238,26 @@ def save_picture(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
+#: Options that are not called as the arguments of the library are.
+OPTIONS = {"num_chains": "chains", "num_warmup": "warmup", "num_draws": "draws", "num_replicas": "replicas"}
+OPTIONS |= {"scale": "prior-scale", "directory": "out", "save_every": "save-every"}
+OPTIONS |= {name: name.replace("_", "-") for name in ("num_processes", "process_id")}
+OPTIONS |= {
+    name: name
+    for name in (
+        *("temperature", "path", "kernel", "hidden", "activation", "hottest", "coldest", "transitions", "storage"),
+        *("split", "task", "target", "devices", "coordinator"),
+    )
+}
+
+
+def as_typed(sentence: str) -> str:
+    """What the library says of its arguments, said of the options of the command line."""
+    names = "|".join(OPTIONS)
+    sentence = re.sub(rf"^({names}) = ", lambda found: f"--{OPTIONS[found[1]]} = ", sentence)
+    return re.sub(rf"\b({names})=", lambda found: f"--{OPTIONS[found[1]]} ", sentence)
+
+
 class errors_in_one_sentence:  # noqa: N801 - a context manager, used like a function
     """Print the user's mistakes as one sentence and leave with status 2; other failures keep their traceback."""
 
@@ -245,7 +266,7 @@ class errors_in_one_sentence:  # noqa: N801 - a context manager, used like a fun
 
     def __exit__(self, kind: type | None, value: BaseException | None, trace: object) -> None:
         if isinstance(value, InputError):
-            print(f"temperax: {value}", file=sys.stderr)
+            print(f"temperax: {as_typed(str(value))}", file=sys.stderr)
             raise typer.Exit(2)
         if isinstance(value, Interrupted):
             print(f"temperax: {value}", file=sys.stderr)

@@ -10,8 +10,9 @@ DESCRIPTIONS = {
     "energy": "What to sample.",
     "thin": "Scans a draw.",
     "start": """
-        ``"optimum"``: every chain from an optimum of its own, stopped early on held-out training rows where the energy
-        has rows; ``"prior"``: dispersed draws; or positions (chain, parameter).""",
+        ``"optimum"``: every chain from an optimum of its own (`temperax.optimise.minimise`), a network's stopped early
+        on held-out training rows; ``"prior"``: dispersed draws; or positions (chain, parameter).  What has no finite
+        energy and gradient is drawn again, or refused if it was given.""",
     "log_likelihood": "Also keep the log likelihood of every row, for ``az.loo``.",
     "storage": """
         ``"float32"``, or ``"float16"`` to store weights in half the space; predictions and energies keep their

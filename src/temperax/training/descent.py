@@ -49,7 +49,8 @@ class Optima(NamedTuple):
     num_steps
         Steps each start took.
     stopped
-        What ended each start: ``plateau``, ``held-out`` or ``max_steps``.
+        What ended each start: ``plateau``, ``held-out`` or ``max_steps``; of descents to the bottom ``bottom``, or
+        ``no bottom`` where none was found and the start stayed where it was.
     """
 
     position: Float[np.ndarray, "start parameter"]
