@@ -88,7 +88,9 @@ def fresh(kernel: Kernel, tuning: Tuning, num_chains: int) -> Adaptation:
     """Adaptation that knows nothing yet, around a tuning."""
     num_temperatures, num_parameters = tuning.inverse_mass.shape
     dtype = tuning.step_size.dtype
-    log_step, log_length = np.log(tuning.step_size), np.log(tuning.trajectory_length)
+    log_step = np.log(tuning.step_size)
+    # A kernel whose trajectories find their own length may say 0.
+    log_length = np.log(np.maximum(tuning.trajectory_length, np.finfo(dtype).tiny))
 
     def nothing(start: Callable, *lead: int) -> tuple:
         """What NumPyro starts from: zeros, whose shapes and types it knows."""
