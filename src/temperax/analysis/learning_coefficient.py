@@ -70,7 +70,7 @@ def learning_coefficient(
     at: Float[np.ndarray, " parameter"] | None = None,
     localisation: float | None = None,
     beta: float | None = None,
-    kernel: str | Kernel = "auto",
+    kernel: str | Kernel = "hmc",
     num_chains: int = 4,
     num_warmup: int = 1000,
     num_draws: int = 1000,
