@@ -94,6 +94,6 @@ def test_errors_of_the_location_are_those_of_repeated_runs():
 def test_a_ladder_without_a_peak_says_so(capsys):
     """A Gaussian's heat capacity is the same at every temperature."""
     betas = np.geomspace(0.1, 1.0, 6)
-    energies = np.random.default_rng(0).gamma(2.0, 1 / betas, size=(2, 200, 6))
+    energies = np.random.default_rng(0).gamma(2.0, 1 / betas, size=(2, 5000, 6))
     assert transitions.report((betas, energies)).empty
     assert capsys.readouterr().out == "no peak of the heat capacity between the ends of the ladder.\n"
