@@ -271,7 +271,7 @@ def _say_what_it_is_taken_for(column: str, values: Any, task: str) -> None:
     """Say so where a regression's target looks like classes or counts: whole numbers of few values."""
     numbers = values.to_numpy(float) if task == "regression" else np.array([0.5])
     found = np.unique(numbers)
-    if len(found) <= FEW_VALUES and (found == np.round(found)).all():
+    if 2 <= len(found) <= FEW_VALUES and len(numbers) > 2 * FEW_VALUES and (found == np.round(found)).all():
         shown = listed(f"{value:g}" for value in found)
         warnings.warn(
             f"{column} has {len(found)} whole values ({shown}) and is taken for a regression's target: say "

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ def _labels(argument: str, values: Any) -> np.ndarray:
     found = np.asarray(np.ma.filled(values.astype(object), None) if isinstance(values, np.ma.MaskedArray) else values)
     if found.dtype.kind in "fc":
         missing = ~np.isfinite(found)
-        fine = missing | (found == np.round(found.real))
+        fine = missing | ((found == np.round(found.real)) & (np.abs(found) < 2**53))
         if found.dtype.kind == "c" or not fine.all():
             bad = found[~fine].ravel()[0] if not fine.all() else found.ravel()[0]
             raise InputError(argument, bad, "is no label of a class", "give whole numbers, booleans or strings")
@@ -182,6 +183,8 @@ def read_csv(path: Any) -> Any:
             raise OSError("it is not a regular file")
         content = place.read_bytes()
         header = content[: content.find(b"\n")] if b"\n" in content else content
+        if re.search(rb"[\x00-\x08\x0e-\x1f]", content):
+            raise OSError("it is no text")
         separator = ";" if header.count(b";") > header.count(b",") else ","
         try:
             text = content.decode("utf-8-sig")
