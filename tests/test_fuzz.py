@@ -35,7 +35,7 @@ from temperax.command import cli
 from temperax.energies.datasets import Dataset
 from temperax.engine import engine
 from temperax.results import recipes
-from temperax.training import descent
+from temperax.training import bottoms, descent
 
 FUZZ = settings(
     derandomize=True,
@@ -136,8 +136,10 @@ def nothing_compiles(monkeypatch):
         (engine, "run_block"),
         (descent, "_begin"),
         (descent, "prior_draws"),
+        (bottoms, "prior_draws"),
         (descent, "_advance"),
-        (descent, "_loss_and_gradient"),
+        (descent, "loss_and_gradient"),
+        (bottoms, "loss_and_gradient"),
     ):
         monkeypatch.setattr(module, name, reached)
 

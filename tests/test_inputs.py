@@ -10,7 +10,7 @@ import pytest
 import temperax as tx
 from temperax.energies.datasets import Dataset
 from temperax.engine import engine
-from temperax.training import descent
+from temperax.training import bottoms, descent
 
 X, Y = np.arange(12.0).reshape(6, 2), np.arange(6.0)
 
@@ -149,6 +149,7 @@ def test_bad_input(case, monkeypatch):
         (engine, "run_block"),
         (descent, "_begin"),
         (descent, "prior_draws"),
+        (bottoms, "prior_draws"),
         (descent, "_advance"),
     ):
         monkeypatch.setattr(module, name, compiled)

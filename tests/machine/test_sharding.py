@@ -21,7 +21,7 @@ from temperax import tempering
 from temperax.engine import engine
 from temperax.engine.program import MEMORY_SHARE, bytes_of_gradient, make_program
 from temperax.machine import sharding
-from temperax.training.descent import prior_draws
+from temperax.training.landscape import prior_draws
 
 HERE = Path(__file__).parent
 

@@ -17,7 +17,9 @@ from temperax.engine.program import make_program
 from temperax.errors import InputError, check_array, check_betas, check_choice, check_count, check_key
 from temperax.machine.progress import tqdm
 from temperax.results import results
-from temperax.training.descent import Optima, check_positions, energies_at, minimise, polish, prior_draws
+from temperax.training.bottoms import polish
+from temperax.training.descent import Optima, minimise
+from temperax.training.landscape import check_positions, energies_at, prior_draws
 from temperax.training.starts import Origin, first_state
 
 __all__ = ["Optima", "anneal", "deep_ensemble", "map_estimate", "minimise", "polish"]

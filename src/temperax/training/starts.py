@@ -12,7 +12,8 @@ from temperax.engine import engine
 from temperax.engine.program import Program, State
 from temperax.errors import InputError, check_array, check_choice, check_single
 from temperax.machine import sharding
-from temperax.training.descent import NEARER, energies_at, fault_of, minimise, nowhere, prior_draws
+from temperax.training.descent import minimise
+from temperax.training.landscape import NEARER, energies_at, fault_of, nowhere, prior_draws
 
 #: From fewer rows than this, none are held out of finding a start.
 ROWS_TO_HOLD_OUT = 20

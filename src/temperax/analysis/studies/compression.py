@@ -16,7 +16,7 @@ from temperax.analysis.studies import draws
 from temperax.energies.energy import Energy
 from temperax.errors import InputError, check_count
 from temperax.results import predict
-from temperax.training.descent import prior_draws
+from temperax.training.landscape import prior_draws
 
 #: Exact draws of the prior that its scales are read from.
 _PRIOR_DRAWS = 2000

@@ -1,0 +1,79 @@
+"""An energy at positions: draws of its prior, its height and slope there, and what of it is not finite."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from temperax.energies.energy import Energy
+from temperax.energies.parameters import parameter_name
+from temperax.errors import InputError, check_array, check_single, listed
+
+#: Where a start without a finite energy is drawn again: times the prior's draws, ever nearer to 0.
+NEARER = np.concatenate([np.ones(3), 0.5 ** np.arange(1.0, 30.0)])
+
+
+@partial(jax.jit, static_argnames="number")
+def prior_draws(energy: Energy, key: Array, number: int) -> Float[Array, "number parameter"]:
+    """So many positions from the prior."""
+    return jax.vmap(energy.sample_prior)(jax.random.split(key, number))
+
+
+def generator(key: Array) -> np.random.Generator:
+    """NumPy's random numbers for a key, which compile nothing."""
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+
+
+@jax.jit
+def loss_and_gradient(energy: Energy, position: Array) -> tuple[Array, Array]:
+    """U0 + E of a position, in nats, and its gradient."""
+    return jax.value_and_grad(lambda q: energy.prior_energy(q) + energy.data_energy(q))(position)
+
+
+def energies_at(
+    energy: Energy, positions: Float[np.ndarray, "start parameter"]
+) -> tuple[Float[np.ndarray, " start"], Float[np.ndarray, " start"]]:
+    """U0 and E of every position, in nats and double precision."""
+    found = np.array([energy.relative_to(position).offsets() for position in positions])
+    return found[:, 0], found[:, 1]
+
+
+def fault_of(energy: Energy, position: Float[np.ndarray, " parameter"]) -> str:
+    """What is not finite at a position: parameters of the prior, rows of the data, the gradient; empty if nothing."""
+    if energy.discrete:
+        return "" if np.isfinite(energy.data_energy(jnp.asarray(position))) else "the data energy is not finite"
+    at = jnp.asarray(position, jnp.result_type(float))
+    for (name, _), terms in zip(energy.layout, jax.tree.leaves(energy.prior_terms(at)), strict=True):
+        if not np.isfinite(np.asarray(terms)).all():
+            return f"the prior energy of {name} is not finite"
+    rows = np.atleast_1d(np.asarray(energy.model.row_energies(energy.unravel(at), energy.data)))
+    if (bad := np.flatnonzero(~np.isfinite(rows))).size:
+        return "the data energy is not finite" if rows.size == 1 else f"rows {listed(bad)} have no finite data energy"
+    bad = np.flatnonzero(~np.isfinite(np.asarray(loss_and_gradient(energy, at)[1])))
+    names = [parameter_name(energy.layout, int(i)) for i in bad]
+    return f"the gradient is not finite at {listed(names)}" if names else ""
+
+
+def nowhere(energy: Energy, fault: str) -> InputError:
+    """That chains cannot start anywhere, with what is not finite at the last place that was tried."""
+    problem = f"has no finite energy where chains could start ({fault})"
+    return InputError("energy", energy.model, problem, "give start=, or mend the energy there")
+
+
+def check_positions(argument: str, positions: object, shape: tuple[int, int]) -> np.ndarray:
+    """Positions of the shape that is needed and finite, or what is wrong with them."""
+    found = check_array(argument, positions, "give one row of parameters each")
+    if found.shape != shape:
+        raise InputError(argument, found.shape, f"is not of shape {shape}", "give one row of parameters each")
+    check_single(argument, positions, found)
+    return found.astype(jnp.result_type(float))
+
+
+def check_energy(energy: object) -> None:
+    """Say so where something is no energy that a gradient can lower."""
+    if not isinstance(energy, Energy):
+        raise InputError("energy", energy, "is not an Energy", "give one such as Energy.mlp(data)")
+    if energy.discrete:
+        raise InputError("energy", energy, "has spins, which follow no gradient", "anneal them by systems.heat_bath")
