@@ -7,12 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float
-from numpyro.infer.hmc import HMCState, hmc, momentum_generator
 from numpyro.infer.util import ParamInfo
 
 from temperax.engine.kernels.kernel import Info, PotentialAt, Tuning
-from temperax.engine.kernels.mass import in_frame
-from temperax.engine.kernels.trajectories import check_numbers, end_of, info_of
+from temperax.engine.kernels.trajectories import check_numbers, end_of, info_of, trajectory
 from temperax.errors import MOST
 
 
@@ -66,25 +64,8 @@ class HMC:
         """One trajectory of NumPyro's HMC."""
         longest = jnp.asarray(self.max_steps, tuning.step_size.dtype) * tuning.step_size
         length = jnp.clip(jitter * tuning.trajectory_length, tuning.step_size, longest)
-
-        def trajectory(potential_at: PotentialAt, start: ParamInfo, inverse_mass: Array) -> HMCState:
-            init, transition = hmc(potential_fn_gen=potential_at, algo="HMC")
-            momentum_key, later_key = jax.random.split(key)
-            state = init(
-                start,
-                num_warmup=0,
-                step_size=tuning.step_size,
-                inverse_mass_matrix=inverse_mass,
-                adapt_step_size=False,
-                adapt_mass_matrix=False,
-                trajectory_length=length,
-                model_args=(beta,),
-                rng_key=later_key,
-            )
-            # Given a momentum, NumPyro returns the momentum at the trajectory's end, which the criterion needs.
-            momentum = momentum_generator(start.z, state.adapt_state.mass_matrix_sqrt, momentum_key)
-            # With this key, what NumPyro's start draws is used by nobody, and compiled by nobody.
-            return transition(state._replace(r=momentum, rng_key=later_key), model_args=(beta,))
-
-        state = in_frame(tuning, potential_at, start, trajectory)
+        momentum_key, key = jax.random.split(key)
+        state = trajectory(
+            "HMC", key, potential_at, beta, start, tuning, momentum_key=momentum_key, trajectory_length=length
+        )
         return end_of(state), info_of(state, state.r, length)

@@ -1,15 +1,55 @@
-"""What HMC and NUTS share: NumPyro's states as the engine reads them, and checks of a user's numbers."""
+"""What HMC and NUTS share: NumPyro's transitions and states as the engine reads them, checks of a user's numbers."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float
-from numpyro.infer.hmc import HMCState
+from numpyro.infer.hmc import HMCState, hmc, momentum_generator
 from numpyro.infer.util import ParamInfo
 
-from temperax.engine.kernels.kernel import Info, Kernel
+from temperax.engine.kernels.kernel import Info, Kernel, PotentialAt, Tuning
+from temperax.engine.kernels.mass import in_frame
 from temperax.errors import LARGEST, SMALLEST, InputError, check_array, check_count, check_fraction, check_positive
+
+
+def trajectory(
+    algorithm: str,
+    key: Array,
+    potential_at: PotentialAt,
+    beta: Array,
+    start: ParamInfo,
+    tuning: Tuning,
+    *,
+    momentum_key: Array | None = None,
+    **options: Any,
+) -> HMCState:
+    """One transition of NumPyro's HMC or NUTS, with options of its own, in the frame of the tuning's mass.
+
+    Given a momentum, which ``momentum_key`` draws, NumPyro returns the momentum at the trajectory's end.
+    """
+
+    def run(potential_at: PotentialAt, start: ParamInfo, inverse_mass: Array) -> HMCState:
+        init, transition = hmc(potential_fn_gen=potential_at, algo=algorithm)
+        state = init(
+            start,
+            num_warmup=0,
+            step_size=tuning.step_size,
+            inverse_mass_matrix=inverse_mass,
+            adapt_step_size=False,
+            adapt_mass_matrix=False,
+            model_args=(beta,),
+            rng_key=key,
+            **options,
+        )
+        if momentum_key is not None:
+            momentum = momentum_generator(start.z, state.adapt_state.mass_matrix_sqrt, momentum_key)
+            state = state._replace(r=momentum)
+        # With this key, what NumPyro's start draws is used by nobody, and compiled by nobody.
+        return transition(state._replace(rng_key=key), model_args=(beta,))
+
+    return in_frame(tuning, potential_at, start, run)
 
 
 def end_of(state: HMCState) -> ParamInfo:
