@@ -62,6 +62,17 @@ def test_no_direction_is_turned_without_need():
     assert (np.abs(np.log(widths)) < np.log(2)).all()
 
 
+@pytest.mark.parametrize(("count", "rank"), [(12, 64), (12, 1), (4, 16)])
+def test_a_few_draws_teach_a_mass_that_can_be_used(count, rank):
+    """Fewer than there are directions: something must be left that says how wide the rest is."""
+    rng = np.random.default_rng(7)
+    draws = rng.normal(size=(count, 100))
+    draws -= draws.mean(axis=0)
+    diagonal, directions, widths = mass.turned(np.ones(100), draws, draws, rank)
+    assert directions.shape == (100, rank) and np.isfinite(directions).all()
+    assert (diagonal > 0).all() and (widths > 0).all() and np.isfinite(np.log([diagonal.max(), widths.max()])).all()
+
+
 def test_frame_and_parameters_say_the_same(key):
     size, rank = 5, 2
     axes = np.linalg.qr(np.random.default_rng(3).normal(size=(size, rank)))[0]

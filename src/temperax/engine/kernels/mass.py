@@ -93,7 +93,9 @@ def turned(
     if whole:
         basis = np.eye(num_parameters)
     else:
-        widest = [scipy.linalg.svd(side, full_matrices=False)[2][: rank // 2] for side in sides]
+        # Half of the directions from each side, and so few that most of what the draws span is left to be the rest.
+        count = max(1, min(rank // 2, num_draws // 8))
+        widest = [scipy.linalg.svd(side, full_matrices=False)[2][:count] for side in sides]
         basis = scipy.linalg.qr(np.concatenate(widest).T, mode="economic")[0]
     inside = [side @ basis for side in sides]
     of_draws, of_forces = map(_covariance, inside)
@@ -107,6 +109,7 @@ def turned(
         diagonal, logs = diagonal * np.exp(rest), logs - rest
     order = np.argsort(-np.abs(logs))
     order = order[np.abs(logs[order]) > np.log(WORTH_TURNING)]
+    order = order[:rank]
     if whole and len(order):  # a full mass is as dear as a part of it
         order = np.arange(num_parameters)
     directions[:, : len(order)] = (basis @ axes)[:, order]
