@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from typing import Any
 import jax
 import numpy as np
 import xarray as xr
-from filelock import BaseFileLock
 from jaxtyping import Array
 
 from temperax.energies.energy import Energy
@@ -65,10 +64,10 @@ class Run:
         save_every: float = 60.0,
         progress: bool = False,
         plan: list[int] | None = None,
-        lock: BaseFileLock | None = None,
+        held: ExitStack | None = None,
     ) -> None:
         self.directory, self.save_every, self.plan = directory, save_every, plan or []
-        self._lock = lock
+        self._held = held or ExitStack()
         self.progress = progress and sharding.first_process()
         self._saved = saved
         self._last_save = time.monotonic()
@@ -178,12 +177,8 @@ class Run:
 
         At the end, whatever it is, other processes may write to the directory again.
         """
-        try:
-            with self._asked():
-                yield
-        finally:
-            if self._lock is not None:
-                self._lock.release()
+        with self._held, self._asked():
+            yield
 
     @contextmanager
     def _asked(self) -> Iterator[None]:
@@ -272,25 +267,22 @@ def _begin(
 ) -> Run:
     there = RunDirectory.is_one(directory)
     sharding.meet("looked")  # everybody has, before somebody writes
-    if not there or not resume:
-        created = RunDirectory.create(directory, configuration() | {"plan": plan}) if sharding.first_process() else None
-        lock = created.lock() if created else None
-        sharding.meet("created")
-        return Run(created or RunDirectory.open(directory), None, save_every, progress, plan, lock)
-    opened = RunDirectory.open(directory)
-    opened.check(configuration() | {"plan": opened.configuration["plan"]})
-    lock = opened.lock() if sharding.first_process() else None
-    try:
+    with ExitStack() as held:  # the lock, until the run ends or fails to begin
+        if not there or not resume:
+            if sharding.first_process():
+                held.callback(RunDirectory.create(directory, configuration() | {"plan": plan}).lock().release)
+            sharding.meet("created")
+            return Run(RunDirectory.open(directory), None, save_every, progress, plan, held.pop_all())
+        opened = RunDirectory.open(directory)
+        opened.check(configuration() | {"plan": opened.configuration["plan"]})
+        if sharding.first_process():
+            held.callback(opened.lock().release)
         saved = opened.restore()
         sharding.meet("restored")
         if sharding.first_process():
             opened.truncate(saved.notes["num_draws"] if saved else 0)
         sharding.meet("truncated")
-    except BaseException:
-        if lock is not None:
-            lock.release()
-        raise
-    return Run(opened, saved, save_every, progress, opened.configuration["plan"], lock)
+        return Run(opened, saved, save_every, progress, opened.configuration["plan"], held.pop_all())
 
 
 def describe(function: str, key: Array, energy: Energy, arguments: Mapping[str, Any]) -> dict[str, Any]:
