@@ -6,7 +6,6 @@ normal stands for it that is a thousand times as wide as the posterior or wider.
 """
 
 import json
-import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -47,9 +46,8 @@ class Posterior(NamedTuple):
 
 def _read(name: str) -> dict:
     """A file of the database, from the cache or from its address."""
-    folder = Path(os.environ.get("TEMPERAX_DATA") or pooch.os_cache("temperax")).expanduser() / "posteriordb"
     pooch.get_logger().setLevel("WARNING")
-    files = pooch.create(folder, ADDRESS, retry_if_failed=2)
+    files = pooch.create(tx.datasets.cache_folder() / "posteriordb", ADDRESS, retry_if_failed=2)
     files.load_registry(REGISTRY)
     with zipfile.ZipFile(files.fetch(name)) as archive:
         return json.loads(archive.read(archive.namelist()[0]))

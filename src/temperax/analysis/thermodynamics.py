@@ -21,6 +21,8 @@ from temperax.machine.progress import patiently
 
 #: Neighbours that overlap less than this are too far apart to be believed.
 MIN_OVERLAP = 0.03
+#: Part of all squared deviations beyond which one of at least some hundred draws says that there is no variance.
+LARGEST_PART = 0.25
 
 
 class SteppingStone(NamedTuple):
@@ -34,10 +36,6 @@ class SteppingStone(NamedTuple):
     forward_error: float
     backward: float
     backward_error: float
-
-
-#: Part of all squared deviations beyond which one of at least some hundred draws says that there is no variance.
-LARGEST_PART = 0.25
 
 
 class Evidence(NamedTuple):

@@ -238,16 +238,18 @@ def save_picture(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-#: Options that are not called as the arguments of the library are.
-OPTIONS = {"num_chains": "chains", "num_warmup": "warmup", "num_draws": "draws", "num_replicas": "replicas"}
-OPTIONS |= {"scale": "prior-scale", "directory": "out", "save_every": "save-every"}
-OPTIONS |= {name: name.replace("_", "-") for name in ("num_processes", "process_id")}
-OPTIONS |= {
-    name: name
-    for name in (
-        *("temperature", "path", "kernel", "hidden", "activation", "hottest", "coldest", "transitions", "storage"),
-        *("split", "task", "target", "devices", "coordinator"),
-    )
+#: The options of the library's arguments.
+SAME = (
+    *("temperature", "path", "kernel", "hidden", "activation", "hottest", "coldest", "transitions", "storage", "split"),
+    *("task", "target", "save_every", "devices", "coordinator", "num_processes", "process_id"),
+)
+OPTIONS = {name: name.replace("_", "-") for name in SAME} | {
+    "num_chains": "chains",
+    "num_warmup": "warmup",
+    "num_draws": "draws",
+    "num_replicas": "replicas",
+    "scale": "prior-scale",
+    "directory": "out",
 }
 
 

@@ -269,7 +269,9 @@ class Dataset:
 
 def _say_what_it_is_taken_for(column: str, values: Any, task: str) -> None:
     """Say so where a regression's target looks like classes or counts: whole numbers of few values."""
-    numbers = values.to_numpy(float) if task == "regression" else np.array([0.5])
+    if task != "regression":
+        return
+    numbers = values.to_numpy(float)
     found = np.unique(numbers)
     if 2 <= len(found) <= FEW_VALUES and len(numbers) > 2 * FEW_VALUES and (found == np.round(found)).all():
         shown = listed(f"{value:g}" for value in found)
@@ -320,12 +322,19 @@ def load(name: str, split: int = 0) -> Dataset:
     )
 
 
+def cache_folder() -> Path:
+    """Where downloads are kept: what ``TEMPERAX_DATA`` names, by default the user's cache."""
+    import pooch
+
+    return Path(os.environ.get("TEMPERAX_DATA") or pooch.os_cache("temperax")).expanduser()
+
+
 def _fetch(name: str) -> np.ndarray:
     """The published table, from the cache or from its address."""
     import pooch
 
     source = UCI[name]
-    folder = Path(os.environ.get("TEMPERAX_DATA") or pooch.os_cache("temperax")).expanduser()
+    folder = cache_folder()
     if (folder / "uci").is_dir():
         folder = folder / "uci"
     pooch.get_logger().setLevel("WARNING")  # the library prints nothing unless asked

@@ -160,17 +160,24 @@ def _update_one(
     log_length = adaptation.log_length + LENGTH_RATE * (turn / jnp.where(size > 0, size, 1.0) - TURNED)
     log_length = jnp.maximum(log_length, jnp.log(tuning.step_size))
     if hasattr(kernel, "max_steps"):
-        log_length = jnp.minimum(
-            log_length, jnp.log(jnp.asarray(kernel.max_steps, log_length.dtype) * tuning.step_size)
-        )
+        longest = jnp.asarray(kernel.max_steps, log_length.dtype) * tuning.step_size
+        log_length = jnp.minimum(log_length, jnp.log(longest))
     num_scans = adaptation.num_scans + 1
     weight = 1.0 / jnp.sqrt(num_scans.astype(log_length.dtype))
     mean_log_length = (1 - weight) * adaptation.mean_log_length + weight * log_length
 
     recent = _remembered(adaptation.recent, adaptation.num_scans, after, gradient, sound)
     learned = Adaptation(
-        *(adaptation.target, averaging, accepted, moments, turn, size, recent),
-        *(log_length, mean_log_length, num_scans),
+        adaptation.target,
+        averaging,
+        accepted,
+        moments,
+        turn,
+        size,
+        recent,
+        log_length,
+        mean_log_length,
+        num_scans,
     )
     tuned = tuning._replace(
         step_size=jnp.exp(averaging[0]) if kernel.step_size is None else tuning.step_size,

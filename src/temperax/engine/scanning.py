@@ -218,7 +218,7 @@ def blank_rows(program: Program) -> Record:
 def add_scan(program: Program, rows: Record, i: Array, state: State, report: Report, swaps: exchange.Swaps) -> Record:
     """Record scan i of a block in the row of its draw: means and sums over its scans, the rest of the last one."""
     row, last = i // program.thin, (i + 1) % program.thin == 0
-    share = 1 / program.thin.astype(report.acceptance_rate.dtype)
+    thin = program.thin.astype(report.acceptance_rate.dtype)
 
     def after_exchange(values: Array) -> Array:
         return jnp.take_along_axis(values, swaps.order, axis=1)
@@ -239,11 +239,11 @@ def add_scan(program: Program, rows: Record, i: Array, state: State, report: Rep
         after_exchange(report.base),
         report.virial,
         report.energy,
-        before.acceptance_rate + report.acceptance_rate * share,
+        before.acceptance_rate + report.acceptance_rate / thin,
         before.n_steps + report.n_steps,
         before.diverging | report.diverging,
         after_exchange(report.fault),
-        before.swap_acceptance + swaps.acceptance * share,
+        before.swap_acceptance + swaps.acceptance / thin,
         journeys.replica,
         journeys.round_trips,
         journeys.restarts,

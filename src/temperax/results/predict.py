@@ -116,7 +116,7 @@ def predictions(tree: xr.DataTree, energy: Energy, x: Any, group: str = "posteri
     Raises
     ------
     InputError
-        If the energy has no predictions or is not the one that was sampled, the columns are not the inputs, or values
+        If the energy has no predictions or the result lacks its parameters, the columns are not the inputs, or values
         are missing: with their rows.
     """
     data = energy.dataset if isinstance(energy, Energy) else None

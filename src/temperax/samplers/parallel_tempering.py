@@ -188,9 +188,9 @@ def parallel_tempering(
             storage=storage,
         )
         attributes = results.describe(energy, key, "parallel_tempering", arguments, origin.report)
-        attributes |= {"path": program.path.name, "scheme": scheme, "step_cap": step_cap(program, state)}
-        attributes |= {"kernel": type(program.kernel).__name__}
-        attributes |= {"rounds": tuner.history, "warmup_gradients": clock.gradients}
+        attributes |= {"path": program.path.name, "kernel": type(program.kernel).__name__, "scheme": scheme}
+        attributes |= {"step_cap": step_cap(program, state), "warmup_gradients": clock.gradients}
+        attributes |= {"rounds": tuner.history}
         arrays = tuner.arrays(program) | {"first_replica": first_replica}
         draws = Draws(run, build, attributes, clock, origin, arrays, {"rounds": tuner.history})
         return collect(run, program, run_key, state, lengths[-1], len(run.plan), draws)

@@ -139,9 +139,8 @@ def sample(
             storage=storage,
         )
         attributes = results.describe(energy, key, "sample", arguments, origin.report)
-        attributes |= {"path": program.path.name, "step_cap": step_cap(program, state)}
-        attributes |= {"kernel": type(program.kernel).__name__}
-        attributes |= {"warmup_gradients": clock.gradients}
+        attributes |= {"path": program.path.name, "kernel": type(program.kernel).__name__}
+        attributes |= {"step_cap": step_cap(program, state), "warmup_gradients": clock.gradients}
         draws = Draws(run, build, attributes, clock, origin)
         return collect(run, program, run_key, state, num_draws, len(windows), draws)
 
