@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 .PHONY: demo test test-slow test-faults lint notebooks bench clean
 
 demo: $(STAMP)
-	$(BIN)/temperax temper diabetes --hidden 10 --draws 512 --out demo --overwrite
+	$(BIN)/temperax temper diabetes --hidden 10 --prior-scale 0.5 --draws 1024 --out demo --overwrite
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not faults"

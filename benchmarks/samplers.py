@@ -102,7 +102,7 @@ class Whole(NamedTuple):
         """What a result of temperax says.  Draws of one compiled call cost what their leapfrog steps cost."""
         laps = json.loads(tree.attrs["timings"])
         target = {"temperature": 1.0, "method": "nearest"}
-        predictive = tree["tempered_predictive"].to_dataset().sel(**target).transpose("chain", "draw", ...)
+        predictive = tree["tempered_predictions"].to_dataset().sel(**target).transpose("chain", "draw", ...)
         stats = tree["tempered_stats"].to_dataset()
         gradients = stats["n_steps"].sum([d for d in stats["n_steps"].dims if d != "draw"]).values.astype(np.int64)
         draws = laps.pop("draws")

@@ -234,7 +234,7 @@ def coefficient(**options):
 
 
 def empty_groups():
-    names = ("tempered_stats", "exchange", "tempered_predictive", "posterior", "constant_data")
+    names = ("tempered_stats", "exchange", "tempered_predictions", "posterior", "constant_data")
     return xr.DataTree.from_dict(dict.fromkeys(names, xr.Dataset()))
 
 

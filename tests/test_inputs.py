@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import optax
+import pandas as pd
 import pytest
 
 import temperax as tx
@@ -13,6 +14,8 @@ from temperax.engine import engine
 from temperax.training import bottoms, descent
 
 X, Y = np.arange(12.0).reshape(6, 2), np.arange(6.0)
+FRAME = pd.DataFrame({"a": Y, "b": Y**2})
+OWN = dist.Normal(0.0, 1.0).expand([3]).to_event(1)
 
 
 def energy(**options):
@@ -46,6 +49,41 @@ BAD = {
     "split too large": (lambda: tx.datasets.load("diabetes", split=20), "split"),
     "split of a float": (lambda: tx.datasets.load("diabetes", split=1.0), "split"),
     "missing csv": (lambda: Dataset.from_csv("/nowhere/x.csv", "y"), "path"),
+    "dates in a frame": (lambda: Dataset.from_arrays(FRAME.assign(b=pd.Timestamp("2026-01-01")), Y), "x"),
+    "complex numbers in a frame": (lambda: Dataset.from_arrays(FRAME * 1j, Y), "x"),
+    "dates as targets": (lambda: Dataset.from_arrays(X, pd.Series(pd.date_range("2026", periods=6))), "y"),
+    "a column twice": (
+        lambda: Dataset.from_arrays(FRAME, Y, FRAME[["a", "a", "b"]], Y),
+        "x_test",
+    ),
+    "all rows alike in single precision": (
+        lambda: Dataset.from_arrays(1.6e9 + X, Y, standardise=False),
+        "x",
+    ),
+    "targets alike in single precision": (lambda: Dataset.from_arrays(X, 1e9 + Y, standardise=False), "y"),
+    "classes that are no list": (lambda: Dataset.from_arrays(X, Y, task="classification", classes=5), "classes"),
+    "a class twice": (
+        lambda: Dataset.from_arrays(X, ["a"] * 6, task="classification", classes=["a", "a", "b"]),
+        "classes",
+    ),
+    "classes of several targets": (
+        lambda: Dataset.from_arrays(X, X % 2, task="classification", classes=[0, 1]),
+        "classes",
+    ),
+    "a label in two kinds": (
+        lambda: Dataset.from_arrays(X, np.array([1, "1"] * 3, object), task="classification"),
+        "y",
+    ),
+    "a label that is nan": (lambda: Dataset.from_arrays(X, ["a", "b", np.nan] * 2, task="classification"), "y"),
+    "a label that is NA": (
+        lambda: Dataset.from_arrays(X, np.array(["a", "b", pd.NA] * 2, object), task="classification"),
+        "y",
+    ),
+    "a label that is a fraction in a series": (
+        lambda: Dataset.from_arrays(X, pd.Series([0.5, 1.5] * 3), task="classification"),
+        "y",
+    ),
+    "target of a csv as a number": (lambda: Dataset.from_csv("/nowhere/x.csv", 3), "target"),
     # energies
     "not a dataset": (lambda: tx.Energy.mlp((X, Y)), "data"),
     "width 0": (lambda: tx.Energy.mlp(Dataset.from_arrays(X, Y), (0,)), "hidden"),
@@ -61,7 +99,7 @@ BAD = {
     "prior is no prior": (lambda: energy(prior=1.0), "prior"),
     "prior of a missing layer": (lambda: energy(prior={"layer_7": tx.priors.Normal()}), "prior"),
     "prior on half the line": (lambda: energy(prior=dist.HalfNormal(1.0)), "distribution"),
-    "one class": (lambda: classes(np.zeros(6), likelihood=tx.likelihoods.Categorical()), "y"),
+    "one class": (lambda: classes(np.full(6, 5), likelihood=tx.likelihoods.Categorical()), "y"),
     "classes of fractions": (
         lambda: classes(np.linspace(0, 1, 6), likelihood=tx.likelihoods.Categorical()),
         "y",
@@ -78,6 +116,31 @@ BAD = {
         lambda: tx.Energy.mlp(Dataset.from_arrays(X, Y - 3, task="counts"), (2,)),
         "y",
     ),
+    "held-out counts below 0": (
+        lambda: tx.Energy.mlp(Dataset.from_arrays(X, Y, X, Y - 3, task="counts"), (2,)),
+        "y_test",
+    ),
+    "counts beyond 32 bits": (lambda: tx.Energy.mlp(Dataset.from_arrays(X, Y * 1e9, task="counts"), (2,)), "y"),
+    "one label of strings": (lambda: classes(["a"] * 6), "y"),
+    "three classes of a Bernoulli": (
+        lambda: tx.Energy.mlp(
+            Dataset.from_arrays(X, ["a", "b"] * 3, task="classification", classes=["a", "b", "c"]),
+            (2,),
+            likelihood=tx.likelihoods.Bernoulli(),
+        ),
+        "y",
+    ),
+    "user's improper prior": (
+        lambda: tx.Energy(lambda p: p, dist.ImproperUniform(dist.constraints.real, (), ())),
+        "prior",
+    ),
+    "user's parameter named like a dimension": (
+        lambda: tx.Energy(lambda p: 0.0, {"w": OWN, "w_dim_0": dist.Normal()}),
+        "prior",
+    ),
+    "user's parameter named like a coordinate": (lambda: tx.Energy(lambda p: 0.0, {"target": OWN}), "prior"),
+    "user's parameter named like a path": (lambda: tx.Energy(lambda p: 0.0, {"..": OWN}), "prior"),
+    "user's parameter with a backslash": (lambda: tx.Energy(lambda p: 0.0, {"a\\b": OWN}), "prior"),
     "user's prior without distributions": (lambda: tx.Energy(lambda p: 0.0, {"w": 1.0}), "prior"),
     "user's discrete prior": (lambda: tx.Energy(lambda p: 0.0, dist.Poisson(1.0)), "prior"),
     "user's empty prior": (lambda: tx.Energy(lambda p: 0.0, {}), "prior"),
@@ -134,6 +197,15 @@ BAD = {
         lambda: tx.deep_ensemble(jax.random.key(0), tx.Energy(lambda p: p, dist.Normal())),
         "holdout",
     ),
+    "folder with a backslash": (lambda: run(directory="C:\\runs\\a"), "directory"),
+    "folder that is an address": (lambda: run(directory="s3://bucket/run"), "directory"),
+    "folder without a name": (lambda: run(directory=""), "directory"),
+    "folder of a number": (lambda: run(directory=7), "directory"),
+    "folder of nobody": (lambda: run(directory="~nobody-of-this-name/run"), "directory"),
+    "folder with a line feed": (lambda: run(directory="a\nb"), "directory"),
+    "folder with too long a name": (lambda: run(directory="n" * 300), "directory"),
+    "no folder to open": (lambda: tx.open_run(b"run"), "directory"),
+    "seconds between checkpoints": (lambda: run(save_every=0.0), "save_every"),
     # results
     "report of something else": (lambda: tx.diagnostics.report({}), "tree"),
     "devices": (lambda: tx.use_cpu_devices(0), "number"),
@@ -160,6 +232,52 @@ def test_bad_input(case, monkeypatch):
     assert error.argument == argument
     assert message.startswith(f"{argument} = ") and "; " in message and message.endswith(".")
     assert "\n" not in message
+
+
+def test_everything_that_is_wrong_is_said_at_once(tmp_path):
+    """A sentence each, the first of which the error's argument names; all before anything is compiled."""
+    with pytest.raises(tx.InputError) as caught:
+        tx.sample(0, energy(), -1.0, path="posterior", kernel="gibbs", num_chains=0, num_draws=0, thin=0)
+    wrong = [caught.value.argument, *(other.argument for other in caught.value.others)]
+    assert wrong == ["key", "kernel", "num_chains", "thin", "num_draws", "temperature"]
+    assert all(f"{name} = " in str(caught.value) for name in wrong) and "\n" not in str(caught.value)
+    with pytest.raises(tx.InputError) as caught:
+        tx.parallel_tempering(0, energy(), path="x", num_replicas=1, scheme="y", num_draws=3)
+    wrong = [caught.value.argument, *(other.argument for other in caught.value.others)]
+    assert wrong == ["key", "path", "scheme", "num_replicas", "num_draws"]
+    with pytest.raises(tx.InputError, match=r"x = nan .*y = inf"):
+        Dataset.from_arrays(np.full((6, 2), np.nan), np.full(6, np.inf))
+    with pytest.raises(tx.InputError, match=r"likelihood = .*hidden = 0"):
+        tx.Energy.mlp(Dataset.from_arrays(X, Y), (0,), likelihood="gaussian")
+    (tmp_path / "table.csv").write_text("a,b,y\n1,x,2\n2,y,\n3,z,1\n")
+    with pytest.raises(tx.InputError, match=r"column = 'b' .*column = 'y' has no finite number in rows 1"):
+        Dataset.from_csv(tmp_path / "table.csv", "y")
+
+
+def test_an_error_of_somebody_elses_says_what_is_saved(tmp_path, monkeypatch):
+    """What was drawn before it is there, and where."""
+    from temperax.samplers import runs
+
+    def breaks(*_, **__):
+        raise RuntimeError("out of memory")
+
+    simple = tx.Energy(lambda p: p**2, dist.Normal())
+    options = {"num_warmup": 5, "num_draws": 5, "num_chains": 2, "progress": False}
+    tx.sample(jax.random.key(0), simple, directory=tmp_path / "run", **options)
+    monkeypatch.setattr(runs.engine, "run", breaks)
+    for more, said in (
+        ({}, "nothing of this run was saved"),
+        ({"directory": tmp_path / "new"}, "nothing was saved yet in"),
+        ({"directory": tmp_path / "run", "resume": True, "num_draws": 50}, "5 draws of every chain are saved in"),
+    ):
+        with pytest.raises(RuntimeError, match="out of memory") as caught:
+            tx.sample(jax.random.key(0), simple, **(options | more))
+        assert said in caught.value.__notes__[0]
+
+
+def test_what_things_are_takes_a_line():
+    things = [energy(), Dataset.from_arrays(X, Y), tx.HMC(), tx.NUTS(inverse_mass=2.0)]
+    assert all(len(repr(thing)) < 300 and "\n" not in repr(thing) for thing in things)
 
 
 def test_devices_after_jax_has_started():

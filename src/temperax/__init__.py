@@ -1,70 +1,79 @@
-"""temperax: tempered posteriors of Bayesian neural networks by HMC, NUTS and parallel tempering, on JAX."""
+"""temperax: tempered posteriors of Bayesian neural networks by HMC, NUTS and parallel tempering, on JAX.
 
+What is public stands in ``__init__.pyi`` and is imported when it is first asked for, so that the command line can say
+what is wrong with its options before JAX is there.
+"""
+
+import ast
 import sys
-
-from temperax import plots
-from temperax.analysis import diagnostics, studies, thermodynamics, transitions
-from temperax.analysis import learning_coefficient as singular
-from temperax.analysis.learning_coefficient import learning_coefficient
-from temperax.energies import datasets, likelihoods, priors
-from temperax.energies.datasets import Dataset
-from temperax.energies.energy import Energy
-from temperax.engine import ladder, tempering
-from temperax.engine.kernels import HMC, NUTS, Explorer
-from temperax.errors import InputError, Interrupted, ProcessError, StorageError
-from temperax.machine.sharding import use_compilation_cache, use_cpu_devices, use_processes
-from temperax.results import predict
-from temperax.results.results import add_log_likelihood
-from temperax.samplers import optimise, systems
-from temperax.samplers.optimise import anneal, deep_ensemble, map_estimate
-from temperax.samplers.parallel_tempering import parallel_tempering
-from temperax.samplers.runs import open_run
-from temperax.samplers.sample import repeat, sample
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 __version__ = "0.2.0.dev0"
 
-# A room is also known without its floor: `from temperax.likelihoods import Gaussian` is what a user writes, and what
-# results that were pickled before the house had floors ask for.
-for _name, _room in list(sys.modules.items()):
-    _package, _, _short = _name.partition(".")[2].partition(".")
-    if _name.startswith("temperax.") and _short:
-        sys.modules.setdefault(f"temperax.{_short}", _room)
-sys.modules["temperax.singular"] = singular
+_HERE = Path(__file__).parent
+#: Module and name of everything public, by the name that users know.
+_PUBLIC = {
+    alias.asname or alias.name: (node.module or "", alias.name)
+    for node in ast.parse((_HERE / "__init__.pyi").read_text()).body
+    if isinstance(node, ast.ImportFrom)
+    for alias in node.names
+}
+__all__ = sorted(_PUBLIC)  # noqa: PLE0605 - names are strings
 
-__all__ = [
-    "HMC",
-    "NUTS",
-    "Dataset",
-    "Energy",
-    "Explorer",
-    "InputError",
-    "Interrupted",
-    "ProcessError",
-    "StorageError",
-    "add_log_likelihood",
-    "anneal",
-    "datasets",
-    "deep_ensemble",
-    "diagnostics",
-    "ladder",
-    "learning_coefficient",
-    "likelihoods",
-    "map_estimate",
-    "open_run",
-    "optimise",
-    "parallel_tempering",
-    "plots",
-    "predict",
-    "priors",
-    "repeat",
-    "sample",
-    "singular",
-    "studies",
-    "systems",
-    "tempering",
-    "thermodynamics",
-    "transitions",
-    "use_compilation_cache",
-    "use_cpu_devices",
-    "use_processes",
-]
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, inner = _PUBLIC[name]
+    found = import_module(f"{module}.{inner}") if _is_room(module, inner) else getattr(import_module(module), inner)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+def _is_room(module: str, name: str) -> bool:
+    """Whether a name in a module is a module itself."""
+    place = _HERE.joinpath(*module.split(".")[1:], name)
+    return place.is_dir() or place.with_suffix(".py").exists()
+
+
+class _WithoutFloor(MetaPathFinder, Loader):
+    """Rooms are also known without their floor.
+
+    `from temperax.likelihoods import Gaussian` is what a user writes, and what results that were pickled before the
+    house had floors ask for.
+    """
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        package, _, room = name.partition(".")
+        if package != __name__ or not room.isidentifier():
+            return None
+        if room in _PUBLIC:
+            return ModuleSpec(name, self) if _is_room(*_PUBLIC[room]) else None
+        return ModuleSpec(name, self) if self._floors(room) else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        room = spec.name.partition(".")[2]
+        own = ".".join(_PUBLIC[room]) if room in _PUBLIC else f"{__name__}.{self._floors(room)[0]}.{room}"
+        found = import_module(own)
+        self._spec = found.__spec__
+        return found
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self._spec  # the room has been built, and stays where it is
+
+    @staticmethod
+    def _floors(room: str) -> list[str]:
+        found = [*_HERE.glob(f"*/{room}.py"), *_HERE.glob(f"*/{room}/__init__.py")]
+        return [place.relative_to(_HERE).parts[0] for place in found]
+
+
+sys.meta_path.append(_WithoutFloor())

@@ -1,12 +1,17 @@
-"""The errors that a user's input can raise: one sentence each, with the argument, its value and the remedy."""
+"""The errors that a user's input can raise: one sentence each, with the argument, its value and the remedy.
+
+JAX, pandas and xarray are imported where they are asked for, so that a mistake is found before they are.
+"""
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import xarray as xr
+
+if TYPE_CHECKING:
+    import jax
+    import xarray as xr
 
 #: The largest count: JAX's integers have 32 bits.
 MOST = 2**31 - 1
@@ -20,6 +25,31 @@ class InputError(ValueError):
     def __init__(self, argument: str, value: object, problem: str, remedy: str) -> None:
         super().__init__(_one_line(f"{argument} = {short(value)} {problem}; {remedy}."))
         self.argument = argument
+        self.others: tuple[InputError, ...] = ()
+
+    def __str__(self) -> str:
+        """What is wrong, and what is wrong besides."""
+        return " ".join([super().__str__(), *map(str, self.others)])
+
+
+def all_at_once(*checks: Callable[[], Any]) -> list[Any]:
+    """What each check returns, or all that they find wrong together: the first error, with the ``others``.
+
+    Raises
+    ------
+    InputError
+        If a check does.
+    """
+    found, errors = [], []
+    for check in checks:
+        try:
+            found.append(check())
+        except InputError as error:
+            errors.append(error)
+    if errors:
+        errors[0].others = tuple(errors[1:])
+        raise errors[0]
+    return found
 
 
 class Interrupted(KeyboardInterrupt):
@@ -66,9 +96,9 @@ def _one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-def short(value: object) -> str:
+def short(value: Any) -> str:
     """A value in at most one line."""
-    if isinstance(value, (np.ndarray, jax.Array)) and not jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+    if isinstance(value, np.ndarray) or (_is_jax_array(value) and not _is_key(value)):
         if value.size > 8:
             return f"array of shape {tuple(value.shape)}"
         value = np.asarray(value).tolist()
@@ -77,6 +107,15 @@ def short(value: object) -> str:
     except Exception:  # what cannot say what it is (an int of 5000 digits, say) must not hide what is wrong with it
         text = f"<{type(value).__name__}>"
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _is_jax_array(value: object) -> Any:
+    """Whether it is one; without JAX, there is none."""
+    return "jax" in sys.modules and isinstance(value, sys.modules["jax"].Array)
+
+
+def _is_key(value: Any) -> bool:
+    return "key<" in str(value.dtype)
 
 
 def listed(values: Iterable[object], most: int = 5) -> str:
@@ -156,11 +195,14 @@ def check_betas(argument: str, given: object, betas: np.ndarray) -> None:
         raise InputError(argument, given, problem, f"give β = 0 or {SMALLEST:g} ≤ β ≤ {LARGEST:g}")
 
 
-def check_key(key: object) -> jax.Array:
+def check_key(key: Any) -> "jax.Array":
     """Return a random key as one of JAX's typed ones, an old ``PRNGKey`` too, or say what is wrong with it."""
-    if isinstance(key, (jax.Array, np.ndarray)) and key.dtype == np.uint32 and key.shape == (2,):
-        return jax.random.wrap_key_data(jnp.asarray(key))
-    if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.shape != ():
+    import jax
+
+    array = isinstance(key, (np.ndarray, jax.Array))
+    if array and key.dtype == np.uint32 and key.shape == (2,):
+        return jax.random.wrap_key_data(jax.numpy.asarray(key))
+    if not array or not jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) or key.shape != ():
         raise InputError("key", key, "is not a JAX random key", "give jax.random.key(0)")
     return key
 
@@ -171,14 +213,34 @@ def check_result(
     *variables: str,
     problem: str = "is no result of a sampler",
     remedy: str = "give what temperax.sample returned",
-) -> xr.Dataset:
+) -> "xr.Dataset":
     """Return a group of a result, or say that the result lacks it or the group lacks some of ``variables``."""
+    import xarray as xr
+
     if not isinstance(tree, xr.DataTree):
         raise InputError("tree", type(tree).__name__, problem, remedy)
     if group not in tree.children:
         raise InputError("tree", list(tree.children), problem, remedy)
-    found = tree[group].to_dataset()
+    found = _whole(tree[group].to_dataset())
+    if found.sizes.get("draw") == 0:
+        raise InputError("tree", dict(found.sizes), "has no draws", "keep at least one")
     missing = sorted(set(variables) - set(map(str, found.variables)))
     if missing:
         raise InputError("tree", missing, f"are not in its group {group}", remedy)
     return found
+
+
+#: Dimensions in the order in which groups have them, before those of a variable's own.
+_ORDER = ("chain", "draw", "temperature", "pair", "row", "test_row")
+
+
+def _whole(found: "xr.Dataset") -> "xr.Dataset":
+    """A group with the dimensions of draws that ``isel(chain=0)``, ``sel(temperature=1.0)`` or ``stack`` took away."""
+    for dim in map(str, found.dims):
+        if getattr(found.indexes.get(dim), "nlevels", 1) > 1:
+            found = found.unstack(dim)
+    if lost := [d for d in ("chain", "draw", "temperature") if d in found.coords and d not in found.dims]:
+        found = found.expand_dims(lost)
+    if "beta" in found.coords and "temperature" in found.dims and not found["beta"].dims:
+        found = found.assign_coords(beta=("temperature", np.atleast_1d(found["beta"].values)))
+    return found.transpose(*_ORDER, ..., missing_dims="ignore")

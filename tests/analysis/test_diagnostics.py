@@ -90,7 +90,7 @@ def test_every_parameter_is_judged_and_any_function(key, capsys):
     assert table["worst_parameter"] == "stuck" and table["separation"] > 1 and table["rhat_parameter_max"] > 1.5
     assert table["rhat_parameter_median"] < 1.05, "the other parameter and the function are well"
     lines = tx.diagnostics.report(tree, functions).set_index("check")
-    assert capsys.readouterr().out.startswith("Judged by all 2 parameters and by size of them, and by the energy")
+    assert capsys.readouterr().out.startswith("Judged by all 2 parameters, size and the energy")
     assert lines.loc["R-hat, worst (stuck)", "verdict"] == "bad"
 
 

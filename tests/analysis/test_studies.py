@@ -28,9 +28,9 @@ def made(energy, positions, betas=BETAS, energies=None):
 
 def with_predictive(tree, **variables):
     """The result with other arrays among its held-out predictions."""
-    group = tree["tempered_predictive"].to_dataset()
+    group = tree["tempered_predictions"].to_dataset()
     groups = {name: tree[name].to_dataset() for name in tree.children}
-    groups["tempered_predictive"] = group.assign({k: (group[k].dims, v) for k, v in variables.items()})
+    groups["tempered_predictions"] = group.assign({k: (group[k].dims, v) for k, v in variables.items()})
     out = xr.DataTree.from_dict(groups)
     out.attrs = tree.attrs
     return out

@@ -27,7 +27,8 @@ def test_a_csv_from_table_to_picture(tmp_path):
     arguments = ("sample", "table.csv", "--target", "price", "--temperature", "1", "--temperature", "0.3")
     done = temperax(*arguments, "--path", "posterior", "--out", "out", *QUICK, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    for words in ("R-hat of f", "T = 1", "T = 0.3", "MAP, early stopping", "linear model", "rmse", "lppd"):
+    expected = ("R-hat of f", "T = 1", "T = 0.3", "MAP, early stopping", "linear model", "rmse", "lppd", "nats a row")
+    for words in expected:
         assert words in done.stdout
     assert {"result.nc", "summary.png", "scores.csv"} <= {p.name for p in (tmp_path / "out").iterdir()}
     again = temperax(*arguments, "--path", "posterior", "--out", "out", *QUICK, cwd=tmp_path)
@@ -88,6 +89,28 @@ def test_mistakes_are_one_sentence_and_status_2(answers, number):
     (status, error), (_, words) = answers[number], MISTAKES[number]
     assert status == 2
     assert words in error and "Traceback" not in error
+
+
+def test_mistakes_are_found_before_jax_is_there():
+    """And all of them at once, in words of the command line."""
+    script = (
+        "import sys\n"
+        "from temperax.command import cli\n"
+        "loaded = {'jax', 'xarray', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+        "cli.app(sys.argv[1:])\n"
+    )
+    wrong = ("--chains", "0", "--draws", "0", "--hidden", "0", "--activation", "tanhh", "--temperature", "-1")
+    done = subprocess.run(
+        [sys.executable, "-c", script, "sample", "diabetes", "--path", "posterior", "--prior-scale", "0", *wrong],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 2, done.stderr
+    for option in ("--hidden = 0", "--chains = 0", "--draws = 0", "--activation = 'tanhh'", "--temperature = "):
+        assert option in done.stderr
+    assert "--prior-scale = 0.0" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_mistake_in_a_process_of_its_own(tmp_path):

@@ -133,7 +133,7 @@ def test_probabilities_carry_names_and_columns_are_found(key):
     data = tx.Dataset.from_arrays(FRAME, y, FRAME[:4], y[:4], task="classification")
     energy = tx.Energy.mlp(data, (2,))
     tree = tx.sample(key, energy, num_chains=2, num_warmup=20, num_draws=5, start="prior", progress=False)
-    assert tree["posterior_predictive"]["class"].values.tolist() == ["cat", "dog", "eel"]
+    assert tree["predictions"]["class"].values.tolist() == ["cat", "dog", "eel"]
     right = tx.predict.predictions(tree, energy, FRAME)
     assert right["value"].values.tolist() == ["cat", "dog", "eel"]
     np.testing.assert_array_equal(right, tx.predict.predictions(tree, energy, FRAME[[" height ", "width"]]))
@@ -144,5 +144,73 @@ def test_probabilities_carry_names_and_columns_are_found(key):
     with pytest.raises(tx.InputError, match=r"^x = nan at row 2, column 1 is not finite \(rows 2, 5 in all\);"):
         tx.predict.predictions(tree, energy, gaps)
     again = tx.repeat(tree, num_draws=2)
-    assert again["posterior_predictive"]["class"].values.tolist() == ["cat", "dog", "eel"]
+    assert again["predictions"]["class"].values.tolist() == ["cat", "dog", "eel"]
     assert jax.tree.structure(again.attrs["classes"]) == jax.tree.structure(tree.attrs["classes"])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pd.Series([0.0, 1.0] * 6),
+        pd.Series([1.0, 2.0] * 6),
+        pd.Categorical(["a", "b"] * 6),
+        pd.Series([1, 2] * 6, dtype="Int64"),
+    ],
+    ids=["floats", "floats from 1", "a bare categorical", "nullable integers"],
+)
+def test_whole_numbers_are_whatever_holds_them(labels):
+    """The same labels as a series, as an array and with another type are the same classes."""
+    x = np.arange(12.0)[:, None]
+    plain = np.asarray([int(v) if not isinstance(v, str) else v for v in np.asarray(labels, object).tolist()])
+    data = tx.Dataset.from_arrays(x, labels, x, plain, task="classification")
+    assert len(data.classes) == 2 and set(data.y.ravel()) == {0, 1}
+    np.testing.assert_array_equal(data.y, data.y_test)
+
+
+@pytest.mark.parametrize("given", [["a", "b", "c", "d"], None])
+def test_classes_that_do_not_occur_have_a_probability(key, given):
+    """Declared, or in held-out rows alone; each column of the probabilities carries its own name."""
+    x, y = np.random.default_rng(0).normal(size=(30, 2)), np.tile(["a", "b", "c"], 10)
+    held = (x[:3], ["a", "b", "d"])
+    data = tx.Dataset.from_arrays(x, y, *held, task="classification", classes=given)
+    energy = tx.Energy.mlp(data, (2,))
+    tree = tx.sample(key, energy, num_chains=2, num_warmup=20, num_draws=10, progress=False)
+    f = tx.predict.predictions(tree, energy, x[:2])
+    assert f["value"].values.tolist() == ["a", "b", "c", "d"]
+    np.testing.assert_allclose(f.sum("value"), 1.0, rtol=1e-5)
+    assert float(f.sel(value="d").mean()) < 0.2
+    assert np.isfinite(tx.predict.scores(tree)["lppd"]).all()
+
+
+def test_columns_of_frames_that_are_none_of_pandas():
+    """Whatever has columns and becomes an array."""
+
+    class Frame:
+        columns = ("b", "a")
+
+        def __array__(self, dtype=None, copy=None):
+            return np.arange(24.0).reshape(12, 2)
+
+    by_name = pd.DataFrame(np.arange(24.0).reshape(12, 2), columns=["b", "a"])[["a", "b"]]
+    data = tx.Dataset.from_arrays(by_name, np.arange(12.0), Frame(), np.arange(12.0))
+    np.testing.assert_allclose(data.x, data.x_test)
+
+
+def test_rows_with_more_fields_than_the_header(tmp_path):
+    """Names of rows, as R writes them, are no input; decimal commas are refused."""
+    rows = "\n".join(f'"row{i}",{i},{i * i}' for i in range(12))
+    (tmp_path / "r.csv").write_text('"size","price"\n' + rows)
+    data = tx.Dataset.from_csv(tmp_path / "r.csv", "price", split=0, train_fraction=1.0)
+    assert data.inputs == ("size",) and data.x_mean[0] == pytest.approx(5.5)
+    (tmp_path / "commas.csv").write_text("size,price\n" + "\n".join(f"{i * i},5,{2 * i},{i}" for i in range(12)))
+    with pytest.raises(tx.InputError, match="has rows of more fields than its header names"):
+        tx.Dataset.from_csv(tmp_path / "commas.csv", "price")
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_inputs_too_large_for_single_precision_are_refused_in_predictions(key):
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    energy = tx.Energy.mlp(tx.Dataset.from_arrays(x, x[:, 0]), (2,))
+    tree = tx.sample(key, energy, num_chains=2, num_warmup=5, num_draws=5, progress=False)
+    with pytest.raises(tx.InputError, match="is too large to compute with"):
+        tx.predict.predictions(tree, energy, [[1e60, 0.0]])

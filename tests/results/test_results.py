@@ -38,7 +38,7 @@ def test_groups_and_names(tree):
         "sample_stats",
         "tempered_posterior",
         "tempered_stats",
-        "tempered_predictive",
+        "tempered_predictions",
     } <= set(tree.children)
     assert {"posterior_predictive", "log_likelihood", "observed_data", "constant_data"} <= set(tree.children)
     assert tree["posterior"]["layer_0_weight"].dims == ("chain", "draw", "input", "layer_0_unit")
@@ -100,22 +100,22 @@ def test_predictions_at_new_inputs(tree, energy):
     data = energy.dataset
     x = data.x_test * data.x_scale + data.x_mean
     f = tx.predict.predictions(tree, energy, x)
-    expected = tree["posterior_predictive"]["f"] * data.y_scale + data.y_mean
+    expected = tree["predictions"]["f"] * data.y_scale + data.y_mean
     np.testing.assert_allclose(f, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_scores_by_hand(tree):
     scores = tx.predict.scores(tree)
-    density = tree["tempered_predictive"]["log_density"].sel(temperature=0.5).values.reshape(-1, 20)
+    density = tree["tempered_predictions"]["log_density"].sel(temperature=0.5).values.reshape(-1, 20)
     assert scores["lppd"][0.5] == pytest.approx(np.log(np.exp(density.astype(float)).mean(0)).mean(), rel=1e-5)
-    f = tree["posterior_predictive"]["f"].mean(("chain", "draw"))
+    f = tree["predictions"]["f"].mean(("chain", "draw"))
     y_scale = tree["constant_data"]["y_scale"].values
     rmse = np.sqrt(float(((f - tree["constant_data"]["y_test"].values) ** 2).mean())) * y_scale
     assert scores["rmse"][1.0] == pytest.approx(float(rmse[0]), rel=1e-4)
 
 
 def test_predictive_draws_spread_as_the_noise_says(tree):
-    predictive = tree["posterior_predictive"]
+    predictive = tree["predictions"]
     residual = (predictive["y"] - predictive["f"]).values
     assert residual.std() == pytest.approx(float(tree["posterior"]["noise_scale"].mean()), rel=0.1)
 

@@ -98,7 +98,7 @@ def test_half_precision_is_for_weights_alone(key, energy, tmp_path):
     half = tx.sample(key, energy, **QUICK, storage="float16", directory=tmp_path / "run")
     assert half["posterior"]["layer_0_weight"].dtype == np.float16
     np.testing.assert_allclose(half["posterior"]["layer_0_weight"], whole["posterior"]["layer_0_weight"], rtol=1e-3)
-    np.testing.assert_array_equal(half["posterior_predictive"]["f"], whole["posterior_predictive"]["f"])
+    np.testing.assert_array_equal(half["predictions"]["f"], whole["predictions"]["f"])
     np.testing.assert_array_equal(half["sample_stats"]["lp"], whole["sample_stats"]["lp"])
     with pytest.raises(tx.InputError, match="storage"):
         tx.sample(key, energy, **QUICK, storage="float8")
@@ -166,3 +166,36 @@ def test_paths_stay_what_they_were(key, energy, tmp_path, monkeypatch):
     tx.sample(key, energy, **QUICK, directory="~/another")
     assert_same(tree, tx.open_run("~/another"))
     assert (tmp_path / "another" / "run.json").exists()
+
+
+def test_other_held_out_rows_units_or_names_are_another_run(key, small_data, tmp_path):
+    def energy(shift=0.0, scale=1.0, names=None):
+        x, y = small_data.x, small_data.y * scale
+        held = small_data.x_test + shift, small_data.y_test
+        return tx.Energy.mlp(tx.Dataset.from_arrays(x, y, *held, inputs=names), (2,))
+
+    tx.sample(key, energy(), **QUICK, directory=tmp_path / "run")
+    for other in (energy(shift=5.0), energy(scale=100.0), energy(names=["a", "b", "c"])):
+        with pytest.raises(tx.InputError, match="data"):
+            tx.sample(key, other, **(QUICK | {"num_draws": 40}), directory=tmp_path / "run", resume=True)
+    assert tx.open_run(tmp_path / "run")["posterior"].sizes["draw"] == 20
+
+
+def test_a_folder_that_moves_away_is_found_out_at_the_next_save(key, energy, tmp_path, monkeypatch):
+    """Nothing appears in its place, and what was saved goes on from where it is now."""
+    moved, saved = [], RunDirectory.save
+
+    def save(self, *args, **kwargs):
+        if len(moved) == 1:
+            self.path.rename(tmp_path / "elsewhere")
+        moved.append(None)
+        return saved(self, *args, **kwargs)
+
+    monkeypatch.setattr(RunDirectory, "save", save)
+    monkeypatch.setattr("temperax.engine.engine.BLOCK_SECONDS", 1e-9)
+    with pytest.raises(tx.StorageError, match="No such file"):
+        tx.sample(key, energy, **QUICK, directory=tmp_path / "run", save_every=1e-6)
+    assert not (tmp_path / "run").exists()
+    monkeypatch.undo()
+    tree = tx.sample(key, energy, **QUICK, directory=tmp_path / "elsewhere", resume=True)
+    assert_same(tx.sample(key, energy, **QUICK), tree)

@@ -69,6 +69,7 @@ class Ensemble:
         if energies.ndim != 3 or energies.shape[-1] != len(self.betas) or not energies.size:
             problem = f"is not of shape (chain, draw, {len(self.betas)})"
             raise InputError("energies", energies.shape, problem, "give one column a temperature")
+        energies = np.where((self.betas == 0) & (energies > LARGEST), np.inf, energies)  # as single precision has them
         broken = ~(np.abs(energies) <= LARGEST) & ~((energies == np.inf) & (self.betas == 0))
         if broken.any():
             chain, draw, rung = np.argwhere(broken)[0].tolist()

@@ -15,9 +15,30 @@ def __getattr__(name: str) -> Any:
     return getattr(arviz_stats, name)
 
 
+#: Chains of fewer draws than `SHORT` are gathered into `SUPERCHAINS` where they are `MANY` or more.
+MANY, SHORT, SUPERCHAINS = 16, 100, 4
+
+
 def rhat(draws: Any) -> Any:
-    """R-hat of datasets; infinite or NaN, without a warning, where chains stand still."""
-    return _silently(__getattr__("rhat"), draws)
+    """R-hat of datasets; infinite or NaN, without a warning, where chains stand still.
+
+    Many short chains differ by their few draws however well they mix: theirs is the nested R-hat (Margossian et al.
+    2024), of superchains of chains whose first draws are near one another, so that it sees whatever is remembered of
+    these.
+    """
+    if draws.sizes["chain"] < MANY or draws.sizes["draw"] >= SHORT:
+        return _silently(__getattr__("rhat"), draws)
+    each = draws.sizes["chain"] // SUPERCHAINS
+    names = np.repeat(np.arange(SUPERCHAINS), each).tolist()
+    gathered = draws.map(_from_near_starts).isel(chain=slice(0, SUPERCHAINS * each))
+    return _silently(__getattr__("rhat_nested"), gathered, superchain_ids=names)
+
+
+def _from_near_starts(draws: Any) -> Any:
+    """The draws after the first one, chains in the order of the first one's values, number by number."""
+    values = draws.transpose("chain", "draw", ...)
+    order = np.argsort(values.values[:, :1], axis=0)
+    return values.copy(data=np.take_along_axis(values.values, order, axis=0)).isel(draw=slice(1, None))
 
 
 def ess(draws: Any, **options: Any) -> Any:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from temperax.analysis.ensemble import Ensemble, Source, ensemble
 from temperax.energies.energy import Energy
 from temperax.engine.ladder import check_ladder
-from temperax.errors import InputError, check_count, check_key
+from temperax.errors import InputError, check_count, check_key, check_result
 from temperax.machine.progress import patiently
 from temperax.results import predict
 from temperax.samplers import optimise
@@ -231,7 +231,7 @@ def hysteresis(key: Array, energy: Energy, betas: Float[np.ndarray, " temperatur
     cooling = optimise.anneal(down, energy, betas, **options)
     last = predict.positions(cooling, energy)[:, 0]
     heating = optimise.anneal(up, energy, betas[::-1], **(options | {"start": last}))
-    ways = np.stack([tree["annealing"].dataset["path_energy"].values for tree in (cooling, heating)])
+    ways = np.stack([check_result(tree, "annealing")["path_energy"].values for tree in (cooling, heating)])
     ways[1] = ways[1, :, ::-1]
     gap = ways[1] - ways[0]
     with np.errstate(divide="ignore"):

@@ -1,9 +1,11 @@
 """The command line: ``temperax sample DATA …``."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
+
+from temperax.command.mistakes import check, check_finished, errors_in_one_sentence, read_command
 
 app = typer.Typer(
     help="Tempered posteriors of Bayesian neural networks: HMC, NUTS and parallel tempering on JAX.",
@@ -22,16 +24,16 @@ Data = Annotated[
     str, typer.Argument(metavar="DATA", help="Name of a data set (diabetes, yacht, …) or path of a CSV file.")
 ]
 Target = Annotated[list[str] | None, typer.Option(help="Target column of a CSV file; repeat for several.")]
-Task = Annotated[str, typer.Option(help="Kind of target of a CSV file: regression, classification or counts.")]
+Task = Annotated[Literal["regression", "classification", "counts"], typer.Option(help="Kind of target of a CSV file.")]
 Split = Annotated[int, typer.Option(help="Which train/test split.", min=0)]
 Hidden = Annotated[list[int] | None, typer.Option(help="Width of a hidden layer; repeat for more. [default: 50]")]
 Activation = Annotated[str, typer.Option(help="Activation of the hidden layers.")]
 PriorScale = Annotated[float, typer.Option(help="Standard deviation of the N(0, s²) prior on every weight.")]
 Temperature = Annotated[list[float] | None, typer.Option(help="Temperature T; repeat for several. [default: 1]")]
 PathName = Annotated[
-    str | None, typer.Option("--path", help="What T tempers: likelihood or posterior; needed unless T = 1.")
+    Literal["likelihood", "posterior"] | None, typer.Option("--path", help="What T tempers; needed unless T = 1.")
 ]
-KernelName = Annotated[str, typer.Option("--kernel", help="hmc or nuts.")]
+KernelName = Annotated[Literal["hmc", "nuts"], typer.Option("--kernel", help="What explores each replica.")]
 Chains = Annotated[int, typer.Option(help="Independent chains at every temperature.")]
 Warmup = Annotated[int, typer.Option(help="Scans of adaptation.")]
 Draws = Annotated[int, typer.Option(help="Draws kept of every chain.")]
@@ -42,7 +44,7 @@ Devices = Annotated[
 Out = Annotated[Path, typer.Option(help="Folder for the result and the picture.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a result that is there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
-Storage = Annotated[str, typer.Option(help="How weights are stored: float32 or float16.")]
+Storage = Annotated[Literal["float32", "float16"], typer.Option(help="How weights are stored.")]
 SaveEvery = Annotated[float, typer.Option(help="Seconds between checkpoints.")]
 Coordinator = Annotated[
     str | None,
@@ -51,6 +53,9 @@ Coordinator = Annotated[
 NumProcesses = Annotated[int | None, typer.Option(help="How many processes the job has.", min=1)]
 ProcessId = Annotated[int | None, typer.Option(help="Which of them this is, from 0.", min=0)]
 
+LadderPath = Annotated[
+    Literal["likelihood", "posterior", "reference"], typer.Option("--path", help="likelihood: from the prior.")
+]
 Replicas = Annotated[str, typer.Option(help="Rungs of the ladder, or auto.")]
 Transitions = Annotated[int, typer.Option(help="Least number of the kernel's transitions between exchanges.")]
 Hottest = Annotated[
@@ -91,10 +96,11 @@ def sample(
     Example: temperax sample diabetes --temperature 1 --temperature 0.3 --path posterior --out run
     """
     options = _options(locals())
-    from temperax.command import shell
+    with errors_in_one_sentence():
+        check("sample", options, out, overwrite=overwrite)
+        from temperax.command import shell
 
-    machine = shell.Machine(devices, coordinator, num_processes, process_id)
-    with shell.errors_in_one_sentence():
+        machine = shell.Machine(devices, coordinator, num_processes, process_id)
         shell.begin("sample", options, out, machine, overwrite=overwrite, quiet=quiet)
 
 
@@ -107,7 +113,7 @@ def temper(
     hidden: Hidden = None,
     activation: Activation = "tanh",
     prior_scale: PriorScale = 1.0,
-    path: Annotated[str, typer.Option(help="likelihood (from the prior), posterior or reference.")] = "likelihood",
+    path: LadderPath = "likelihood",
     kernel: KernelName = "hmc",
     replicas: Replicas = "auto",
     chains: Ladders = 4,
@@ -131,10 +137,11 @@ def temper(
     Example: temperax temper diabetes --hidden 10 --draws 512 --out run
     """
     options = _options(locals())
-    from temperax.command import shell
+    with errors_in_one_sentence():
+        check("temper", options, out, overwrite=overwrite)
+        from temperax.command import shell
 
-    machine = shell.Machine(devices, coordinator, num_processes, process_id)
-    with shell.errors_in_one_sentence():
+        machine = shell.Machine(devices, coordinator, num_processes, process_id)
         shell.begin("temper", options, out, machine, overwrite=overwrite, quiet=quiet)
 
 
@@ -152,11 +159,12 @@ def resume(
 
     Example: temperax resume run --draws 4096
     """
-    from temperax.command import shell
+    with errors_in_one_sentence():
+        found = read_command(run)
+        from temperax.command import shell
 
-    machine = shell.Machine(devices, coordinator, num_processes, process_id)
-    with shell.errors_in_one_sentence():
-        shell.resume(run, draws, machine, quiet=quiet)
+        machine = shell.Machine(devices, coordinator, num_processes, process_id)
+        shell.resume(run, found, draws, machine, quiet=quiet)
 
 
 @app.command()
@@ -167,10 +175,11 @@ def thermodynamics(
 
     Example: temperax thermodynamics run
     """
-    import temperax as tx
-    from temperax.command import shell
+    with errors_in_one_sentence():
+        check_finished(run)
+        import temperax as tx
+        from temperax.command import shell
 
-    with shell.errors_in_one_sentence():
         found = tx.thermodynamics.ensemble(shell.read_result(run))
         tx.thermodynamics.report(found)
         print()

@@ -2,9 +2,7 @@
 
 import json
 import os
-import re
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,14 +16,10 @@ from jax import Array
 from matplotlib.figure import Figure
 
 import temperax as tx
-from temperax.energies import datasets
-from temperax.energies.datasets import Dataset
+from temperax.command.mistakes import COMMAND, RUN, as_replicas, load
 from temperax.energies.energy import Energy
-from temperax.errors import InputError, Interrupted, ProcessError, check_result
+from temperax.errors import InputError, check_result
 from temperax.machine import sharding
-
-#: What a folder holds of a run: its options, and what the library keeps there.
-COMMAND, RUN = "command.json", ("run.json", "checkpoints", "draws.zarr")
 
 
 class Machine(NamedTuple):
@@ -48,8 +42,7 @@ class Machine(NamedTuple):
 
 
 def begin(kind: str, options: Mapping[str, Any], out: Path, machine: Machine, *, overwrite: bool, quiet: bool) -> None:
-    """Start a run of `SAMPLERS` in a folder, and show its result."""
-    _prepare(out, overwrite)
+    """Start a run of `SAMPLERS` in a folder that `mistakes.check` has prepared, and show its result."""
     machine.start()
     if sharding.first_process():
         if overwrite:
@@ -62,19 +55,11 @@ def begin(kind: str, options: Mapping[str, Any], out: Path, machine: Machine, *,
     _run(kind, options, out, quiet=quiet, resume=False)
 
 
-def resume(out: Path, draws: int | None, machine: Machine, *, quiet: bool) -> None:
-    """Go on with a run where its newest checkpoint stands, perhaps for more draws."""
-    try:
-        found = json.loads((out / COMMAND).read_text())
-        kind, options = found["command"], found["options"]
-        known = kind in SAMPLERS and isinstance(options, dict)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        remedy = "name the folder of a run that the command line began"
-        raise InputError("RUN", str(out), f"has no {COMMAND} that can be read", remedy) from error
-    if not known:
-        raise InputError("RUN", str(out), f"has a damaged {COMMAND}", "start another run")
+def resume(out: Path, found: Mapping[str, Any], draws: int | None, machine: Machine, *, quiet: bool) -> None:
+    """Go on with a run, whose command was ``found``, where its newest checkpoint stands, perhaps for more draws."""
     machine.start()
-    _run(kind, options | ({"draws": draws} if draws is not None else {}), out, quiet=quiet, resume=True)
+    options = found["options"] | ({"draws": draws} if draws is not None else {})
+    _run(found["command"], options, out, quiet=quiet, resume=True)
 
 
 def _sample(key: Array, energy: Energy, options: Mapping[str, Any], **run: Any) -> xr.DataTree:
@@ -93,13 +78,12 @@ def _sample(key: Array, energy: Energy, options: Mapping[str, Any], **run: Any) 
 
 
 def _temper(key: Array, energy: Energy, options: Mapping[str, Any], **run: Any) -> xr.DataTree:
-    replicas = options["replicas"]
     return tx.parallel_tempering(
         key,
         energy,
         path=options["path"],
         kernel=options["kernel"],
-        num_replicas=int(replicas) if replicas.isdecimal() and len(replicas) < 10 else replicas,
+        num_replicas=as_replicas(options["replicas"]),
         num_chains=options["chains"],
         num_draws=options["draws"],
         transitions=options["transitions"],
@@ -140,8 +124,6 @@ def read_result(run: Path) -> xr.DataTree:
     import h5py
 
     result = run / "result.nc"
-    if not result.is_file():
-        raise InputError("RUN", str(run), "has no result.nc", "name the folder of a finished run")
     try:
         with h5py.File(result):  # damaged files are found out here: h5netcdf leaves a traceback when it is collected
             pass
@@ -153,25 +135,6 @@ def read_result(run: Path) -> xr.DataTree:
     if not {"chain", "draw", "temperature"} <= set(stats["path_energy"].dims) or stats["beta"].ndim != 1:
         raise InputError("RUN", str(run), "has a result.nc of another kind", "name the folder of a finished run")
     return tree
-
-
-def _prepare(out: Path, overwrite: bool) -> None:
-    """The folder of the results, before any work is done."""
-    try:
-        str(out).encode()
-    except UnicodeEncodeError as error:
-        raise InputError("--out", str(out), "is not a name in UTF-8", "choose another folder") from error
-    there = [name for name in ("result.nc", *RUN) if (out / name).exists()]
-    if there and not overwrite:
-        remedy = "choose another folder, add --overwrite, or go on with temperax resume"
-        raise InputError("--out", str(out), f"has a result ({there[0]})", remedy)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / ".writable").touch()
-        (out / ".writable").unlink()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", error)
-        raise InputError("--out", str(out), f"cannot be written ({reason})", "choose another folder") from error
 
 
 def _remove(out: Path) -> None:
@@ -188,23 +151,11 @@ def _energy(options: Mapping[str, Any]) -> tuple[Energy, Array]:
     """The energy that the options describe, and the key of the run."""
     widths = tuple(options["hidden"]) if options["hidden"] is not None else (50,)
     prior = tx.priors.Normal(options["prior_scale"])
-    dataset = _load(options["data"], options["target"], options["task"], options["split"])
+    dataset = load(options["data"], options["target"], options["task"], options["split"])
     if not len(dataset.x_test):
         few = "has too few rows to hold any out for the scores"
         raise InputError("DATA", options["data"], few, "give at least 5 rows")
     return Energy.mlp(dataset, widths, options["activation"], prior=prior), jax.random.key(options["seed"])
-
-
-def _load(data: str, target: list[str] | None, task: str, split: int) -> Dataset:
-    """A published data set by its name, or the user's CSV."""
-    if data in datasets.UCI or data in datasets.SKLEARN:
-        return datasets.load(data, split)
-    if not Path(data).suffix and not Path(data).exists():
-        known = ", ".join(sorted([*datasets.UCI, *datasets.SKLEARN]))
-        raise InputError("DATA", data, "is neither a data set nor a file", f"choose one of {known}")
-    if not target:
-        raise InputError("--target", target, "is missing", "name the target column of the CSV file")
-    return Dataset.from_csv(data, target, task=task, split=split)  # type: ignore[arg-type]
 
 
 def _show(tree: xr.DataTree, energy: Energy, key: Array, folder: Path) -> dict[str, float]:
@@ -219,70 +170,44 @@ def _show(tree: xr.DataTree, energy: Energy, key: Array, folder: Path) -> dict[s
         shown = scores.iloc[rows]
     else:
         shown = scores
-    key, baselines = jax.random.fold_in(key, 99), {}
-    for name, model, holdout in (
-        ("MAP, early stopping", energy, 0.1),
-        ("linear model, MAP", energy.replace(hidden=()), None),
-    ):
-        baselines[name] = tx.predict.scores(tx.map_estimate(key, model, holdout=holdout)).iloc[0]
-    others = pd.DataFrame(baselines).T
+    key = jax.random.fold_in(key, 99)
+    baselines = {
+        "MAP, early stopping": tx.map_estimate(key, energy, holdout=0.1),
+        LINEAR: tx.map_estimate(key, energy.replace(hidden=())),
+    }
+    others = pd.DataFrame({name: tx.predict.scores(found).iloc[0] for name, found in baselines.items()}).T
     print("\n" + pd.concat([shown, others]).to_string(float_format="{:.3f}".format))
+    print(_in_words(tree, baselines[LINEAR]))
     pd.concat([scores, others]).to_csv(folder / "scores.csv")
     seconds = sum(json.loads(tree.attrs["timings"]).values())
     print(f"\n{seconds:.0f} s of sampling; draws, scores and pictures are in {folder}")
-    return {name: float(row["lppd"]) for name, row in baselines.items()}
+    return others["lppd"].to_dict()
+
+
+#: The model to compare a network with first of all.
+LINEAR = "linear model, MAP"
+
+
+def _in_words(tree: xr.DataTree, line: xr.DataTree) -> str:
+    """Whether the network predicts held-out rows better than a line does, and what to make of it."""
+    rows = tx.predict.pointwise(tree)
+    best = rows.isel(temperature=int(np.argmax(rows.mean("test_row").values)))
+    ahead = best.values - tx.predict.pointwise(line).isel(temperature=0).values
+    gain, error = ahead.mean(), ahead.std(ddof=1) / np.sqrt(len(ahead)) if len(ahead) > 1 else np.nan
+    said, at = f"{abs(gain):.3f} ± {error:.3f} nats a row", f"T = {float(best['temperature']):.3g}"
+    if gain > 2 * error:
+        return f"The network at {at} predicts held-out rows better than a line, by {said}."
+    if gain < -2 * error:
+        return (
+            f"A line predicts held-out rows better than the network at any temperature, by {said}: take the line, or "
+            "give the network a narrower prior or fewer units."
+        )
+    return (
+        f"The network and a line predict held-out rows alike ({'+' if gain > 0 else '-'}{said}): these rows do not say "
+        "that a network is needed."
+    )
 
 
 def save_picture(figure: Figure, path: Path) -> None:
     """Write a figure."""
     figure.savefig(path, dpi=120)
-
-
-#: The options of the library's arguments.
-SAME = (
-    *("temperature", "path", "kernel", "hidden", "activation", "hottest", "coldest", "transitions", "storage", "split"),
-    *("task", "target", "save_every", "devices", "coordinator", "num_processes", "process_id"),
-)
-OPTIONS = {name: name.replace("_", "-") for name in SAME} | {
-    "num_chains": "chains",
-    "num_warmup": "warmup",
-    "num_draws": "draws",
-    "num_replicas": "replicas",
-    "scale": "prior-scale",
-    "directory": "out",
-}
-
-
-def as_typed(sentence: str) -> str:
-    """What the library says of its arguments, said of the options of the command line."""
-    names = "|".join(OPTIONS)
-    sentence = re.sub(rf"^({names}) = ", lambda found: f"--{OPTIONS[found[1]]} = ", sentence)
-    return re.sub(rf"\b({names})=", lambda found: f"--{OPTIONS[found[1]]} ", sentence)
-
-
-class errors_in_one_sentence:  # noqa: N801 - a context manager, used like a function
-    """Print the user's mistakes as one sentence and leave with status 2; other failures keep their traceback."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type | None, value: BaseException | None, trace: object) -> None:
-        if isinstance(value, InputError):
-            print(f"temperax: {as_typed(str(value))}", file=sys.stderr)
-            raise typer.Exit(2)
-        if isinstance(value, Interrupted):
-            print(f"temperax: {value}", file=sys.stderr)
-            raise typer.Exit(130)
-        if isinstance(value, ProcessError):
-            print(f"temperax: {value}", file=sys.stderr)
-            raise typer.Exit(1)
-        if isinstance(value, KeyboardInterrupt):
-            print("temperax: stopped at once; what the last checkpoint has is safe.", file=sys.stderr)
-            raise typer.Exit(130)
-        if isinstance(value, OSError):
-            where = f": {value.filename}" if value.filename else ""
-            print(f"temperax: {value.strerror or value}{where}", file=sys.stderr)
-            raise typer.Exit(1)
-        if isinstance(value, MemoryError):
-            print("temperax: there is not enough memory for a network and data of this size.", file=sys.stderr)
-            raise typer.Exit(1)

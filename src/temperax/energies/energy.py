@@ -3,21 +3,21 @@
 Inside the library a model's parameters are one flat *position*: unconstrained, of length P (`temperax.positions`).
 
 An energy is a pytree: the numbers (data, scales of priors) are leaves and the structure (architecture, functions) is
-static, so that two energies that differ in numbers alone share every compiled program.
+static, so that two energies that differ in numbers alone share every compiled program of the library. What it keeps for
+the host alone, its data set and arguments, goes through every transformation too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.tree_util import register_pytree_node_class
 from jaxtyping import Array, Float
 from numpyro import distributions as dist
 from numpyro.distributions import Distribution, TransformedDistribution, biject_to
 
-from temperax.energies.datasets import Dataset
+from temperax.energies.dataset import Dataset
 from temperax.energies.densities import Ordered, unordered
 from temperax.energies.likelihoods import Likelihood
 from temperax.energies.models import FunctionModel, NetworkModel, check_outputs, complete, takes
@@ -33,24 +33,27 @@ from temperax.energies.parameters import (
     leaves_of,
     name_of,
 )
-from temperax.energies.positions import Parametrised, Position
+from temperax.energies.positions import Position
 from temperax.energies.priors import ARD, Elementwise, FanInNormal, Prior, PriorLike, as_prior, network_prior
-from temperax.errors import InputError, check_callable
-from temperax.machine import sharding
-
-#: Rows whose energies are held at once: their activations fit a processor's cache, and any number of rows the memory.
-CHUNK_ROWS = 8192
+from temperax.energies.summed import Summed
+from temperax.errors import InputError, all_at_once, check_callable
 
 
-class Reference(NamedTuple):
-    """Energies of one position, term by term: what the energies of others are differences from."""
+class OnHost:
+    """A data set and arguments, equal to themselves alone: what was compiled for one energy returns no other's."""
 
-    prior: Any  # one value a parameter, in the structure of the prior
-    rows: Float[Array, "*row"]
+    def __init__(self, dataset: Dataset | None, arguments: dict[str, Any] | None) -> None:
+        self.kept = dataset, arguments
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OnHost) and all(a is b for a, b in zip(self.kept, other.kept, strict=True))
+
+    def __hash__(self) -> int:
+        return hash(tuple(map(id, self.kept)))
 
 
 @register_pytree_node_class
-class Energy(Parametrised):
+class Energy(Summed):
     """The energies of a model, apart: prior energy and data energy.
 
     Parameters
@@ -80,17 +83,10 @@ class Energy(Parametrised):
     3
     """
 
-    model: FunctionModel | NetworkModel
-    prior: Any
-    data: Any
     #: The data set behind a network's energy, with its held-out rows and units (host only: not part of the pytree).
     dataset: Dataset | None = None
     #: The arguments that made a network's energy, for `replace` and for the record.
     arguments: dict[str, Any] | None = None
-    #: Where energies are counted from; see `relative_to`.
-    reference: Reference | None = None
-    #: Of rows that `over_rows` has spread over devices: 1, or 0 for one that only fills a device's share.
-    weights: Float[Array, " row"] | None = None
 
     def __init__(self, data_energy: Callable, prior: Any, data: Any = None) -> None:
         check_callable("data_energy", data_energy, "a function of the parameters")
@@ -106,6 +102,8 @@ class Energy(Parametrised):
         for leaf in leaves:
             if not is_distribution(leaf) or (leaf.is_discrete and not has_floats(leaf)):
                 raise InputError("prior", leaf, "is not a continuous NumPyro distribution", "give one such as Normal()")
+            if isinstance(leaf, dist.ImproperUniform):
+                raise InputError("prior", leaf, "is improper and has no draws", "give one such as Normal(0, 1e3)")
         check_names(prior)
         leaves_of("data", data)
         self.model, self.prior, self.data = (
@@ -144,8 +142,10 @@ class Energy(Parametrised):
             From `temperax.priors`, a scalar NumPyro distribution, or a mapping from ``layer_0``, …, ``default``;
             by default N(0, 1).
         """
-        likelihood, prior = complete(data, likelihood, prior)
         hidden = hidden.tolist() if hasattr(hidden, "tolist") else hidden  # an array, or a frame's index
+        (likelihood, prior), _ = all_at_once(
+            lambda: complete(data, likelihood, prior), lambda: MLP.create(1, hidden, 1, activation)
+        )
         network = MLP.create(data.x.shape[1], hidden, likelihood.num_outputs(data.y), activation)
         energy = cls._of_network(data, network, likelihood, network_prior(prior, network.sizes))
         energy.arguments = {
@@ -234,89 +234,6 @@ class Energy(Parametrised):
         rows = "" if self.dataset is None else f", on {self.dataset!r}"
         return f"Energy({self.model!r}, {self.size} parameters{rows})"
 
-    # -- energies ----------------------------------------------------------------------------------------------------
-
-    @property
-    def num_rows(self) -> int | None:
-        """n: how many rows the data energy is a sum of; None where it is a bare scalar."""
-        shape = self._row_energies().shape
-        return shape[0] if shape else None
-
-    def prior_energy(self, position: Position) -> Float[Array, ""]:
-        """U0 = -log p(θ) of the unconstrained position (log-Jacobian included), in nats."""
-        terms = self.prior_terms(position)
-        if self.reference is not None:
-            terms = jax.tree.map(jnp.subtract, terms, self.reference.prior)
-        return jnp.sum(jnp.stack([jnp.sum(leaf) for leaf in jax.tree.leaves(terms)]))
-
-    def data_energy(self, position: Position) -> Float[Array, ""]:
-        """E = -log p(D|θ), in nats."""
-        if self.weights is None:
-            return self._sum_of_rows(position)
-        return sharding.total(self._sum_of_rows(sharding.shared(position)))
-
-    def _sum_of_rows(self, position: Position) -> Float[Array, ""]:
-        """E of the rows that are at hand."""
-        parameters = self.unravel(position)
-
-        def total(data: Any, reference: Array | None, weights: Array | None) -> Array:
-            rows = self.model.row_energies(parameters, data)
-            rows = rows if reference is None else rows - reference
-            return jnp.sum(rows if weights is None else rows * weights)
-
-        rows = (self.data, None if self.reference is None else self.reference.rows, self.weights)
-        num_rows = len(self.data["x"]) if isinstance(self.model, NetworkModel) else 0
-        if num_rows <= CHUNK_ROWS:
-            return total(*rows)
-        whole = num_rows // CHUNK_ROWS * CHUNK_ROWS
-        chunks = jax.tree.map(lambda leaf: leaf[:whole].reshape(-1, CHUNK_ROWS, *leaf.shape[1:]), rows)
-        # Recomputed in the backward pass, so that no chunk's activations outlive it.
-        add = jax.checkpoint(lambda energy, chunk: energy + total(*chunk))
-        start = total(*jax.tree.map(lambda leaf: leaf[whole:], rows)) if whole < num_rows else jnp.zeros(())
-        return jax.lax.scan(lambda energy, chunk: (add(energy, chunk), None), start, chunks)[0]
-
-    def relative_to(self, position: Float[Array | np.ndarray, " parameter"] | None) -> "Energy":
-        """The same energies counted from those of ``position`` (None: from 0), as sums of differences term by term.
-
-        The sum of n rows' energies has lost the digits that an acceptance needs once n is large or T small; the sum of
-        their differences from a point in the same region has not.  `offsets` are what is missing.
-        """
-        absolute = self.with_data(self.data)
-        relative = self.with_data(self.data)
-        if position is None:  # an absolute energy that shares the programs of relative ones
-            shapes = jax.eval_shape(_terms, absolute, jax.ShapeDtypeStruct((self.size,), jnp.result_type(float)))
-            relative.reference = Reference(*jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes))
-        else:
-            relative.reference = Reference(*_terms(absolute, position))
-        return relative
-
-    def over_rows(self, devices: int) -> "Energy":
-        """The same energies for rows that so many devices share, filled up to an equal share each.
-
-        Only inside `sharding.on_mesh` can such an energy be evaluated.
-
-        Raises
-        ------
-        InputError
-            If the data energy is not a sum over rows of the data.
-        """
-        if devices == 1:
-            return self
-        rows = self.num_rows
-        if rows is None or any(jnp.shape(leaf)[:1] != (rows,) for leaf in jax.tree.leaves(self.data)):
-            raise InputError("row_devices", devices, "asks for rows to share", "let data_energy return one value a row")
-        spare = -rows % devices
-
-        def fill(leaf: Array) -> Array:
-            return jnp.concatenate([leaf, jnp.broadcast_to(leaf[:1], (spare, *leaf.shape[1:]))])
-
-        spread = self.with_data(jax.tree.map(fill, self.data))
-        if self.reference is not None:
-            spread.reference = self.reference._replace(rows=fill(self.reference.rows))
-        spread.weights = jnp.concatenate([jnp.ones(rows), jnp.zeros(spare)])
-        spread.dataset = self.dataset
-        return spread
-
     def localised_at(self, position: Position, precision: float) -> "Energy":
         """The same data energy under a Gaussian prior N(position, 1/precision) of the unconstrained parameters.
 
@@ -332,28 +249,6 @@ class Energy(Parametrised):
         localised = Energy._bare(self.model, prior, self.data)
         localised.dataset = self.dataset
         return localised
-
-    def offsets(self) -> tuple[float, float]:
-        """Prior and data energy of the reference point, in nats and double precision; 0 where there is none."""
-        if self.reference is None:
-            return 0.0, 0.0
-        prior, data = (
-            sum(float(np.asarray(leaf, np.float64).sum()) for leaf in jax.tree.leaves(part)) for part in self.reference
-        )
-        return prior, data
-
-    def log_likelihood(self, position: Position) -> Float[Array, " row"]:
-        """Log p(y_i | x_i, θ) of every row of the data, in nats.
-
-        Raises
-        ------
-        InputError
-            If the user's ``data_energy`` returns a scalar.
-        """
-        rows = self.model.row_energies(self.unravel(position), self.data)
-        if rows.ndim == 0:
-            raise InputError("energy", self.model, "has no rows", "let data_energy return one value a row")
-        return -rows
 
     # -- parameters --------------------------------------------------------------------------------------------------
 
@@ -402,21 +297,18 @@ class Energy(Parametrised):
             raise InputError("energy", self.model, "has no predictions", "build it by Energy.mlp or Energy.network")
         return self.model
 
-    def with_data(self, data: Any) -> "Energy":
-        """The same model on other data of the same structure, unchecked: for use inside the library."""
-        return Energy._bare(self.model, self.prior, data)
-
     # -- pytree ------------------------------------------------------------------------------------------------------
 
     def tree_flatten(self) -> tuple[tuple, Any]:
-        """What is computed with; the data set and the arguments stay behind on the host."""
+        """What is computed with, and what is not."""
         model, structure = jax.tree.flatten(self.model, is_leaf=is_distribution)
         model = [Ordered(leaf) if is_distribution(leaf) else leaf for leaf in model]
         prior = jax.tree.map(Ordered, self.prior, is_leaf=is_distribution)
         # JAX takes structures for equal whose dataclasses differ in their type alone (Bernoulli and Poisson, say), and
         # would run one's compiled program for the other.
         kinds = type(self.model), type(getattr(self.model, "likelihood", None))
-        return (model, prior, self.data, self.reference, self.weights), (structure, kinds)
+        on_host = OnHost(self.dataset, self.arguments)
+        return (model, prior, self.data, self.reference, self.weights), (structure, kinds, on_host)
 
     @classmethod
     def tree_unflatten(cls, structure: Any, children: tuple) -> "Energy":
@@ -424,28 +316,6 @@ class Energy(Parametrised):
         model, prior, *rest = children
         model = jax.tree.unflatten(structure[0], [unordered(leaf) for leaf in model])
         prior = jax.tree.map(unordered, prior, is_leaf=lambda leaf: isinstance(leaf, Ordered | Distribution))
-        return cls._bare(model, prior, *rest)
-
-    @classmethod
-    def _bare(cls, model: Any, prior: Any, data: Any, reference: Any = None, weights: Any = None) -> "Energy":
-        energy = object.__new__(cls)
-        energy.model, energy.prior, energy.data = model, prior, data
-        energy.reference, energy.weights = reference, weights
+        energy = cls._bare(model, prior, *rest)
+        energy.dataset, energy.arguments = structure[2].kept
         return energy
-
-    def _row_energies(self) -> jax.ShapeDtypeStruct:
-        """Shape and type of what the model returns, without computing it."""
-        position = jax.ShapeDtypeStruct((self.size,), jnp.result_type(float))
-
-        def evaluate(energy: "Energy", q: Array) -> Array:
-            out = energy.model.row_energies(energy.unravel(q), energy.data)
-            if not isinstance(out, (jax.Array, np.ndarray, np.number, int, float, complex)):
-                raise InputError("data_energy", out, "is not a real scalar or one number a row", "return -log p(D|θ)")
-            return out
-
-        return jax.eval_shape(evaluate, self, position)
-
-
-@jax.jit
-def _terms(energy: Energy, position: Position) -> tuple[Any, Array]:
-    return energy.prior_terms(position), energy.model.row_energies(energy.unravel(position), energy.data)

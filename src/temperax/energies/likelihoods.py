@@ -5,8 +5,9 @@ normalised, predictive draws are exact, and a fixed parameter becomes a learned 
 ``Gaussian(scale=0.1)`` against ``Gaussian(scale=HalfNormal(1.0))``.
 """
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from jaxtyping import Array, Float
 from numpyro.distributions import Distribution
 
 from temperax.energies.priors import check_scale_prior
-from temperax.errors import InputError, check_count, check_positive
+from temperax.errors import MOST, InputError, check_count, check_positive
 
 type Parameter = float | Distribution
 
@@ -37,7 +38,11 @@ class Likelihood:
         """Outputs that the network needs for targets ``y`` (row, target)."""
         return y.shape[1]
 
-    def check_targets(self, y: np.ndarray) -> None:
+    def fitted(self, y: np.ndarray, classes: Sequence[str]) -> Self:
+        """The likelihood with what it takes from the targets, and from the names of their classes."""
+        return self
+
+    def check_targets(self, argument: str, y: np.ndarray) -> None:
         """Raise `InputError` where the targets are outside the likelihood's support."""
 
     def check_parameters(self) -> None:
@@ -145,10 +150,17 @@ class Bernoulli(Likelihood):
 
     task: ClassVar[str] = "classification"
 
-    def check_targets(self, y: np.ndarray) -> None:
+    def fitted(self, y: np.ndarray, classes: Sequence[str]) -> Self:
+        """Only two classes are its own."""
+        if classes and len(classes) != 2:
+            raise InputError("y", list(classes), "are not two classes", "use Categorical")
+        return self
+
+    def check_targets(self, argument: str, y: np.ndarray) -> None:
         """Targets must be 0 or 1."""
         if not np.isin(y, (0, 1)).all():
-            raise InputError("y", np.unique(y), "has values other than 0 and 1", "use Categorical for several classes")
+            problem, remedy = "has values other than 0 and 1", "use Categorical for several classes"
+            raise InputError(argument, np.unique(y), problem, remedy)
 
     def distribution(self, outputs: Float[Array, "row output"], parameters: dict[str, Array]) -> Distribution:
         """Bernoulli with the outputs as logits."""
@@ -160,7 +172,7 @@ class Bernoulli(Likelihood):
 class Categorical(Likelihood):
     """One of K classes, coded 0 … K-1 in a single target column, with the outputs as logits.
 
-    ``num_classes`` is counted from the targets where it is None.
+    ``num_classes`` is that of the data set's classes where it is None.
     """
 
     num_classes: int | None = field(default=None, metadata={"static": True})
@@ -174,18 +186,25 @@ class Categorical(Likelihood):
         """One logit a class."""
         return self.num_classes if self.num_classes is not None else int(y.max()) + 1
 
-    def check_targets(self, y: np.ndarray) -> None:
-        """Targets must be whole numbers 0 … K-1 in one column, with at least two classes."""
+    def fitted(self, y: np.ndarray, classes: Sequence[str]) -> Self:
+        """One logit for each class that the data set names, whether it occurs or not."""
+        self.check_targets("y", y)
+        count = max(len(classes), int(y.max()) + 1) if self.num_classes is None else self.num_classes
+        if count < 2:
+            raise InputError("y", list(classes), "has one class only", "give targets of at least two classes")
+        return replace(self, num_classes=count)
+
+    def check_targets(self, argument: str, y: np.ndarray) -> None:
+        """Targets must be whole numbers 0 … K-1 in one column."""
         if y.shape[1] != 1:
-            raise InputError("y", y, "has several target columns", "give one column of class numbers")
+            raise InputError(argument, y, "has several target columns", "give one column of class numbers")
         if (y < 0).any() or (y != np.round(y)).any():
-            raise InputError("y", np.unique(y), "is not made of class numbers", "code the classes as 0, 1, …")
+            raise InputError(argument, np.unique(y), "is not made of class numbers", "code the classes as 0, 1, …")
         if y.max() >= MOST_CLASSES:
-            raise InputError("y", float(y.max()), "is no class number", f"code the classes as 0 … {MOST_CLASSES - 1}")
+            raise InputError(argument, float(y.max()), "is no class number", f"code them as 0 … {MOST_CLASSES - 1}")
         if self.num_classes is not None and y.max() >= self.num_classes:
-            raise InputError("num_classes", self.num_classes, f"is below the class {int(y.max())} in y", "raise it")
-        if self.num_outputs(y) < 2:
-            raise InputError("y", np.unique(y), "has one class only", "give targets of at least two classes")
+            problem = f"is below the class {int(y.max())} in {argument}"
+            raise InputError("num_classes", self.num_classes, problem, "raise it")
 
     def distribution(self, outputs: Float[Array, "row output"], parameters: dict[str, Array]) -> Distribution:
         """Categorical with the outputs as logits, as an event of one column."""
@@ -203,18 +222,20 @@ class Poisson(Likelihood):
 
     task: ClassVar[str] = "counts"
 
-    def check_targets(self, y: np.ndarray) -> None:
-        """Targets must be counts."""
+    def check_targets(self, argument: str, y: np.ndarray) -> None:
+        """Targets must be counts, which JAX draws as integers of 32 bits."""
         if (y < 0).any() or (y != np.round(y)).any():
-            raise InputError("y", y, "has values that are not counts", "give whole numbers 0, 1, 2, …")
+            raise InputError(argument, y, "has values that are not counts", "give whole numbers 0, 1, 2, …")
+        if y.max() > MOST:
+            raise InputError(argument, float(y.max()), "is too large a count", f"give counts up to {MOST}, or rescale")
 
     def distribution(self, outputs: Float[Array, "row output"], parameters: dict[str, Array]) -> Distribution:
         """Poisson with rate exp(output)."""
         return dist.Poisson(jnp.exp(outputs)).to_event(1)
 
 
-def default(task: str, y: np.ndarray) -> Likelihood:
+def default(task: str, y: np.ndarray, classes: Sequence[str]) -> Likelihood:
     """The usual likelihood of a task: Gaussian with learned noise, Bernoulli or categorical, Poisson."""
     if task == "classification":
-        return Bernoulli() if np.isin(y, (0, 1)).all() else Categorical()
+        return Bernoulli() if len(classes) == 2 or (not classes and np.isin(y, (0, 1)).all()) else Categorical()
     return Gaussian() if task == "regression" else Poisson()

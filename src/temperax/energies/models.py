@@ -7,12 +7,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution
 
 from temperax.energies import likelihoods
-from temperax.energies.datasets import Dataset
+from temperax.energies.dataset import Dataset
 from temperax.energies.densities import log_prob
 from temperax.energies.likelihoods import Likelihood
 from temperax.energies.networks import MLP
@@ -34,7 +35,9 @@ class FunctionModel:
 
     def row_energies(self, parameters: Any, data: Any) -> Array:
         """-log p(row | θ), or the whole energy as a scalar."""
-        return self.function(parameters) if data is None else self.function(parameters, data)
+        rows = self.function(parameters) if data is None else self.function(parameters, data)
+        # What is computed in another precision joins the rest in this one.
+        return rows.astype(jnp.result_type(float)) if _is_real(rows) else rows
 
 
 @register_dataclass
@@ -56,19 +59,29 @@ class NetworkModel:
 
     def log_prob(self, parameters: Any, x: Float[Array, "row input"], y: Array) -> Float[Array, " row"]:
         """Log p(y | x, θ) of every row, in nats."""
-        y = y.astype(int) if self.likelihood.task == "classification" else y  # classes index their probabilities
-        return log_prob(self.distribution(parameters, x), y)
+        return log_prob(self.distribution(parameters, x), self._as_targets(y))
+
+    def log_prob_by_target(self, parameters: Any, x: Float[Array, "row input"], y: Array) -> Float[Array, "row target"]:
+        """Log p of every target by itself, in nats; they are independent given the parameters."""
+        return log_prob(self.distribution(parameters, x).base_dist, self._as_targets(y))
+
+    def _as_targets(self, y: Array) -> Array:
+        return y.astype(int) if self.likelihood.task == "classification" else y  # classes index their probabilities
 
     def row_energies(self, parameters: Any, data: Any) -> Float[Array, " row"]:
         """-log p(y_i | x_i, θ) of every row, in nats."""
         return -self.log_prob(parameters, data["x"], data["y"])
 
 
+def _is_real(values: Any) -> bool:
+    return isinstance(values, (jax.Array, np.ndarray)) and jnp.issubdtype(values.dtype, jnp.floating)
+
+
 def complete(data: object, likelihood: object, prior: Any) -> tuple[Likelihood, Any]:
     """Fill in and check what all energies of networks share."""
     if not isinstance(data, Dataset):
         raise InputError("data", data, "is not a Dataset", "use temperax.datasets.load or Dataset.from_arrays")
-    likelihood = likelihoods.default(data.task, data.y) if likelihood is None else likelihood
+    likelihood = likelihoods.default(data.task, data.y, data.classes) if likelihood is None else likelihood
     if not isinstance(likelihood, Likelihood) or not hasattr(likelihood, "task"):
         raise InputError("likelihood", likelihood, "is not a likelihood", "give one of temperax.likelihoods")
     if likelihood.task != data.task:
@@ -79,7 +92,10 @@ def complete(data: object, likelihood: object, prior: Any) -> tuple[Likelihood, 
             "change it or the data set's task",
         )
     likelihood.check_parameters()
-    likelihood.check_targets(data.y)
+    likelihood = likelihood.fitted(data.y, data.classes)
+    for argument, targets in (("y", data.y), ("y_test", data.y_test)):
+        if len(targets):
+            likelihood.check_targets(argument, targets)
     return likelihood, Normal(1.0) if prior is None else prior
 
 

@@ -1,5 +1,6 @@
 """The parameters of a model as a pytree of priors: what may be one, and their names and shapes."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,9 @@ from numpyro.distributions import Distribution, Independent, biject_to
 from temperax.errors import InputError
 
 #: Names that results give to their own dimensions and coordinates.
-_TAKEN = ("chain", "draw", "temperature", "beta")
+_TAKEN = ("chain", "draw", "temperature", "beta", "input", "target")
+#: And to those of parameters that are arrays.
+_DIMENSION = re.compile(r".*_dim_\d+")
 
 
 def parameter_name(layout: Sequence[tuple[str, Sequence[int]]], parameter: int) -> str:
@@ -39,7 +42,8 @@ def check_names(prior: Any) -> None:
     paths = jax.tree_util.tree_leaves_with_path(prior, is_leaf=is_distribution)
     names = [name_of(path) for path, _ in paths]
     for name in names:
-        if names.count(name) > 1 or name in _TAKEN or "/" in name or not name.isprintable():
+        legal = name.isprintable() and not set(name) & set("/\\") and name not in (".", "..") and len(name) < 200
+        if names.count(name) > 1 or name in _TAKEN or _DIMENSION.fullmatch(name) or not legal:
             problem = "is the name of two parameters" if names.count(name) > 1 else "cannot name a variable of a result"
             raise InputError("prior", name, problem, "rename the key of the pytree")
 

@@ -1,4 +1,4 @@
-"""What a user calls a table: arrays, lists, masked arrays, frames with named columns, CSV files, labels of classes."""
+"""What a user calls a table: arrays, lists, masked arrays, frames with named columns, CSV files."""
 
 import io
 import os
@@ -35,12 +35,12 @@ def in_order(argument: str, values: Any, names: Sequence[str] | None) -> Any:
     if own is None or names is None or not hasattr(values, "columns"):
         return values
     missing, others = [n for n in names if n not in own], [n for n in own if n not in names]
-    if missing or others:
-        parts = ["lacks the columns " + listed(missing)] * bool(missing) + ["has others, " + listed(others)] * bool(
-            others
-        )
+    twice = sorted({n for n in own if own.count(n) > 1})
+    found = {"lacks the columns": missing, "has others,": others, "has twice": twice}
+    if parts := [f"{what} {listed(columns)}" for what, columns in found.items() if columns]:
         raise InputError(argument, list(own), " and ".join(parts), f"give {listed(names)}")
-    return values.iloc[:, [own.index(name) for name in names]]
+    order = [own.index(name) for name in names]
+    return values.iloc[:, order] if hasattr(values, "iloc") else np.asarray(values)[:, order]
 
 
 def as_table(argument: str, values: Any, rows: int = 1) -> np.ndarray:
@@ -60,6 +60,9 @@ def _with_gaps(values: Any) -> Any:
     if isinstance(values, np.ma.MaskedArray):
         return np.ma.filled(values.astype(float), np.nan)
     if hasattr(values, "to_numpy") and hasattr(values, "isna"):  # a frame, a series or an index
+        kinds = [getattr(kind, "kind", "O") for kind in (values.dtypes if values.ndim > 1 else [values.dtype])]
+        if set(kinds) & set("mMc"):
+            return values.to_numpy(dtype=object)  # dates and complex numbers would become real ones
         try:
             return values.to_numpy(dtype=float, na_value=np.nan)
         except (TypeError, ValueError):
@@ -81,84 +84,6 @@ def check_size(argument: str, table: np.ndarray, fine: np.ndarray, names: Sequen
         else ("is not finite", "remove or impute it")
     )
     raise InputError(argument, value, f"at row {row}, column {where} {problem}{others}", remedy)
-
-
-# -- labels ----------------------------------------------------------------------------------------------------------
-
-
-def as_classes(
-    y: Any, y_test: Any, classes: Sequence[str] | None
-) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
-    """Numbers 0 … K-1 of labels, and the classes' names: what occurs, sorted, or what ``classes`` names in its order.
-
-    Labels may be whole numbers, booleans, strings or a pandas categorical.  Several target columns are left as they
-    are: each then has to be 0 or 1.
-
-    Raises
-    ------
-    InputError
-        If labels are missing or no labels, or are none of ``classes``.
-    """
-    sides = [_labels(name, values) for name, values in (("y", y), ("y_test", y_test)) if values is not None]
-    if any(side.ndim > 1 and side.shape[1] != 1 for side in sides):
-        return y, y_test, ()
-    flat = [side.ravel() for side in sides]
-    if classes is not None:
-        names = [str(name) for name in classes]
-    else:
-        found = set(np.concatenate([np.asarray(side, object) for side in flat]).tolist())
-        if found <= {0, 1}:  # also where one of the two does not occur
-            found = {False, True} if any(isinstance(label, bool) for label in found) else {0, 1}
-        names = [_name(label) for label in _sorted(found, y)]
-    codes = {name: i for i, name in enumerate(names)}
-    coded = []
-    for argument, side in zip(("y", "y_test"), flat, strict=False):
-        if unknown := sorted({_name(label) for label in side} - set(codes)):
-            raise InputError(argument, listed(unknown), "are none of the classes", f"choose from {listed(names)}")
-        coded.append(np.array([[codes[_name(label)]] for label in side], float).reshape(-1, 1))
-    return coded[0], coded[1] if y_test is not None else None, tuple(names)
-
-
-def _labels(argument: str, values: Any) -> np.ndarray:
-    """Labels as an array of objects or numbers, none of them missing."""
-    values = _decategorised(values)
-    found = np.asarray(np.ma.filled(values.astype(object), None) if isinstance(values, np.ma.MaskedArray) else values)
-    if found.dtype.kind in "fc":
-        missing = ~np.isfinite(found)
-        fine = missing | ((found == np.round(found.real)) & (np.abs(found) < 2**53))
-        if found.dtype.kind == "c" or not fine.all():
-            bad = found[~fine].ravel()[0] if not fine.all() else found.ravel()[0]
-            raise InputError(argument, bad, "is no label of a class", "give whole numbers, booleans or strings")
-    else:
-        missing = np.array([label is None or label != label for label in found.ravel().tolist()], bool).reshape(
-            found.shape
-        )
-    if missing.any():
-        row = int(np.argwhere(missing)[0][0])
-        raise InputError(argument, None, f"has no label in row {row}", "remove the row, or give it a label")
-    return found.astype(int) if found.dtype.kind == "f" else found
-
-
-def _decategorised(values: Any) -> Any:
-    """A frame or series with its values as objects, so that a categorical is its labels."""
-    if hasattr(values, "isna") and hasattr(values, "astype"):
-        return values.astype(object).where(~values.isna(), None).to_numpy()
-    return values
-
-
-def _sorted(found: set, y: Any) -> list:
-    """Classes in order: that of a pandas categorical, of numbers, or of names."""
-    categories = getattr(getattr(y, "cat", y), "categories", None)
-    if categories is not None:
-        return [label for label in categories if label in found]
-    try:
-        return sorted(found)
-    except TypeError:
-        return sorted(found, key=str)
-
-
-def _name(label: Any) -> str:
-    return str(label.item() if isinstance(label, np.generic) else label)
 
 
 # -- CSV -------------------------------------------------------------------------------------------------------------
@@ -195,6 +120,7 @@ def read_csv(path: Any) -> Any:
         raise InputError(
             "path", str(path), f"cannot be read as CSV ({error})", "give a CSV file with a header"
         ) from error
+    table = _without_row_names(path, table)
     table.columns = [str(name).strip() for name in table.columns]
     first = table.columns[0] if len(table.columns) else ""
     if first.startswith("Unnamed: 0") and len(table):
@@ -202,3 +128,16 @@ def read_csv(path: Any) -> Any:
         if (counted.diff().dropna() == 1).all() and counted.notna().all():  # what to_csv writes of a frame's index
             table = table.drop(columns=first)
     return table
+
+
+def _without_row_names(path: Any, table: Any) -> Any:
+    """The table of a file whose rows have one field more than the header: names of rows, as R writes them."""
+    import pandas as pd
+
+    if isinstance(table.index, pd.RangeIndex):
+        return table
+    names = table.index if table.index.nlevels == 1 else None
+    if names is not None and (names.dtype.kind not in "biuf" or (np.diff(names.to_numpy()) == 1).all()):
+        return table.reset_index(drop=True)
+    problem = "has rows of more fields than its header names"
+    raise InputError("path", str(path), problem, "name every column, and write decimals with points")

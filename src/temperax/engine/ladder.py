@@ -4,7 +4,8 @@ The best ladder for non-reversible exchange has equal rejection between neighbou
 the cumulative communication barrier (Syed, Bouchard-Côté, Deligiannidis & Doucet, JRSS-B 2022, sections 3-5).
 """
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -12,6 +13,8 @@ from scipy.interpolate import PchipInterpolator
 
 from temperax.errors import InputError, check_array, check_betas, check_count, check_positive
 
+#: Rungs of the first ladder, where it finds its number itself, and its hottest β above 0 on a path from β = 0.
+FIRST_REPLICAS, FIRST_BETA = 8, 1e-4
 #: Rungs of a ladder, or steps of a schedule, at most.
 MOST_RUNGS = 1_000_000
 
@@ -181,6 +184,47 @@ def pin(betas: Float[np.ndarray, " temperature"], beta: float) -> Float[np.ndarr
         raise InputError("beta", beta, "is not inside a ladder of three rungs or more", "give one between its ends")
     betas[1 + int(np.argmin(np.abs(np.log(betas[1:-1] / beta))))] = beta
     return betas
+
+
+def first(path: Any, num_replicas: Any, hottest: Any, coldest: Any, own: Any) -> Float[np.ndarray, " temperature"]:
+    """The ladder before anything is known, or the user's ``own``.
+
+    Parameters
+    ----------
+    path
+        On the posterior path β = 0 is improper.
+    num_replicas
+        Rungs, or ``"auto"``.
+    hottest, coldest
+        Temperatures of the two ends; None, or infinity, is β = 0.
+    own
+        β in ascending order.
+    """
+    exact = path != "posterior"
+    if own is not None:
+        betas = check_ladder(own)
+        if betas[0] == 0 and not exact:
+            raise InputError(
+                "ladder", own, "starts at β = 0, which is improper on the posterior path", "start hotter than 0"
+            )
+        return betas
+    auto = isinstance(num_replicas, str) and num_replicas == "auto"
+    if not auto:
+        check_count("num_replicas", num_replicas, 3, 4096)
+    cold = 1.0 / check_positive("coldest", coldest)
+    if hottest is not None and not (isinstance(hottest, float) and hottest == math.inf):
+        hot = 1.0 / check_positive("hottest", hottest)
+        if hot >= cold:
+            raise InputError("hottest", hottest, "is not above the coldest temperature", "raise it")
+    elif exact:
+        hot = 0.0
+    else:
+        raise InputError(
+            "hottest", hottest, "is not finite, and the posterior path is improper there", "give T such as 100"
+        )
+    count = FIRST_REPLICAS if auto else int(num_replicas)
+    betas = geometric(count, hottest=hot or FIRST_BETA * cold, coldest=cold, prior=hot == 0)
+    return pin(betas, 1.0) if hot < 1.0 < cold else betas
 
 
 def _is_zero(value: object) -> bool:

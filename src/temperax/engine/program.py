@@ -180,7 +180,7 @@ def make_program(
     }
     return Program(
         **values,
-        energy=energy,
+        energy=energy.bare(),
         kernel=jax.tree.map(_as_value, kernel),
         path=path,
         scheme=scheme,
@@ -222,7 +222,7 @@ def bytes_of_gradient(energy: Energy) -> float:
 
 def _lowered(function: Callable[[Energy, Array], Array], energy: Energy) -> jax.stages.Lowered:
     """A function of an energy and a position, as XLA is given it."""
-    return jax.jit(function).lower(energy, jax.ShapeDtypeStruct((energy.size,), jnp.result_type(float)))
+    return jax.jit(function).lower(energy.bare(), jax.ShapeDtypeStruct((energy.size,), jnp.result_type(float)))
 
 
 def _as_value(leaf: Any) -> Array | np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from temperax.engine.ladder import lag_one_of_sums
 
@@ -36,6 +36,7 @@ class Tally:
         acceptance: Float[np.ndarray, "scan chain pair"],
         path_energy: Float[np.ndarray, "scan chain temperature"],
         position: Float[np.ndarray, "scan chain parameter"],
+        diverging: Bool[np.ndarray, "scan chain temperature"],
     ) -> None:
         """Add some scans.
 
@@ -47,9 +48,13 @@ class Tally:
             V of every slot, in nats.
         position
             Of the target's slot.
+        diverging
+            Of every slot's trajectories.
         """
         if not self.sums:
             self.sums = self._nothing(acceptance[0], path_energy[0], position[0])
+        self.sums["diverging"] = self.sums["diverging"] + diverging.mean(axis=1).sum(axis=0)
+        self.sums["infinite"] = self.sums["infinite"] + (~np.isfinite(path_energy)).mean(axis=1).sum(axis=0)
         for accepted, v, theta in zip(acceptance, path_energy.astype(float), position.astype(float), strict=True):
             scan = int(self.sums["scans"])
             self.sums["scans"] = np.int64(scan + 1)
@@ -66,6 +71,7 @@ class Tally:
         return {
             "scans": np.int64(0),
             "acceptance": pairs,
+            **dict.fromkeys(("diverging", "infinite"), energies[0]),
             "energies": np.int64(0),
             **dict.fromkeys(("first", "last", "sum", "squares", "products"), energies),
             "positions": np.int64(0),
@@ -97,6 +103,16 @@ class Tally:
     def rejection(self) -> Float[np.ndarray, " pair"]:
         """Mean rejection of every pair, over scans and chains."""
         return np.clip(1.0 - (self.sums["acceptance"] / self.sums["scans"]).mean(axis=0), 0.0, 1.0)
+
+    @property
+    def diverging(self) -> Float[np.ndarray, " temperature"]:
+        """Share of every rung's scans whose trajectories diverged."""
+        return self.sums["diverging"] / self.sums["scans"]
+
+    @property
+    def infinite(self) -> Float[np.ndarray, " temperature"]:
+        """Share of every rung's scans whose path energies were infinite."""
+        return self.sums["infinite"] / self.sums["scans"]
 
     @property
     def lag_one(self) -> Float[np.ndarray, " temperature"]:

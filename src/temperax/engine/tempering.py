@@ -153,8 +153,13 @@ PATHS: Mapping = {"likelihood": Likelihood(), "posterior": Posterior()}
 
 def terms(path: Path, energy: Boltzmann, position: Float[Array, " parameter"]) -> Terms:
     """All energies of a position on a path."""
-    prior, data = energy.prior_energy(position), energy.data_energy(position)
+    prior, data = _sound(energy.prior_energy(position)), _sound(energy.data_energy(position))
     return Terms(*path.split(position, prior, data), prior, data)
+
+
+def _sound(energy: Array) -> Array:
+    """An energy that is NaN is infinite: no start, step or swap takes it."""
+    return jnp.where(jnp.isnan(energy), jnp.inf, energy)
 
 
 def temper(base: Array, path: Array, beta: Array) -> Array:
@@ -173,6 +178,7 @@ def evaluate(path: Path, energy: Boltzmann, position: Float[Array, " parameter"]
     """A position with its energies and gradients, by one pass through the data."""
     prior, prior_gradient = jax.value_and_grad(energy.prior_energy)(position)
     data, data_gradient = jax.value_and_grad(energy.data_energy)(position)
+    prior, data = _sound(prior), _sound(data)
     (base, along), pull_back = jax.vjp(path.split, position, prior, data)
 
     def gradient(*cotangents: Array) -> Array:
@@ -234,3 +240,9 @@ def inverse_temperatures(temperature: object = None, beta: object = None, path: 
     if not check_choice("path", path, PATHS).exact_at_zero and values[0] == 0:
         raise InputError(name, given, f"is improper on the {path} path at T = inf", "use path='likelihood' there")
     return values
+
+
+def target_slot(betas: np.ndarray) -> int:
+    """The slot of the ``posterior`` group: T = 1 where the ladder has it, else the coldest."""
+    at_one = np.flatnonzero(np.isclose(betas, 1.0, rtol=1e-6))
+    return int(at_one[0]) if len(at_one) else len(betas) - 1

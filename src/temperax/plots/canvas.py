@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from temperax.errors import check_result
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
@@ -35,7 +37,7 @@ def against_temperature(axes: "Axes", temperature: np.ndarray, values: np.ndarra
 
 def label_rungs(axis: "Axis", tree: xr.DataTree) -> None:
     """Label an axis of rungs, hottest first, by their β."""
-    betas = tree["exchange"].to_dataset()["beta"].values
+    betas = check_result(tree, "exchange")["beta"].values
     rungs = np.unique(np.linspace(0, len(betas) - 1, 7).round().astype(int)).tolist()
     axis.set_ticks(rungs, [f"{betas[r]:.2g}" for r in rungs])
 

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from temperax.analysis import diagnostics
+from temperax.errors import check_result
 from temperax.plots.canvas import axes_or_new, label_rungs, new_figure
 from temperax.plots.runs import mean_energy, scores
 
@@ -29,7 +30,7 @@ def ladder(tree: xr.DataTree, num_replicas: int = 3) -> "Figure":
     swap_rates(tree, axes[0, 0])
     index_process(tree, axes[0, 1], num_replicas)
     mean_energy(tree, axes[1, 0])
-    if "tempered_predictive" in tree.children and tree["tempered_predictive"].sizes["temperature"] > 1:
+    if "tempered_predictions" in tree.children and check_result(tree, "tempered_predictions").sizes["temperature"] > 1:
         scores(tree, axes[1, 1])
     else:
         barrier(tree, axes[1, 1])
@@ -56,7 +57,7 @@ def swap_rates(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
 def index_process(tree: xr.DataTree, axes: "Axes | None" = None, num_replicas: int = 3) -> "Axes":
     """The rungs that a few replicas of the first ladder visit over the run."""
     axes = axes_or_new(axes)
-    replica = tree["exchange"].to_dataset()["replica"].isel(chain=0).values  # (draw, slot): who sits there
+    replica = check_result(tree, "exchange")["replica"].isel(chain=0).values  # (draw, slot): who sits there
     slots = np.argsort(replica, axis=1)  # (draw, replica): where it sits
     chosen = np.linspace(0, slots.shape[1] - 1, num_replicas).round().astype(int)
     for r in chosen:

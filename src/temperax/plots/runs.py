@@ -7,6 +7,7 @@ import xarray as xr
 
 from temperax.analysis import diagnostics
 from temperax.analysis.diagnostics.temperatures import check_held_out
+from temperax.errors import check_result
 from temperax.plots.canvas import against_temperature, axes_or_new, new_figure, temperature_axis
 from temperax.results import predict
 
@@ -35,7 +36,7 @@ def summary(tree: xr.DataTree, baselines: dict[str, float] | None = None) -> "Fi
     scores(tree, axes[0, 0], baselines)
     mixing(tree, axes[0, 1])
     # Histograms of a few temperatures can be told apart; of a whole ladder the means say more.
-    (energies if tree["tempered_stats"].sizes["temperature"] <= 5 else mean_energy)(tree, axes[1, 0])
+    (energies if check_result(tree, "tempered_stats").sizes["temperature"] <= 5 else mean_energy)(tree, axes[1, 0])
     predictions(tree, axes[1, 1])
     figure.suptitle(f"{tree.attrs['data']}, {tree.attrs['num_parameters']} parameters")
     return figure
@@ -63,7 +64,7 @@ def mixing(tree: xr.DataTree, axes: "Axes") -> None:
 
 def energies(tree: xr.DataTree, axes: "Axes") -> None:
     """Distribution of the data energy at every temperature."""
-    stats = tree["tempered_stats"].to_dataset()
+    stats = check_result(tree, "tempered_stats")
     for i, temperature in enumerate(stats["temperature"].values):
         values = stats["data_energy"].isel(temperature=i).values.ravel()
         axes.hist(values, bins=60, histtype="stepfilled", alpha=0.5, density=True, label=f"T = {temperature:.3g}")
@@ -93,7 +94,7 @@ def mean_energy(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
 
 def predictions(tree: xr.DataTree, axes: "Axes") -> None:
     """Held-out targets against the posterior's predictions, with 90 % intervals; or calibration of a classifier."""
-    constant, predictive = (tree[group].to_dataset() for group in ("constant_data", "posterior_predictive"))
+    constant, predictive = (check_result(tree, group) for group in ("constant_data", "predictions"))
     y = constant["y_test"].values
     f = predictive["f"].mean(("chain", "draw")).values
     if tree.attrs["task"] == "classification":

@@ -16,8 +16,9 @@ from jaxtyping import Array, Float
 from scipy.special import logsumexp
 
 from temperax.energies.energy import Energy
-from temperax.energies.tables import as_table, in_order
+from temperax.energies.tables import LARGEST_SINGLE, as_table, check_size, in_order
 from temperax.errors import InputError, check_result
+from temperax.results.fingerprints import check_energy
 
 #: Values (rows × units) that a chunk of draws may hold at once.
 CHUNK_VALUES = 4_000_000
@@ -57,7 +58,7 @@ def over_draws(
         return xp.concatenate([flat, xp.repeat(flat[-1:], spare, axis=0)])
 
     flat = tuple(whole(values) for values in (positions, *others))
-    out = _chunked(function, energy, x, flat, batch_size)
+    out = _chunked(function, energy.bare(), x, flat, batch_size)
     return jax.tree.map(lambda a: np.asarray(a)[:count].reshape(*lead, *a.shape[1:]), out)
 
 
@@ -85,14 +86,27 @@ def _positions(energy: Energy, variables: dict[str, Array], num_axes: int) -> Ar
     return convert(variables)
 
 
-def positions(tree: xr.DataTree, energy: Energy, group: str = "posterior") -> Float[np.ndarray, "*draws parameter"]:
-    """The unconstrained positions (chain, draw[, temperature], parameter) of a result's draws."""
+def positions(
+    tree: xr.DataTree, energy: Energy, group: str = "posterior", *, other_rows: bool = False
+) -> Float[np.ndarray, "*draws parameter"]:
+    """The unconstrained positions (chain, draw[, temperature], parameter) of a result's draws.
+
+    With ``other_rows`` the energy may have other data than those of the result.
+    """
     if not isinstance(energy, Energy):
         raise InputError("energy", energy, "is not an Energy", "give the one that was sampled")
     variables = check_result(tree, group, *energy.names, problem=f"has no group {group}")
     lead = [d for d in ("chain", "draw", "temperature") if d in variables.dims]
-    arrays = {str(name): variables[name].transpose(*lead, ...).values for name in variables.data_vars}
-    return np.asarray(_positions(energy, arrays, len(lead)))
+    expected = jax.eval_shape(energy.bare().variables, jax.ShapeDtypeStruct((energy.size,), jnp.result_type(float)))
+    arrays = {}
+    for name, like in expected.items():
+        own = energy.dims.get(name) or sorted(set(map(str, variables[name].dims)) - set(lead))
+        values = variables[name].transpose(*lead, *own, missing_dims="ignore").values
+        if (shape := values.shape[len(lead) :]) != like.shape:
+            raise InputError("tree", name, f"is of shape {shape}, not {like.shape}", "give the energy that was sampled")
+        arrays[name] = values
+    check_energy(tree, energy, other_rows=other_rows)
+    return np.asarray(_positions(energy.bare(), arrays, len(lead)))
 
 
 def predictions(tree: xr.DataTree, energy: Energy, x: Any, group: str = "posterior") -> xr.DataArray:
@@ -125,11 +139,14 @@ def predictions(tree: xr.DataTree, energy: Energy, x: Any, group: str = "posteri
     x = as_table("x", in_order("x", x, data.inputs))
     if x.shape[1] != data.x.shape[1]:
         raise InputError("x", x.shape, f"is not (row, {data.x.shape[1]})", "give one column an input")
-    f = over_draws(means, energy, jnp.asarray((x - data.x_mean) / data.x_scale), positions(tree, energy, group))
+    scaled = (x - data.x_mean) / data.x_scale
+    check_size("x", x, np.abs(scaled) <= LARGEST_SINGLE)
+    f = over_draws(means, energy, jnp.asarray(scaled), positions(tree, energy, group))
     if data.task == "regression":
         f = f * data.y_scale + data.y_mean
-    dims = [d for d in ("chain", "draw", "temperature") if d in tree[group].dims]
-    coords: dict[str, Any] = {d: tree[group][d].values for d in dims}
+    draws = check_result(tree, group)
+    dims = [d for d in ("chain", "draw", "temperature") if d in draws.dims]
+    coords: dict[str, Any] = {d: draws[d].values for d in dims}
     names = data.targets if data.task != "classification" else data.classes[-f.shape[-1] :]
     if len(names) == f.shape[-1]:
         coords["value"] = list(names)
@@ -139,6 +156,24 @@ def predictions(tree: xr.DataTree, energy: Energy, x: Any, group: str = "posteri
 def log_predictive_density(log_density: np.ndarray) -> np.ndarray:
     """Log (1/S Σ_s p(y | x, θ_s)) of each row, from log densities (draw, row)."""
     return logsumexp(log_density, axis=0) - np.log(len(log_density))
+
+
+def pointwise(tree: xr.DataTree) -> xr.DataArray:
+    """Log predictive density of every held-out row: (temperature, test_row), in nats, in standardised units.
+
+    Raises
+    ------
+    InputError
+        If the result has no held-out rows.
+    """
+    logs = check_result(tree, "tempered_predictions", "log_density", "temperature", **_HELD_OUT)["log_density"]
+    found = log_predictive_density(logs.stack(sample=("chain", "draw")).transpose("sample", ...).values)
+    rows = logs.isel(chain=0, draw=0, drop=True)
+    return rows.copy(data=found).rename("log_density")
+
+
+#: What to say of a result without held-out rows.
+_HELD_OUT = {"problem": "has no held-out predictions", "remedy": "sample with a data set that holds rows out"}
 
 
 def scores(tree: xr.DataTree) -> pd.DataFrame:
@@ -163,16 +198,15 @@ def scores(tree: xr.DataTree) -> pd.DataFrame:
     InputError
         If the result has no held-out rows.
     """
-    words = {"problem": "has no held-out predictions", "remedy": "sample with a data set that holds rows out"}
-    predictive = check_result(tree, "tempered_predictive", "f", "log_density", "temperature", **words)
-    data = check_result(tree, "constant_data", "y_test", "y_scale", **words)
+    predictive = check_result(tree, "tempered_predictions", "f", "log_density", "temperature", **_HELD_OUT)
+    data = check_result(tree, "constant_data", "y_test", "y_scale", **_HELD_OUT)
+    rows = pointwise(tree)
     y, y_scale = data["y_test"].values, data["y_scale"].values
     table = []
     for temperature in predictive["temperature"].values:
         here = predictive.sel(temperature=temperature)
         f = here["f"].stack(sample=("chain", "draw")).transpose("sample", "test_row", ...).values
-        log_density = here["log_density"].stack(sample=("chain", "draw")).transpose("sample", "test_row").values
-        lppd = float(log_predictive_density(log_density).mean())
+        lppd = float(rows.sel(temperature=temperature).mean())
         row = {
             "temperature": float(temperature),
             "lppd": lppd,

@@ -1,8 +1,9 @@
 """Results as ArviZ DataTrees: the one room that writes them.
 
-Groups: ``posterior`` and ``sample_stats`` of the target temperature in ArviZ's own names; ``tempered_posterior``,
-``tempered_stats`` and ``tempered_predictive`` with a ``temperature`` dimension (hottest first) and a ``beta``
-coordinate; ``exchange`` for parallel tempering; the data; and, in the attributes, how to run it again.
+Groups: in ArviZ's own names those of the target temperature, ``posterior``, ``sample_stats``, ``log_likelihood`` and
+``posterior_predictive`` of the training rows, ``predictions`` of the held-out ones; those of every kept temperature
+(hottest first, with a ``beta`` coordinate) as ``tempered_posterior``, ``tempered_stats``, ``tempered_log_likelihood``
+and ``tempered_predictions``; ``exchange`` for parallel tempering; the data; and, in the attributes, how to repeat it.
 """
 
 import datetime
@@ -15,16 +16,22 @@ import jax
 import numpy as np
 import xarray as xr
 from arviz_base import dict_to_dataset
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
-from temperax.energies.datasets import Dataset
+from temperax.energies.dataset import Dataset
 from temperax.energies.energy import Energy
 from temperax.energies.models import NetworkModel
 from temperax.engine.program import Record
+from temperax.engine.tempering import target_slot
+from temperax.errors import check_result
 from temperax.results import predict, recipes
+from temperax.results.fingerprints import fingerprint
 
 DRAWS = ("chain", "draw")
 
+
+#: Log likelihoods of the training rows are kept, unless it is said otherwise, of so many rows × temperatures at most.
+MOST_ROWS = 4000
 
 #: How weights may be stored.
 STORAGE: Mapping[str, type] = {"float32": np.float32, "float16": np.float16}
@@ -41,7 +48,7 @@ def groups(
     step_size: np.ndarray,
     predict_key: Array,
     first_replica: np.ndarray | None = None,
-    log_likelihood: bool = False,
+    log_likelihood: bool | None = None,
     storage: str = "float32",
 ) -> dict[str, xr.Dataset]:
     """The groups of a run, or of a part of it that follows others.
@@ -63,7 +70,8 @@ def groups(
     first_replica
         Which replica (chain, temperature) each slot held before the first draw; None where replicas are not swapped.
     log_likelihood
-        Whether to add the log likelihood of every row.
+        Whether to add log likelihoods and predictions of the training rows; None where they are no more than
+        `MOST_ROWS`.
     storage
         A name of `STORAGE`.
     """
@@ -71,14 +79,13 @@ def groups(
     temperature = temperature_coords(betas)
     tempered = _tempered_stats(draws, betas, step_size, energy.discrete)
     slot = list(kept).index(target)
-    found = position_groups(energy, np.asarray(draws.position), betas[kept], slot, predict_key, first, storage)
+    found = position_groups(
+        energy, np.asarray(draws.position), betas[kept], slot, predict_key, first, log_likelihood, storage
+    )
     found["sample_stats"] = _sample_stats(tempered, target)
     found["tempered_stats"] = _dataset(tempered, dict.fromkeys(tempered, ["temperature"]), temperature)
     if first_replica is not None:
         found["exchange"] = _exchange(draws, betas, first_replica)
-    if log_likelihood:
-        values = predict.over_draws(predict.log_likelihoods, energy, energy.data, draws.position[:, :, slot])
-        found["log_likelihood"] = _dataset({"y": values}, {"y": ["row"]}, {})
     number = first + np.arange(draws.fault.shape[1])
     return {name: data.assign_coords(draw=number) if "draw" in data.dims else data for name, data in found.items()}
 
@@ -90,11 +97,18 @@ def position_groups(
     target: int,
     key: Array,
     first: int = 0,
+    log_likelihood: bool | None = None,
     storage: str = "float32",
 ) -> dict[str, xr.Dataset]:
     """The groups that positions (chain, draw, temperature, parameter) alone determine; ``first`` numbers the draws."""
     data = energy.dataset
-    known = (data.x_test, data.y_test, key) if data is not None and len(data.x_test) else None
+    if log_likelihood is None:
+        log_likelihood = (energy.num_rows or np.inf) * len(betas) <= MOST_ROWS
+    known = {
+        "key": key,
+        "held_out": (data.x_test, data.y_test) if data is not None and len(data.x_test) else None,
+        "training": energy.data if log_likelihood else None,
+    }
     chains, draws = positions.shape[:2]
     number = (first + np.arange(draws)) * chains + np.arange(chains)[:, None]
     number = np.broadcast_to(number[..., None] % 2**32, positions.shape[:3]).astype(np.uint32)
@@ -105,8 +119,10 @@ def position_groups(
         found["tempered_posterior"] = _variables(energy, variables, temperature_coords(betas))
     if data is not None:
         found |= data_groups(data)
-        if known is not None:
-            found |= _predictive_groups(data, values["predictive"], betas, target)
+        if "held_out" in values:
+            found |= _held_out_groups(data, values["held_out"], betas, target)
+    if "training" in values:
+        found |= _training_groups(data, values["training"], betas, target)
     return found
 
 
@@ -143,19 +159,33 @@ def _dataset(data: Mapping[str, Any], dims: Mapping[str, list[str]], coords: Map
 
 
 def _of_draw(energy: Energy, known: Any, position: Array, number: Array) -> dict[str, Any]:
-    """All that a result says of a draw, by one compiled program: its variables, and predictions of the held-out rows.
+    """All that a result says of a draw, by one compiled program: its variables, and predictions of rows.
 
     Targets are drawn by a key of the draw's own number, so that in whatever parts draws come they have the same ones.
     """
     found: dict[str, Any] = {"variables": energy.variables(position)}
-    if known is None:
-        return found
-    x, y, key = known
-    key = jax.random.fold_in(key, number)
-    predictive = {"f": energy.mean(position, x), "log_density": energy.log_prob(position, x, y)}
-    if isinstance(energy.model, NetworkModel) and energy.model.likelihood.task == "regression":
-        predictive["variance"] = energy.distribution(position, x).variance
-    return found | {"predictive": predictive | {"y": energy.distribution(position, x).sample(key)}}
+    key = jax.random.fold_in(known["key"], number)
+    likelihood = energy.model.likelihood if isinstance(energy.model, NetworkModel) else None
+    if known["held_out"] is not None and likelihood is not None:
+        x, y = known["held_out"]
+        held_out = {"f": energy.mean(position, x), "log_density": energy.log_prob(position, x, y)}
+        if likelihood.task == "regression":
+            held_out["variance"] = energy.distribution(position, x).variance
+        found["held_out"] = held_out | {"y": energy.distribution(position, x).sample(key)}
+    if known["training"] is not None:
+        found["training"] = {"log_likelihood": _log_likelihoods(energy, None, position)}
+        if likelihood is not None:
+            distribution = energy.distribution(position, energy.data["x"])
+            found["training"]["y"] = distribution.sample(jax.random.fold_in(key, 1))
+    return found
+
+
+def _log_likelihoods(energy: Energy, x: Any, position: Array) -> Float[Array, "row *target"]:
+    """Log likelihoods of the training rows, in nats; those of several targets apart, as ArviZ leaves values out."""
+    model = energy.model
+    if isinstance(model, NetworkModel) and energy.data["y"].shape[1] > 1:
+        return model.log_prob_by_target(energy.unravel(position), energy.data["x"], energy.data["y"])
+    return energy.log_likelihood(position)
 
 
 def _variables(
@@ -230,12 +260,12 @@ def data_groups(data: Dataset) -> dict[str, xr.Dataset]:
         "y_scale": (("target",), data.y_scale),
     }
     return {
-        "observed_data": xr.Dataset({"y": (("row", "target"), data.y)}, coords={"target": targets}),
+        "observed_data": xr.Dataset({"y": _by_row(data, data.y)}, coords={"target": targets}),
         "constant_data": xr.Dataset(constant, coords={"input": inputs, "target": targets}),
     }
 
 
-def _predictive_groups(
+def _held_out_groups(
     data: Dataset, found: Mapping[str, np.ndarray], betas: np.ndarray, target: int
 ) -> dict[str, xr.Dataset]:
     """Predictions of the held-out rows: f and log density at every kept temperature, targets at the posterior's."""
@@ -249,13 +279,37 @@ def _predictive_groups(
     posterior = {name: found[name][:, :, target] for name in ("f", "y")}
     posterior_dims = {"f": ["test_row", value], "y": ["test_row", "target"]}
     return {
-        "posterior_predictive": _dataset(posterior, posterior_dims, coords | {"target": list(data.targets)}),
-        "tempered_predictive": _dataset(tempered, dims, coords | temperature_coords(betas)),
+        "predictions": _dataset(posterior, posterior_dims, coords | {"target": list(data.targets)}),
+        "tempered_predictions": _dataset(tempered, dims, coords | temperature_coords(betas)),
     }
 
 
+def _training_groups(
+    data: Dataset | None, found: Mapping[str, np.ndarray], betas: np.ndarray, target: int
+) -> dict[str, xr.Dataset]:
+    """Log likelihoods of the training rows at every kept temperature, and targets drawn for them at the posterior's."""
+    logs = found["log_likelihood"]
+    rows = ["row", "target"][: logs.ndim - 3]
+    targets = {"target": list(data.targets)} if data is not None else {}
+    groups = {"log_likelihood": _dataset({"y": logs[:, :, target]}, {"y": rows}, targets if len(rows) > 1 else {})}
+    if len(betas) > 1:
+        coords = temperature_coords(betas) | (targets if len(rows) > 1 else {})
+        groups["tempered_log_likelihood"] = _dataset({"y": logs}, {"y": ["temperature", *rows]}, coords)
+    if data is not None and "y" in found:
+        dims, drawn = _by_row(data, found["y"][:, :, target])
+        groups["posterior_predictive"] = _dataset({"y": drawn}, {"y": list(dims)}, targets)
+    return groups
+
+
+def _by_row(data: Dataset, y: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+    """Dimensions and values of targets (…, row, target): one target's are (row,), as ArviZ's checks want them."""
+    return (("row",), y[..., 0]) if len(data.targets) == 1 else (("row", "target"), y)
+
+
 def add_log_likelihood(tree: xr.DataTree, energy: Energy) -> None:
-    """Give a result the ``log_likelihood`` group (chain, draw, row), in nats, that ``az.loo`` needs.
+    """Give a result the ``log_likelihood`` group (chain, draw, row), in nats, that ``az.loo`` reads.
+
+    Results of few rows have it; with draws of several temperatures, ``tempered_log_likelihood`` comes too.
 
     Parameters
     ----------
@@ -267,10 +321,28 @@ def add_log_likelihood(tree: xr.DataTree, energy: Energy) -> None:
     Raises
     ------
     InputError
-        If the energy is a user's function that returns a scalar.
+        If the energy is a user's function that returns a scalar, or not the one that was sampled.
     """
-    values = predict.over_draws(predict.log_likelihoods, energy, energy.data, predict.positions(tree, energy))
-    tree["log_likelihood"] = xr.DataTree(_dataset({"y": values}, {"y": ["row"]}, {}))
+    several = "tempered_posterior" in tree.children
+    group = "tempered_posterior" if several else "posterior"
+    draws = check_result(tree, group)
+    betas = draws["beta"].values if several else np.ones(1)
+    positions = predict.positions(tree, energy, group)
+    logs = predict.over_draws(_log_likelihoods, energy, energy.data, positions)
+    logs = logs if several else logs[:, :, None]
+    target = target_slot(betas) if several else 0
+    for name, found in _training_groups(energy.dataset, {"log_likelihood": logs}, betas, target).items():
+        tree[name] = xr.DataTree(found.assign_coords(draw=draws["draw"]))
+
+
+def renewed(tree: xr.DataTree) -> xr.DataTree:
+    """A result that was written when predictions of the held-out rows had other names, under those of now."""
+    if "tempered_predictive" not in tree.children:
+        return tree
+    names = {"tempered_predictive": "tempered_predictions", "posterior_predictive": "predictions"}
+    found = xr.DataTree.from_dict({names.get(name, name): child.to_dataset() for name, child in tree.children.items()})
+    found.attrs = tree.attrs
+    return found
 
 
 def describe(
@@ -293,6 +365,7 @@ def describe(
         "function": function,
         "arguments": recipes.encode(arguments),
         "energy": recipes.encode(energy.arguments),
+        "fingerprint": fingerprint(energy),
         "data": data.name if data is not None else "",
         "task": data.task if data is not None else "",
         "classes": list(data.classes) if data is not None else [],

@@ -13,7 +13,10 @@ DESCRIPTIONS = {
         ``"optimum"``: every chain from an optimum of its own (`temperax.optimise.minimise`), a network's stopped early
         on held-out training rows; ``"prior"``: dispersed draws; or positions (chain, parameter).  What has no finite
         energy and gradient is drawn again, or refused if it was given.""",
-    "log_likelihood": "Also keep the log likelihood of every row, for ``az.loo``.",
+    "log_likelihood": """
+        Whether to keep the log likelihood of every training row at every kept temperature, and targets drawn for them,
+        as ``az.loo``, ``az.compare`` and posterior predictive checks read them; by default of no more than 4 000 rows
+        (times temperatures).""",
     "storage": """
         ``"float32"``, or ``"float16"`` to store weights in half the space; predictions and energies keep their
         digits.""",

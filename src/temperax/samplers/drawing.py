@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 import xarray as xr
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
+from temperax.energies.energy import Energy
 from temperax.engine import engine
 from temperax.engine.program import Program, Record, State
 from temperax.errors import Interrupted
@@ -17,8 +18,11 @@ from temperax.machine.compiling import compiled_seconds
 from temperax.machine.progress import waiting
 from temperax.results import results
 from temperax.samplers.runs import Run
+from temperax.training.landscape import count_nan
 from temperax.training.starts import Origin
 
+#: Points near draws at which energies are looked at where trajectories have diverged.
+PROBES = 256
 #: Draws that have a directory wait in memory for the next checkpoint, unless they are more than this.
 WAITING_BYTES = 64e6
 
@@ -142,19 +146,37 @@ def collect(
 ) -> xr.DataTree:
     """Run the draws and gather them; a request to stop ends the run with those that are there."""
     interrupted, offsets, betas = False, draws.origin.energy.offsets(), np.asarray(program.betas)
+    diverging, last = False, np.zeros((0, 0, 0, 0))
     with run.bar(num_draws, "draws", "draw") as bar:
         blocks = run.blocks(program, key, state, num_draws, stage=stage, adapt=False, bar=bar, extra=draws.keep)
         try:
             for after, record in blocks:
                 state = after
+                diverging, last = diverging or bool(record.diverging.any()), np.asarray(record.position)
                 draws.add(engine.absolute(program.path, betas, offsets, record))
         except KeyboardInterrupt as stop:
             # Stopped in the middle of a block, the state is gone, and a directory has what the last checkpoint has.
             if not len(draws) or (run.directory and not isinstance(stop, Interrupted)):
                 raise
             interrupted = True
+    if diverging:
+        draws.attributes["nan_nearby"] = _nan_nearby(draws.origin.energy, last)
     if draws.unsaved and run.directory is not None:  # what has come since the last checkpoint
         run.save(program, state, stage, len(draws), draws.keep)
     draws.clock.lap("draws")
     with waiting("predictions", run.progress):
         return draws.tree(num_draws, interrupted)
+
+
+def _nan_nearby(energy: Energy, positions: Float[np.ndarray, "draw chain kept parameter"]) -> tuple[int, int]:
+    """Near draws, at how many points of how many an energy is NaN: why trajectories may have diverged.
+
+    A trajectory that meets one is rejected and leaves no trace of what it met, so it is looked for: on the lines
+    through pairs of draws of a temperature, as far beyond them as they are apart.
+    """
+    rng = np.random.default_rng(0)
+    flat = np.moveaxis(positions, 2, 0).reshape(positions.shape[2], -1, positions.shape[3])
+    rung = rng.integers(len(flat), size=PROBES)
+    one, other = (flat[rung, rng.integers(flat.shape[1], size=PROBES)] for _ in range(2))
+    points = one + rng.uniform(-1.0, 2.0, size=(PROBES, 1)) * (other - one)
+    return count_nan(energy, points), PROBES

@@ -15,32 +15,31 @@ from typing import Any
 import jax
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from temperax.energies.energy import Energy
+from temperax.energies.models import NetworkModel
 from temperax.engine import engine, exchange, tempering
 from temperax.engine import ladder as ladders
-from temperax.engine.kernels import Kernel, as_kernel
+from temperax.engine.kernels import Kernel
 from temperax.engine.program import Program, State, make_program
 from temperax.engine.tallies import Tally
-from temperax.errors import InputError, check_choice, check_count, check_key, check_positive
+from temperax.errors import InputError, all_at_once, check_choice, check_count, check_positive
 from temperax.results import results
 from temperax.samplers import runs
 from temperax.samplers.arguments import described
 from temperax.samplers.drawing import Clock, Draws, collect
 from temperax.samplers.runs import Run
-from temperax.samplers.setup import PREDICT, RUN, begin, kept_slots, step_cap, target_slot
-from temperax.samplers.tuner import MOST_TRANSITIONS, Tuner
+from temperax.samplers.setup import PREDICT, RUN, begin, common, kept_slots, step_cap
+from temperax.samplers.tuner import LEARNT, MOST_TRANSITIONS, Tuner
 from temperax.training.starts import Origin, check_rows, check_start
 
-#: Scans of the first round, and rungs of the first ladder.
-FIRST_ROUND, FIRST_REPLICAS = 16, 8
+#: Scans of the first round.
+FIRST_ROUND = 16
 #: Last rounds of so many scans are preceded by one of a quarter of their length, shorter ones by one of half.
 LONG_ROUND = 512
-#: Hottest β above 0 of the first ladder on a path that starts at β = 0.
-FIRST_BETA = 1e-4
 #: Names of the paths, with the one that is fitted on the way.
-PATHS = {**tempering.PATHS, "reference": None}
+PATHS = {**tempering.PATHS, "reference": None, "auto": None}
 
 
 @described
@@ -48,7 +47,7 @@ def parallel_tempering(
     key: Array,
     energy: Energy,
     *,
-    path: str = "likelihood",
+    path: str = "auto",
     kernel: str | Kernel = "auto",
     num_replicas: int | str = "auto",
     num_chains: int = 4,
@@ -63,7 +62,7 @@ def parallel_tempering(
     most_transitions: int | None = None,
     keep: str | Sequence[float] = "target",
     start: str | np.ndarray = "optimum",
-    log_likelihood: bool = False,
+    log_likelihood: bool | None = None,
     storage: str = "float32",
     batch_size: int | None = None,
     row_devices: int = 1,
@@ -80,7 +79,10 @@ def parallel_tempering(
     energy
     path
         ``"likelihood"``: from the prior (β = 0, drawn exactly), exp(-U0 - βE); ``"posterior"``: exp(-β(U0 + E)) from a
-        finite ``hottest``; ``"reference"``: from a Gaussian fitted to the draws of earlier rounds.
+        finite ``hottest``; ``"reference"``: from a Gaussian fitted to the draws of earlier rounds.  By default,
+        ``"auto"``, the likelihood path, which for energies of the user's own gives way to the reference path where
+        trajectories diverge on the way from the prior, as they do from wide ones; the result says which it was.
+        Asked for by name, the likelihood path starts at the hottest temperature that can be sampled.
     kernel
         What explores each replica, as in `sample`.
     num_replicas
@@ -125,24 +127,26 @@ def parallel_tempering(
     Interrupted
     ProcessError
     """
-    check_choice("path", path, PATHS)
-    check_choice("scheme", scheme, exchange.SCHEMES)
-    transitions = check_count("transitions", transitions)
+    key, chosen, *_, betas, lengths = all_at_once(
+        *common(key, energy, kernel, num_chains, thin, batch_size, storage),
+        lambda: check_choice("path", path, PATHS),
+        lambda: check_choice("scheme", scheme, exchange.SCHEMES),
+        lambda: check_count("transitions", transitions),
+        lambda: most_transitions is None or check_count("most_transitions", most_transitions, transitions),
+        lambda: check_positive("save_every", save_every),
+        lambda: ladders.first(path, num_replicas, hottest, coldest, ladder),
+        lambda: round_lengths(num_rounds, num_draws),
+    )
     most_transitions = max(transitions, MOST_TRANSITIONS) if most_transitions is None else most_transitions
-    check_count("most_transitions", most_transitions, transitions)
-    key = check_key(key)
-    check_choice("storage", storage, results.STORAGE)
-    betas = _first_ladder(path, num_replicas, hottest, coldest, ladder)
     kept_slots(keep, betas, 0, nearest=True)
-    lengths = round_lengths(num_rounds, num_draws)
     arguments = {name: value for name, value in locals().items() if name in _ARGUMENTS}
     program = make_program(
         energy,
         betas,
-        path=tempering.PATHS["likelihood" if path == "reference" else path],
-        kernel=as_kernel(kernel, energy),
+        path=tempering.PATHS.get(path, tempering.PATHS["likelihood"]),
+        kernel=chosen,
         num_chains=num_chains,
-        kept=np.array([target_slot(betas)]),
+        kept=np.array([tempering.target_slot(betas)]),
         thin=thin,
         scheme=scheme,
         batch_size=batch_size,
@@ -163,14 +167,16 @@ def parallel_tempering(
 
     clock, run_key = Clock(run), jax.random.fold_in(key, RUN)
     auto = isinstance(num_replicas, str) and ladder is None
-    tuner = Tuner(fixed=ladder is not None, auto=auto, path=path, transitions=(transitions, most_transitions))
+    from_prior = isinstance(energy.model, NetworkModel) or energy.discrete or betas[0] > 0 or betas[-1] > 1
+    taken = "likelihood" if path == "auto" and (from_prior or ladder is not None) else path
+    tuner = Tuner(fixed=ladder is not None, auto=auto, path=taken, transitions=(transitions, most_transitions))
     with run.stoppable():
         program, state, origin = begin(run, key, energy, program, start, clock, tuner.restore)
         program, state = _run_rounds(run, tuner, program, run_key, state, origin, clock)
         clock.lap("rounds")
 
         betas = np.asarray(program.betas)
-        target = target_slot(betas)
+        target = tempering.target_slot(betas)
         kept = kept_slots(keep, betas, target, nearest=True)
         program = program.placed(keep=np.asarray(kept, np.int32), thin=np.int32(thin))
         first_replica = run.arrays.get("first_replica") if run.past(len(run.plan) - 1) else None
@@ -214,37 +220,6 @@ def round_lengths(num_rounds: int | None = None, num_draws: int | None = None) -
     return lengths if num_draws < LONG_ROUND else [*lengths[:-2], num_draws]
 
 
-def _first_ladder(
-    path: str, num_replicas: int | str, hottest: float | None, coldest: float, own: Any
-) -> Float[np.ndarray, " temperature"]:
-    """The ladder before anything is known, or the user's."""
-    exact = path != "posterior"
-    if own is not None:
-        betas = ladders.check_ladder(own)
-        if betas[0] == 0 and not exact:
-            raise InputError(
-                "ladder", own, "starts at β = 0, which is improper on the posterior path", "start hotter than 0"
-            )
-        return betas
-    auto = isinstance(num_replicas, str) and num_replicas == "auto"
-    if not auto:
-        check_count("num_replicas", num_replicas, 3, 4096)
-    cold = 1.0 / check_positive("coldest", coldest)
-    if hottest is not None and not (isinstance(hottest, float) and hottest == math.inf):
-        hot = 1.0 / check_positive("hottest", hottest)
-        if hot >= cold:
-            raise InputError("hottest", hottest, "is not above the coldest temperature", "raise it")
-    elif exact:
-        hot = 0.0
-    else:
-        raise InputError(
-            "hottest", hottest, "is not finite, and the posterior path is improper there", "give T such as 100"
-        )
-    count = FIRST_REPLICAS if auto else int(num_replicas)
-    betas = ladders.geometric(count, hottest=hot or FIRST_BETA * cold, coldest=cold, prior=hot == 0)
-    return ladders.pin(betas, 1.0) if hot < 1.0 < cold else betas
-
-
 def _run_rounds(
     run: Run, tuner: Tuner, program: Program, key: Array, state: State, origin: Origin, clock: Clock
 ) -> tuple[Program, State]:
@@ -255,7 +230,7 @@ def _run_rounds(
             if run.past(stage):
                 continue
             settling = stage == len(lengths) - 1
-            fits = tuner.path == "reference" and length >= 4 * FIRST_ROUND and not settling
+            fits = tuner.path in ("auto", "reference") and length >= LEARNT and not settling
             tally = Tally(length, fits, _sums(run) if run.done(stage) else {})
             keep = partial(_kept, tuner, program, tally, origin, clock)
             program = program.placed(thin=np.int32(1))
@@ -263,7 +238,7 @@ def _run_rounds(
                 state = after
                 clock.count(record)
                 if not settling:
-                    seen = (record.swap_acceptance, record.path_energy, record.position[:, :, 0])
+                    seen = (record.swap_acceptance, record.path_energy, record.position[:, :, 0], record.diverging)
                     tally.add(*map(np.asarray, seen))
             if settling:
                 state = engine.count_anew(program, engine.end_window(program, state, new_mass=False))

@@ -6,8 +6,6 @@ What was saved is always the state after a block and before what its stage's end
 on does the same things in the same order as one that was never interrupted.
 """
 
-import hashlib
-import re
 import signal
 import threading
 import time
@@ -25,10 +23,11 @@ from jaxtyping import Array
 from temperax.energies.energy import Energy
 from temperax.engine import engine
 from temperax.engine.program import Program, Record, State
-from temperax.errors import InputError, Interrupted, ProcessError, check_positive
+from temperax.errors import InputError, Interrupted, ProcessError, StorageError, check_positive
 from temperax.machine import sharding
 from temperax.machine.progress import tqdm
-from temperax.results import recipes
+from temperax.results import recipes, results
+from temperax.results.fingerprints import digest, program_of
 from temperax.storage.checkpoint import Checkpoint
 from temperax.storage.rundir import RunDirectory, place
 
@@ -178,7 +177,26 @@ class Run:
         At the end, whatever it is, other processes may write to the directory again.
         """
         with self._held, self._asked():
-            yield
+            try:
+                yield
+            except (InputError, StorageError, ProcessError, KeyboardInterrupt):
+                raise
+            except Exception as error:
+                error.add_note(f"temperax: {self._what_is_saved()}")
+                raise
+
+    def _what_is_saved(self) -> str:
+        """What is left of a run that ends by an error of somebody else's."""
+        if self.directory is None:
+            return "nothing of this run was saved; directory= keeps what is drawn."
+        if not self._step:
+            return f"nothing was saved yet in {self.directory.path}."
+        there = f"{self.directory.num_draws} draws of every chain are saved in {self.directory.path}"
+        return f"{there}; resume=True goes on from its last checkpoint."
+
+    def __repr__(self) -> str:
+        """Where it is saved, and how far it is."""
+        return f"Run({self.directory!r}, {self._doing or 'beginning'})"
 
     @contextmanager
     def _asked(self) -> Iterator[None]:
@@ -292,30 +310,19 @@ def describe(function: str, key: Array, energy: Energy, arguments: Mapping[str, 
         "key": np.asarray(jax.random.key_data(key)).tolist(),
         "key_implementation": str(jax.random.key_impl(key)),
         "arguments": recipes.encode({k: v for k, v in arguments.items() if k not in FREE}),
-        "data": _digest(*jax.tree.leaves(energy.data)),
-        "model": _digest(*_model(energy)),  # which holds the data too, and so comes after them
+        "data": digest(*jax.tree.leaves(energy.data), *_on_host(energy)),
+        "model": digest(program_of(energy), *jax.tree.leaves(energy.bare())),  # and the data, so it comes after them
         "versions": {name: version(name) for name in VERSIONS},
     }
 
 
-def _model(energy: Energy) -> list[Any]:
-    """What computes the energy: its program, in JAX's own notation, and the numbers in it."""
-    position = jax.ShapeDtypeStruct((energy.size,), jax.numpy.result_type(float))
-    traced = jax.make_jaxpr(lambda q: (energy.prior_energy(q), energy.data_energy(q)))(position)
-    text = re.sub(r"0x[0-9a-f]+", "", str(traced.jaxpr))  # where functions lie in memory says nothing of them
-    return [text, *traced.consts]
-
-
-def _digest(*parts: Any) -> str:
-    """A hash of texts and arrays."""
-    digest = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, str):
-            digest.update(part.encode())
-        else:
-            array = np.asarray(part)
-            digest.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+def _on_host(energy: Energy) -> list[Any]:
+    """Of a data set what decides a result besides its training rows: held-out rows, units and names."""
+    data = energy.dataset
+    if data is None:
+        return []
+    arrays = [data.x_test, data.y_test, data.x_mean, data.x_scale, data.y_mean, data.y_scale]
+    return [*arrays, str((data.inputs, data.targets, data.classes))]
 
 
 def open_run(directory: str | Path) -> xr.DataTree:
@@ -335,6 +342,6 @@ def open_run(directory: str | Path) -> xr.DataTree:
     saved = opened.restore()
     if saved is None or not saved.notes["num_draws"]:
         raise InputError("directory", str(directory), "has no draws yet", "wait, or resume the run")
-    tree = opened.tree(saved.notes["num_draws"])
+    tree = results.renewed(opened.tree(saved.notes["num_draws"]))
     tree.attrs = saved.notes["attributes"]
     return tree

@@ -1,30 +1,27 @@
 """`sample`: tempered posteriors by HMC or NUTS, at one temperature or several, without exchange."""
 
 import inspect
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array
 
-from temperax.energies.datasets import Dataset
 from temperax.energies.energy import Energy
 from temperax.engine import adaptation, engine, tempering
-from temperax.engine.kernels import Kernel, as_kernel
+from temperax.engine.kernels import Kernel
 from temperax.engine.program import Program, State, make_program
-from temperax.errors import InputError, check_array, check_choice, check_count, check_key, check_result
-from temperax.results import recipes, results
+from temperax.errors import all_at_once, check_count, check_positive
+from temperax.results import results
 from temperax.samplers import runs
 from temperax.samplers.arguments import described
 from temperax.samplers.drawing import Clock, Draws, collect
 from temperax.samplers.runs import Run
-from temperax.samplers.setup import PREDICT, RUN, begin, kept_slots, step_cap, target_slot
+from temperax.samplers.setup import PREDICT, RUN, begin, common, kept_slots, step_cap
 from temperax.training.starts import Origin, check_rows, check_start
 
 
@@ -43,7 +40,7 @@ def sample(
     thin: int = 1,
     keep: str | Sequence[float] = "all",
     start: str | np.ndarray = "optimum",
-    log_likelihood: bool = False,
+    log_likelihood: bool | None = None,
     storage: str = "float32",
     batch_size: int | None = None,
     row_devices: int = 1,
@@ -98,13 +95,19 @@ def sample(
     """
     if temperature is None and beta is None:
         temperature = 1.0
-    betas = tempering.inverse_temperatures(temperature, beta, path)
-    target = target_slot(betas)
+    key, chosen, *_, betas = all_at_once(
+        *common(key, energy, kernel, num_chains, thin, batch_size, storage),
+        lambda: check_count("num_warmup", num_warmup, 0),
+        lambda: check_count("num_draws", num_draws),
+        lambda: check_positive("save_every", save_every),
+        lambda: tempering.inverse_temperatures(temperature, beta, path),
+    )
+    target = tempering.target_slot(betas)
     program = make_program(
         energy,
         betas,
         path=tempering.PATHS[path or "likelihood"],
-        kernel=as_kernel(kernel, energy),
+        kernel=chosen,
         num_chains=num_chains,
         kept=kept_slots(keep, betas, target),
         thin=thin,
@@ -112,12 +115,8 @@ def sample(
         batch_size=batch_size,
         row_devices=row_devices,
     )
-    check_count("num_warmup", num_warmup, 0)
-    check_count("num_draws", num_draws)
     check_start(start, energy, num_chains)
     check_rows(log_likelihood, energy)
-    key = check_key(key)
-    check_choice("storage", storage, results.STORAGE)
     arguments = {name: value for name, value in locals().items() if name in _ARGUMENTS}
     run = runs.begin(directory, resume, save_every, progress, lambda: runs.describe("sample", key, energy, arguments))
 
@@ -169,58 +168,3 @@ def _warm_up(
             state = engine.end_window(once, state) if new_mass else state
     ended = not windows or run.past(len(windows) - 1)
     return state if ended else engine.end_window(once, state, new_mass=False)
-
-
-def repeat(tree: xr.DataTree, **changes: Any) -> xr.DataTree:
-    """Run a result again, from what it carries alone: data, energy, arguments and key.
-
-    Parameters
-    ----------
-    tree
-        A result of `sample` on an energy of `Energy.mlp`.
-    **changes
-        Arguments to change, ``num_draws=5000`` say.
-
-    Raises
-    ------
-    InputError
-        If the energy was not an MLP's, or holds functions of the user's own.
-    """
-    check_result(tree, "posterior")
-    if tree.attrs.get("function") != "sample":
-        raise InputError("tree", tree.attrs.get("function"), "is not what sample returns", "give a result of sample")
-    recipe = _recipe(tree, "energy")
-    if recipe is None:
-        raise InputError("tree", "energy", "carries no recipe", "call sample with the energy")
-    energy = Energy.mlp(_dataset_of(tree), **recipes.decode(recipe))
-    data = check_array("tree", _recipe(tree, "key"), "give a result as sample returned it").astype(np.uint32)
-    try:
-        key = jax.random.wrap_key_data(jnp.asarray(data), impl=tree.attrs.get("key_implementation"))
-    except (TypeError, ValueError) as error:
-        raise InputError("tree", data, "carries no random key", "give a result as sample returned it") from error
-    arguments = recipes.decode(_recipe(tree, "arguments"))
-    if not isinstance(arguments, dict) or not set(arguments) <= set(_ARGUMENTS):
-        raise InputError("tree", "arguments", "are not those of sample", "use the version that wrote it")
-    return sample(key, energy, **(arguments | changes))
-
-
-def _recipe(tree: xr.DataTree, name: str) -> Any:
-    """One of the attributes that say how a result came to be."""
-    try:
-        return json.loads(tree.attrs[name])
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise InputError("tree", name, "is missing or damaged", "give a result as sample returned it") from error
-
-
-def _dataset_of(tree: xr.DataTree) -> Dataset:
-    names = ("x", "x_test", "y_test", "x_mean", "x_scale", "y_mean", "y_scale")
-    constant = check_result(tree, "constant_data", *names, "input", "target")
-    return Dataset(
-        y=check_result(tree, "observed_data", "y")["y"].values,
-        task=tree.attrs["task"],
-        name=tree.attrs["data"],
-        inputs=tuple(constant["input"].values.tolist()),
-        targets=tuple(constant["target"].values.tolist()),
-        classes=tuple(json.loads(tree.attrs.get("classes", "[]"))),
-        **{name: constant[name].values for name in names},
-    )

@@ -2,23 +2,45 @@
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Array
 
 from temperax.energies.energy import Energy
-from temperax.engine.kernels import most_steps
+from temperax.engine.kernels import as_kernel, most_steps
 from temperax.engine.program import Program, State
-from temperax.errors import InputError, check_array, check_choice
+from temperax.errors import InputError, check_array, check_choice, check_count, check_key
 from temperax.machine import sharding
 from temperax.machine.progress import say, waiting
+from temperax.results import results
 from temperax.samplers.drawing import Clock
 from temperax.samplers.runs import Run
 from temperax.training.starts import Origin, first_state, make_starts
 
 # Purposes of the keys that are split off a run's key.
 STARTS, RUN, PREDICT = range(3)
+
+
+def common(
+    key: Any, energy: Any, kernel: Any, num_chains: int, thin: int, batch_size: int | None, storage: str
+) -> list[Callable[[], Any]]:
+    """Checks of what every sampler is given; the first returns the key as a typed one, the second the kernel."""
+
+    def is_energy() -> None:
+        if not isinstance(energy, Energy):
+            raise InputError("energy", energy, "is not an Energy", "give one such as Energy.mlp(data)")
+
+    return [
+        lambda: check_key(key),
+        lambda: as_kernel(kernel, energy),
+        is_energy,
+        lambda: check_count("num_chains", num_chains),
+        lambda: check_count("thin", thin),
+        lambda: batch_size is None or check_count("batch_size", batch_size, 0),
+        lambda: check_choice("storage", storage, results.STORAGE),
+    ]
 
 
 def begin(
@@ -65,12 +87,6 @@ def _say_idle_cores(program: Program) -> None:
         _say_once(cores)
 
 
-def target_slot(betas: np.ndarray) -> int:
-    """The slot of the ``posterior`` group: T = 1 where the ladder has it, else the coldest."""
-    at_one = np.flatnonzero(np.isclose(betas, 1.0, rtol=1e-6))
-    return int(at_one[0]) if len(at_one) else len(betas) - 1
-
-
 def kept_slots(keep: object, betas: np.ndarray, target: int, *, nearest: bool = False) -> np.ndarray:
     """Slots whose positions are kept: those of the temperatures that are named, or ``nearest`` to them."""
     remedy = "give 'all', 'target' or a list of temperatures"
@@ -88,7 +104,8 @@ def kept_slots(keep: object, betas: np.ndarray, target: int, *, nearest: bool = 
     return np.unique([*slots, target])
 
 
-def step_cap(program: Program, state: State) -> list[float]:
-    """Steps of a draw, per temperature, in which every trajectory hits the kernel's cap."""
+def step_cap(program: Program, state: State) -> list[tuple[float, float]]:
+    """β of every temperature, and the steps of a draw there in which every trajectory hits the kernel's cap."""
     cap = most_steps(program.kernel) * int(program.thin)
-    return [min(cap * int(n), 2.0**53) for n in np.asarray(state.transitions)]
+    caps = [min(cap * int(n), 2.0**53) for n in np.asarray(state.transitions)]
+    return list(zip(np.asarray(program.betas, float).tolist(), caps, strict=True))

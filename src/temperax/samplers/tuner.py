@@ -17,10 +17,9 @@ from temperax.engine import ladder as ladders
 from temperax.engine.ladder import Barrier
 from temperax.engine.program import Program, State
 from temperax.engine.tallies import Tally
-from temperax.engine.tempering import Reference
+from temperax.engine.tempering import Reference, target_slot
 from temperax.machine import sharding
 from temperax.samplers.runs import Run
-from temperax.samplers.setup import target_slot
 
 #: Numbers of rungs that "auto" takes, so that ladders on their way to different lengths share compiled programs.
 SIZES = (4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 56, 64)
@@ -31,6 +30,14 @@ LAG_ONE = 0.7
 MOST_TRANSITIONS = 4
 #: "auto" wants no pair to reject more often than this.
 WORST_REJECTION = 0.8
+#: Rounds of fewer scans decide nothing about the path.
+LEARNT = 64
+#: "auto" leaves the path from the prior where more than this share of a rung's trajectories diverges.
+ASTRAY = 0.05
+#: A ladder from β = 0 starts colder than rungs of which more than this share does,
+LOST = 0.25
+#: and either is done where of a rung's energies more than this share is infinite: β = 0 leads nowhere then.
+INFINITE = 0.9
 #: Factor by which "auto" grows a ladder with such a pair.
 GROWTH = 1.6
 
@@ -75,14 +82,40 @@ class Tuner:
         state = engine.end_window(program, state)
         transitions = transitions_needed(np.asarray(state.transitions), tally.lag_one, *self.transitions)
         state = state._replace(transitions=sharding.place(program.mesh, transitions))
-        if tally.fits:
+        first_fit = False
+        if tally.fits and (self.path == "reference" or self._switches(program, tally)):
+            first_fit = not isinstance(program.path, Reference)
             program = program.placed(path=_fit(*tally.target))
             state, _ = engine.evaluate_again(program, key, state)
         if self.fixed:
             return program, state
-        betas = ladders.adaptive(found, self._replicas(found))
+        if first_fit:  # nothing is known of its barrier but that it is short: that of the way from the prior misleads
+            number = ladders.FIRST_REPLICAS if self.auto else len(found.betas)
+            betas = ladders.linear(number, coldest=1.0 / float(found.betas[-1]))
+        else:
+            left = found if np.asarray(state.journeys.restarts).any() else self._passable(found, tally)
+            betas = ladders.adaptive(left, max(self._replicas(left), SIZES[0] if self.auto else len(found.betas)))
         betas = ladders.pin(betas, 1.0) if found.betas[0] < 1.0 < found.betas[-1] else betas
         return _move(program, state, found, betas)
+
+    def _switches(self, program: Program, tally: Tally) -> bool:
+        """Whether "auto" is on the reference path, or takes it since the way from the prior cannot be passed."""
+        if isinstance(program.path, Reference):
+            return True
+        if tally.diverging.max() <= ASTRAY and tally.infinite.max() <= INFINITE:
+            return False
+        seen = {"diverging": tally.diverging.max(), "infinite": tally.infinite.max()}
+        self.history[-1] |= {name: round(float(share), 3) for name, share in seen.items()}
+        return True
+
+    def _passable(self, found: Barrier, tally: Tally) -> Barrier:
+        """Of a ladder that no replica has passed, what is colder than infinite energies and steps that fail."""
+        lost = (tally.diverging > LOST) | (tally.infinite > INFINITE)
+        if self.path != "likelihood" or tally.length < LEARNT or found.betas[0] != 0 or not lost.any():
+            return found
+        first = min(int(np.flatnonzero(lost)[-1]) + 1, len(found.betas) - 2)
+        self.history[-1] |= {"left_out": float(found.betas[first])}
+        return ladders.barrier(found.betas[first:], found.rejection[first:])
 
     def _replicas(self, found: Barrier) -> int:
         """How many rungs the next ladder has."""
@@ -121,10 +154,12 @@ def _move(program: Program, state: State, found: Barrier, betas: np.ndarray) -> 
     old = np.asarray(program.betas)
     moved = program.refit(betas, keep=np.array([target_slot(betas)], np.int32))
     state = engine.to_host(program, state)
-    if len(betas) == len(old):  # the replicas are the same ones, and their journeys go on
+    if len(betas) == len(old) and (betas[0] == 0) == (old[0] == 0):  # the replicas are the same, their journeys go on
         points, journeys, source = state.points, state.journeys, np.arange(len(betas))
     else:  # from the old rung that is nearest along the barrier; some have become two, and all start again
-        source = np.abs(found.at(betas)[:, None] - found.cumulative).argmin(axis=1)
+        apart = np.abs(found.at(betas)[:, None] - found.cumulative)
+        apart[np.ix_(betas > 0, old == 0)] = np.inf  # where energies may be infinite
+        source = apart.argmin(axis=1)
         tenant = state.journeys.replica[:, source]
         points = jax.tree.map(lambda x: x[np.arange(len(x))[:, None], tenant], state.points)
         journeys = engine.departures(program.num_chains, len(betas))

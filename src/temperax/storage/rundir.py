@@ -5,6 +5,7 @@
 checkpoint and nothing else: restore, cut the draws back to the checkpoint's number, and go on.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -44,6 +45,10 @@ class RunDirectory:
 
     path: Path
     configuration: dict[str, Any]
+
+    def __repr__(self) -> str:
+        """What was run, and where it is."""
+        return f"RunDirectory({str(self.path)!r}, {self.configuration.get('function', 'a run')})"
 
     @classmethod
     def create(cls, path: str | os.PathLike, configuration: Mapping[str, Any]) -> "RunDirectory":
@@ -155,6 +160,7 @@ class RunDirectory:
             If the disk is full or read-only; the checkpoints before are safe.
         """
         with self._writing():
+            self._check_there()
             self._flush()
             checkpoint.save(self._checkpoints, step, state, {**(notes or {}), "num_draws": self.num_draws})
 
@@ -189,6 +195,7 @@ class RunDirectory:
             If the disk is full or read-only; the draws before are safe.
         """
         with self._writing():
+            self._check_there()
             drawstore.append(self._draws, groups)
 
     def truncate(self, num_draws: int) -> None:
@@ -239,6 +246,11 @@ class RunDirectory:
                 raise
             raise StorageError(self.path, reason, self._safe_draws()) from error
 
+    def _check_there(self) -> None:
+        """Say so where the folder was renamed or deleted, before half of a run appears in its place."""
+        if not (self.path / _FILE).exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path / _FILE))
+
     def _flush(self) -> None:
         """Bring the draws since the last checkpoint to the disk, before the next one counts them."""
         steps = checkpoint.steps(self._checkpoints)
@@ -256,9 +268,27 @@ class RunDirectory:
             return 0
 
 
-def place(path: str | os.PathLike) -> Path:
-    """A path that stays the same when the working directory changes, ``~`` resolved."""
-    return Path(path).expanduser().absolute()
+def place(path: object) -> Path:
+    """A path that stays the same when the working directory changes, ``~`` resolved.
+
+    Raises
+    ------
+    InputError
+        If it is none, or one that the packages that write there would take for another.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not str(path):
+        raise InputError("directory", path, "is not a path", "give the name of a folder")
+    text = os.fspath(path)
+    if not isinstance(text, str) or not text.isprintable() or "\\" in text or "://" in text:
+        remedy = "give a folder on this machine, with / between its parts"
+        raise InputError("directory", path, "has a character that no folder's name may have", remedy)
+    try:
+        found = Path(path).expanduser().absolute()
+        found.exists()
+    except (RuntimeError, OSError, ValueError) as error:  # an unknown user, a name that is too long
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise InputError("directory", str(path), f"is no place ({reason})", "choose another folder") from error
+    return found
 
 
 def _plain(configuration: Mapping[str, Any]) -> dict[str, Any]:

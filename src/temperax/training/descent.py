@@ -11,7 +11,6 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from temperax.energies.energy import Energy
-from temperax.energies.models import NetworkModel
 from temperax.errors import InputError, check_count, check_fraction, check_key
 from temperax.machine import sharding
 from temperax.machine.compiling import mixing_types
@@ -24,6 +23,7 @@ from temperax.training.landscape import (
     energies_at,
     fault_of,
     generator,
+    has_units,
     loss_and_gradient,
     prior_draws,
 )
@@ -111,8 +111,9 @@ def minimise(
     num_starts
         How many independent starts.
     optimiser
-        Any optax optimiser.  By default `default_optimiser` for networks and with ``holdout``, else steps by the signs
-        of the gradient and L-BFGS, in turn until neither gains a tenth of a nat: they know no scale of the parameters.
+        Any optax optimiser.  By default `default_optimiser` for networks with hidden units and with ``holdout``, else
+        steps by the signs of the gradient and L-BFGS, in turn until neither gains a tenth of a nat: they know no scale
+        of the parameters.
     max_steps
         Most steps of a start.
     patience, tolerance
@@ -143,16 +144,17 @@ def minimise(
     if optimiser is not None and not isinstance(optimiser, optax.GradientTransformation):
         raise InputError("optimiser", optimiser, "is not an optax optimiser", "give one such as optax.adam(0.01)")
     train, held_out = (energy, None) if holdout is None else _hold_out(key, energy, holdout)
+    energy, train = energy.bare(), train.bare()
     if start is not None:
         start = check_positions("start", start, (num_starts, energy.size))
-    if optimiser is None and holdout is None and not isinstance(energy.model, NetworkModel):
+    if optimiser is None and holdout is None and not has_units(energy):
         with waiting("optimise", progress):
             position, steps, found = bottoms(energy, key, num_starts, start)
         energies = energies_at(energy, position)
         stopped = ["bottom" if at_bottom else "no bottom" for at_bottom in found]
         return Optima(position, *energies, np.sum(energies, axis=0), steps, stopped)
     optimiser = _DEFAULT if optimiser is None else optimiser
-    scale = CALM if isinstance(energy.model, NetworkModel) else 1.0
+    scale = CALM if has_units(energy) else 1.0
     margin, reason = tolerance * energy.size, "plateau" if holdout is None else "held-out"
     position, score = np.zeros((num_starts, energy.size), jnp.result_type(float)), np.full(num_starts, np.inf)
     steps, stopped = np.zeros(num_starts, int), [reason] * num_starts
@@ -228,7 +230,10 @@ def _advance(
 
     def step(state: _Training) -> _Training:
         loss, gradient = loss_and_gradient(energy, state.position)
-        score = loss if held_out is None else held_out.data_energy(state.position)
+        # Where training rows have no energy, there is no optimum whatever the others say.
+        score = loss
+        if held_out is not None:
+            score = jnp.where(jnp.isfinite(loss), held_out.data_energy(state.position), jnp.inf)
         better = score < state.best_loss  # false for NaN
         with mixing_types():
             updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.position)

@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from temperax.energies.energy import Energy
+from temperax.energies.models import NetworkModel
+from temperax.energies.networks import MLP
 from temperax.energies.parameters import parameter_name
 from temperax.errors import InputError, check_array, check_single, listed
 
@@ -19,6 +21,13 @@ NEARER = np.concatenate([np.ones(3), 0.5 ** np.arange(1.0, 30.0)])
 def prior_draws(energy: Energy, key: Array, number: int) -> Float[Array, "number parameter"]:
     """So many positions from the prior."""
     return jax.vmap(energy.sample_prior)(jax.random.split(key, number))
+
+
+def has_units(energy: Energy) -> bool:
+    """Whether an energy is of a network with hidden units, whose optima are many and too good for their rows."""
+    if not isinstance(energy.model, NetworkModel):
+        return False
+    return not isinstance(energy.model.network, MLP) or len(energy.model.network.sizes) > 2
 
 
 def generator(key: Array) -> np.random.Generator:
@@ -38,6 +47,16 @@ def energies_at(
     """U0 and E of every position, in nats and double precision."""
     found = np.array([energy.relative_to(position).offsets() for position in positions])
     return found[:, 0], found[:, 1]
+
+
+def count_nan(energy: Energy, positions: Float[np.ndarray, "number parameter"]) -> int:
+    """At how many positions U0 or E is NaN."""
+    return int(np.isnan(_heights(energy.bare(), jnp.asarray(positions, jnp.result_type(float)))).sum())
+
+
+@jax.jit
+def _heights(energy: Energy, positions: Array) -> Float[Array, " number"]:
+    return jax.lax.map(lambda q: energy.prior_energy(q) + energy.data_energy(q), positions)
 
 
 def fault_of(energy: Energy, position: Float[np.ndarray, " parameter"]) -> str:

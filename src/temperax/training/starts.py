@@ -13,7 +13,7 @@ from temperax.engine.program import Program, State
 from temperax.errors import InputError, check_array, check_choice, check_single
 from temperax.machine import sharding
 from temperax.training.descent import minimise
-from temperax.training.landscape import NEARER, energies_at, fault_of, nowhere, prior_draws
+from temperax.training.landscape import NEARER, energies_at, fault_of, has_units, nowhere, prior_draws
 
 #: From fewer rows than this, none are held out of finding a start.
 ROWS_TO_HOLD_OUT = 20
@@ -29,7 +29,7 @@ class Origin(NamedTuple):
     @classmethod
     def at(cls, energy: Energy, position: np.ndarray | None, report: dict[str, Any]) -> Self:
         """Count the energy from a position."""
-        return cls(energy if position is None else energy.relative_to(position), position, report)
+        return cls(energy.bare() if position is None else energy.relative_to(position), position, report)
 
     @classmethod
     def at_lowest(
@@ -66,7 +66,7 @@ def check_start(start: object, energy: Energy, num_chains: int) -> None:
     check_single("start", start, positions)
 
 
-def check_rows(log_likelihood: bool, energy: Energy) -> None:
+def check_rows(log_likelihood: bool | None, energy: Energy) -> None:
     """Say so if log likelihoods are asked for of an energy that has no rows."""
     if log_likelihood and energy.num_rows is None:
         raise InputError("log_likelihood", True, "asks for rows of a scalar energy", "return one value a row")
@@ -112,10 +112,10 @@ def make_starts(
     """
     shape = (program.num_chains, len(program.betas), energy.size)
     if isinstance(start, str) and start == "prior":
-        drawn = np.asarray(prior_draws(energy, key, shape[0] * shape[1]))
+        drawn = np.asarray(prior_draws(energy.bare(), key, shape[0] * shape[1]))
         return drawn.reshape(shape), Origin.at(energy, None, {"start": "prior"})
     if isinstance(start, str):
-        rows = 0 if energy.dataset is None else len(energy.dataset.x)
+        rows = 0 if energy.dataset is None or not has_units(energy) else len(energy.dataset.x)
         optima = minimise(
             key,
             energy,

@@ -5,8 +5,10 @@ inputs and of the energy, per temperature, over independent chains.  The statist
 """
 
 from temperax.analysis.diagnostics.journeys import exchange, round_trips
+from temperax.analysis.diagnostics.leave_one_out import loo
 from temperax.analysis.diagnostics.temperatures import (
     configurational_temperature,
+    digits,
     energies,
     faults,
     frozen,
@@ -19,11 +21,13 @@ from temperax.analysis.diagnostics.verdicts import report, verdicts
 
 __all__ = [
     "configurational_temperature",
+    "digits",
     "energies",
     "exchange",
     "faults",
     "frozen",
     "function_space",
+    "loo",
     "parameter_space",
     "report",
     "round_trips",

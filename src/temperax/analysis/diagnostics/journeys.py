@@ -9,7 +9,7 @@ import xarray as xr
 from temperax.analysis import statistics, thermodynamics
 from temperax.analysis.diagnostics.temperatures import tempered_stats
 from temperax.engine import ladder
-from temperax.errors import check_result
+from temperax.errors import LARGEST, check_result
 
 #: A pair that rejects at least this often is a wall.
 WALL = 0.9
@@ -29,7 +29,7 @@ def exchange(tree: xr.DataTree) -> pd.DataFrame:
     """
     barrier, stats = _barrier(tree), tempered_stats(tree)
     v = stats[["path_energy"]].transpose("chain", "draw", "temperature")
-    values = v["path_energy"].values.astype(float)
+    values = np.minimum(v["path_energy"].values.astype(float), LARGEST)  # the prior's draws may have infinite ones
     half = values.shape[1] // 2
     lag = ladder.lag_one(values)
     first, second = v.isel(draw=slice(0, half)), v.isel(draw=slice(half, None))
@@ -58,6 +58,14 @@ def exchange(tree: xr.DataTree) -> pd.DataFrame:
     )
 
 
+def is_ladder(tree: xr.DataTree) -> bool:
+    """Whether a result has exchange and all of its rungs, of which ``isel`` or ``sel`` may have left some."""
+    if "exchange" not in tree.children:
+        return False
+    group = check_result(tree, "exchange")
+    return group.sizes["pair"] == group.sizes["temperature"] - 1 and group.sizes["draw"] > 1
+
+
 def round_trips(tree: xr.DataTree) -> dict[str, float]:
     """How replicas travelled, against theory.
 
@@ -68,19 +76,25 @@ def round_trips(tree: xr.DataTree) -> dict[str, float]:
         ladder after the first quarter of the run, by when replicas have met an end; ``predicted`` by the rejections,
         1/(2 + 2Σr/(1-r)); their ratio ``efficiency``; ``restart_efficiency``, the same of restarts, of which every trip
         has one and which a short run sees sooner; ``log_z_forward`` and ``log_z_backward`` in nats with their
-        ``_error``.
+        ``_error``, NaN where a replica has no finite energy.
     """
     barrier = _barrier(tree)
-    group = tree["exchange"].to_dataset()
+    group = check_result(tree, "exchange")
     counts = {name: group[name].transpose("chain", "draw").values for name in ("round_trips", "restarts")}
-    thin, predicted = int(json.loads(tree.attrs["arguments"])["thin"]), barrier.round_trip_rate()
+    thin = int(json.loads(tree.attrs["arguments"])["thin"])
+    scan = thin * group["draw"].values  # of which some may have been left out
+    predicted = barrier.round_trip_rate()
 
     def rate(count: np.ndarray) -> float:
         """A scan and ladder, after the first quarter."""
-        quarter = count.shape[1] // 4
-        return float((count[:, -1] - count[:, quarter - 1]).mean() / (thin * (count.shape[1] - quarter)))
+        quarter = max(count.shape[1] // 4 - 1, 0)
+        scans = scan[-1] - scan[quarter]
+        return float((count[:, -1] - count[:, quarter]).mean() / scans) if scans else np.nan
 
-    z = thermodynamics.stepping_stone(tree)
+    # Where a replica has no finite energy (see `faults`), the ladder has no log Z.
+    stats = tempered_stats(tree)
+    sound = bool((np.isfinite(stats["path_energy"]) | (stats["beta"] == 0)).all())
+    z = thermodynamics.stepping_stone(tree) if sound else thermodynamics.SteppingStone(*[np.nan] * 4)
     return {
         "barrier": barrier.total,
         **{name: float(count[:, -1].sum()) for name, count in counts.items()},

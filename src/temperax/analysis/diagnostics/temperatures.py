@@ -10,8 +10,8 @@ import xarray as xr
 
 from temperax.analysis import statistics
 from temperax.energies.parameters import parameter_name
+from temperax.engine.tempering import target_slot
 from temperax.errors import InputError, check_result
-from temperax.samplers.setup import target_slot
 
 Functions = Mapping[str, Callable[[xr.Dataset], xr.DataArray]]
 
@@ -32,7 +32,7 @@ def function_space(tree: xr.DataTree) -> pd.DataFrame:
         If the result has no held-out predictions.
     """
     check_held_out(tree)
-    f = tree["tempered_predictive"].dataset[["f"]]
+    f = check_result(tree, "tempered_predictions")[["f"]]
     rest = [d for d in f["f"].dims if d not in ("chain", "draw", "temperature")]
     rhat, ess = statistics.rhat(f)["f"], statistics.ess(f)["f"]
     return pd.DataFrame(
@@ -46,7 +46,7 @@ def function_space(tree: xr.DataTree) -> pd.DataFrame:
     )
 
 
-def parameter_space(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFrame:
+def parameter_space(tree: xr.DataTree, functions: Functions | None = None, *, parameters: bool = True) -> pd.DataFrame:
     """R-hat and ESS of every parameter of the posterior, and of any function of them, per kept temperature.
 
     R-hat is the larger of the rank-normalised split one and of the folded one, which sees chains that differ in width;
@@ -59,6 +59,8 @@ def parameter_space(tree: xr.DataTree, functions: Functions | None = None) -> pd
     functions
         Functions of the draws, by name: each is given the parameters as a dataset (chain, draw, …) and returns an array
         with these dimensions.
+    parameters
+        False judges the functions alone.
 
     Returns
     -------
@@ -67,16 +69,19 @@ def parameter_space(tree: xr.DataTree, functions: Functions | None = None) -> pd
         apart the means of its chains are, in standard deviations of a chain; ``rhat_parameter_median``,
         ``ess_parameter_min``, ``ess_tail_min``.
     """
-    draws = _kept_draws(tree)
-    if functions:
-        draws = draws.assign({name: function(draws) for name, function in functions.items()})
+    kept = kept_draws(tree)
+    found = {name: function(kept) for name, function in (functions or {}).items()}
+    draws = (kept if parameters else kept[[]]).assign(found)
     rhat, ess = statistics.rhat(draws), statistics.ess(draws)
+    # Of what each chain keeps at a value of its own, it is no number, and surely not 1.
+    differs = draws.max(("chain", "draw")) > draws.min(("chain", "draw"))
+    rhat = rhat.where(rhat.notnull() | ~differs, np.inf)
     tail = statistics.ess(draws, method="tail")
     rows = []
     for n in range(draws.sizes["temperature"]):
-        r, bulk, ends = (_columns(found.isel(temperature=n)) for found in (rhat, ess, tail))
+        r, bulk, ends = (columns(found.isel(temperature=n)) for found in (rhat, ess, tail))
         worst = r.fillna(-np.inf).idxmax()
-        chains = _columns(draws.isel(temperature=n), ("chain", "draw"))[worst]
+        chains = columns(draws.isel(temperature=n), ("chain", "draw"))[worst]
         within = np.sqrt(np.mean(np.var(chains, axis=1)))
         separation = np.std(np.mean(chains, axis=1)) / within if within > 0 else np.inf
         rows.append((r.max(), worst, separation, r.median(), bulk.min(), ends.min()))
@@ -85,17 +90,17 @@ def parameter_space(tree: xr.DataTree, functions: Functions | None = None) -> pd
     return pd.DataFrame(rows, columns=names, index=pd.Index(draws["temperature"].values, name="temperature"))
 
 
-def _kept_draws(tree: xr.DataTree) -> xr.Dataset:
+def kept_draws(tree: xr.DataTree) -> xr.Dataset:
     """The parameters at every temperature whose positions were kept."""
     if "tempered_posterior" in tree.children:
-        return tree["tempered_posterior"].to_dataset()
+        return check_result(tree, "tempered_posterior")
     betas = tempered_stats(tree)["beta"].values
     with np.errstate(divide="ignore"):
         temperature = 1.0 / betas[target_slot(betas)]
     return check_result(tree, "posterior").expand_dims(temperature=[temperature])
 
 
-def _columns(found: xr.Dataset, lead: tuple[str, ...] = ()) -> pd.Series:
+def columns(found: xr.Dataset, lead: tuple[str, ...] = ()) -> pd.Series:
     """What each single parameter has, by its name; with leading dimensions, arrays of them."""
     columns = {}
     for variable, values in found.data_vars.items():
@@ -108,24 +113,59 @@ def _columns(found: xr.Dataset, lead: tuple[str, ...] = ()) -> pd.Series:
 
 
 def frozen(tree: xr.DataTree) -> pd.DataFrame:
-    """Chains that never move at a temperature: every proposal was rejected.
+    """Chains that never move at a temperature: every proposal was rejected, or is where the chain stands.
 
     Returns
     -------
     pandas.DataFrame
-        One row each: ``chain`` and ``temperature``.
+        One row each: ``chain``, ``temperature`` and ``acceptance``, which is near 1 where steps are lost in rounding.
     """
-    stats = tempered_stats(tree)
-    still = (stats["lp"].max("draw") == stats["lp"].min("draw")) & (stats["acceptance_rate"].mean("draw") < 0.01)
-    still = still.transpose("temperature", "chain")
-    rows = [(chain, float(stats["temperature"][slot])) for slot, chain in np.argwhere(still.values).tolist()]
-    return pd.DataFrame(rows, columns=["chain", "temperature"])
+    stats = tempered_stats(tree).transpose("temperature", "chain", "draw", ...)
+    accepted, lp = stats["acceptance_rate"].mean("draw").values, stats["lp"].values
+    stepped = stats["n_steps"].min("draw").values > 0
+    still = (lp.max(axis=-1) == lp.min(axis=-1)) & ((accepted < 0.01) | stepped)
+    temperature = stats["temperature"].values
+    rows = [(chain, float(temperature[t]), float(accepted[t, chain])) for t, chain in np.argwhere(still).tolist()]
+    return pd.DataFrame(rows, columns=["chain", "temperature", "acceptance"])
+
+
+def digits(tree: xr.DataTree) -> pd.DataFrame:
+    """Standard deviation of the parameters in steps of the precision in which they were sampled, per kept temperature.
+
+    A chain takes steps of a small part of a standard deviation; where they are no more than a few steps of single
+    precision, they are lost in rounding and the draws are those of no posterior.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``temperature``; ``digits``, of the worst parameter, and ``coarsest_parameter``, its name.  Draws that are
+        stored in half precision say nothing of it (NaN).
+    """
+    draws = kept_draws(tree)
+    rows = []
+    for n in range(draws.sizes["temperature"]):
+        steps = columns(draws.isel(temperature=n).map(_steps))
+        name = steps.idxmin() if steps.notna().any() else ""
+        rows.append((steps.min(), name))
+    index = pd.Index(draws["temperature"].values, name="temperature")
+    return pd.DataFrame(rows, columns=["digits", "coarsest_parameter"], index=index)
+
+
+def _steps(values: xr.DataArray) -> xr.DataArray:
+    """A variable's standard deviation over a chain's draws, in steps of its precision at its mean."""
+    mean = values.mean(("chain", "draw"), dtype=float)
+    deviation = values.var("draw", dtype=float).mean("chain") ** 0.5
+    if values.dtype not in (np.float32, np.float64):
+        return deviation * np.nan
+    # One that stands still altogether is judged as frozen.
+    step = mean.copy(data=np.spacing(np.abs(mean.values).astype(values.dtype)))
+    return (deviation / step).where(deviation > 0)
 
 
 def check_held_out(tree: xr.DataTree) -> None:
     """Say so if a result has no predictions of held-out rows."""
     remedy = "hold rows out of the data set"
-    check_result(tree, "tempered_predictive", "f", problem="has no held-out predictions", remedy=remedy)
+    check_result(tree, "tempered_predictions", "f", problem="has no held-out predictions", remedy=remedy)
 
 
 def energies(tree: xr.DataTree) -> pd.DataFrame:
@@ -140,7 +180,7 @@ def energies(tree: xr.DataTree) -> pd.DataFrame:
         its gradient is not finite; see `faults`).
     """
     stats = tempered_stats(tree)
-    step_cap = np.asarray(json.loads(_attribute(tree, "step_cap")))
+    step_cap = _step_cap(tree, stats["beta"].values)
     data = stats[["data_energy"]]
     if stats.sizes["draw"] < 2:
         bfmi = stats["energy"].isel(draw=0) * np.nan  # of one draw, ArviZ divides by no degrees of freedom
@@ -214,14 +254,15 @@ def configurational_temperature(tree: xr.DataTree) -> pd.DataFrame:
 def summary(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFrame:
     """All diagnostics of every temperature: the table behind `report`.
 
-    Predictions of networks are judged, and where a user's own energy has none, every parameter; ``functions`` as in
+    Predictions of networks are judged, every parameter of a user's own energy, and ``functions`` as in
     `parameter_space`.
     """
     table = energies(tree).join(configurational_temperature(tree)[["expected", "estimate", "standard_error", "z"]])
-    if "tempered_predictive" in tree.children:
+    table = table.join(digits(tree)[["digits"]])
+    if "tempered_predictions" in tree.children:
         table = function_space(tree).join(table, how="right")
-    elif judges_parameters(tree) or functions:
-        table = parameter_space(tree, functions).join(table, how="right")
+    if (own := judges_parameters(tree)) or functions:
+        table = parameter_space(tree, functions, parameters=own).join(table, how="right")
     return table
 
 
@@ -240,6 +281,14 @@ def warmup_share(tree: xr.DataTree) -> float:
     """
     before, drawn = int(_attribute(tree, "warmup_gradients")), int(tempered_stats(tree)["n_steps"].sum())
     return before / (before + drawn) if before else 0.0
+
+
+def _step_cap(tree: xr.DataTree, betas: np.ndarray) -> np.ndarray:
+    """Steps of a draw in which every trajectory hits the cap, at these β; infinite where a result does not say."""
+    given = np.asarray(json.loads(_attribute(tree, "step_cap")), float)
+    if given.ndim == 1:  # as results had it before they could be cut
+        return given if len(given) == len(betas) else np.full(len(betas), np.inf)
+    return given[np.abs(given[:, 0] - betas[:, None]).argmin(axis=1), 1]
 
 
 def _attribute(tree: xr.DataTree, name: str) -> Any:

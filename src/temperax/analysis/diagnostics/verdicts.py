@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from temperax.analysis.diagnostics.journeys import WALL, exchange, round_trips
+from temperax.analysis.diagnostics.journeys import WALL, exchange, is_ladder, round_trips
+from temperax.analysis.diagnostics.remedies import REMEDIES
 from temperax.analysis.diagnostics.temperatures import (
     Functions,
     faults,
@@ -18,6 +19,7 @@ from temperax.analysis.diagnostics.temperatures import (
     tempered_stats,
     warmup_share,
 )
+from temperax.errors import check_result
 from temperax.samplers.tuner import MOST_REPLICAS
 
 
@@ -55,7 +57,7 @@ CHECKS = {
         "chains sit in different modes: exchange replicas (parallel tempering)",
     ),
     "ess_f_min": Check("ESS of f, worst row", "least", 400, 100, _MORE_DRAWS),
-    "rhat_parameter_max": Check("R-hat, worst parameter", "most", 1.01, 1.05, ""),  # see `_why_they_differ`
+    "rhat_parameter_max": Check("R-hat, worst parameter", "most", 1.01, 1.05, ""),  # see `remedies`
     "rhat_parameter_median": Check(
         "R-hat, median parameter",
         "most",
@@ -66,6 +68,13 @@ CHECKS = {
     "ess_parameter_min": Check("ESS, worst parameter", "least", 400, 100, _MORE_DRAWS),
     "ess_tail_min": Check("ESS of the tails, worst parameter", "least", 400, 100, _MORE_DRAWS),
     "frozen": Check("chains that never move", "most", 0, 0, "every proposal is rejected: see below which chains"),
+    "digits": Check(
+        "width in steps of the precision",
+        "least",
+        100,
+        30,
+        "single precision is too coarse: jax.config.update('jax_enable_x64', True) before anything runs",
+    ),
     "rhat_energy": Check(
         "R-hat of the data energy", "most", 1.01, 1.05, "energies still drift or chains differ: raise num_warmup"
     ),
@@ -141,10 +150,13 @@ def verdicts(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFr
                 values = values.where(values.notna() | (table["frozen"] == 0), np.inf)
             values = values.dropna()
             where = (values.idxmax() if check.side == "most" else values.idxmin()) if len(values) else np.nan
+            value = float(values[where]) if len(values) else np.nan
             if column == "rhat_parameter_max" and len(values):
-                check = _why_they_differ(check, table.loc[where])
-            found.append((check, float(values[where]) if len(values) else np.nan, where))
-    if "exchange" in tree.children:
+                check = check._replace(title=f"R-hat, worst ({table['worst_parameter'][where]})")
+            if column in REMEDIES and len(values) and check.verdict(value) != "good":
+                check = check._replace(advice=REMEDIES[column](tree, table.loc[where]) or check.advice)
+            found.append((check, value, where))
+    if is_ladder(tree):
         found += [(LADDER_CHECKS[name], *value) for name, value in _ladder_values(tree).items()]
     lines = []
     for check, value, temperature in found:
@@ -154,17 +166,6 @@ def verdicts(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFr
         )
         lines.append((check.title, value, temperature, verdict, advice))
     return pd.DataFrame(lines, columns=["check", "value", "temperature", "verdict", "advice"])
-
-
-def _why_they_differ(check: Check, row: pd.Series) -> Check:
-    """The check of the worst parameter, with its name and what may help."""
-    modes = row["separation"] > 1  # chains wander about different means
-    why = (
-        "its chains sit in separate modes: exchange replicas (parallel_tempering)"
-        if modes
-        else "its chains are slow, as where parameters are correlated: kernel='nuts', or run longer"
-    )
-    return check._replace(title=f"R-hat, worst ({row['worst_parameter']})", advice=why)
 
 
 def _undefined(stats: xr.Dataset) -> list[str]:
@@ -206,13 +207,16 @@ def report(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFram
         temperature = f"{line.temperature:>8.3g}" if np.isfinite(line.temperature) else f"{'':>8}"
         print(f"{line.check:<34}{line.value:>12.4g}  {temperature}  {line.verdict:<7}  {line.advice}".rstrip())
     for row in frozen(tree).itertuples():
-        print(f"Chain {row.chain} at T = {row.temperature:.3g} never moves: start it elsewhere, or shorten its steps.")
+        lost = row.acceptance > 0.5
+        why = "though its steps are accepted: they are lost in rounding, jax_enable_x64 has more digits" if lost else ""
+        print(f"Chain {row.chain} at T = {row.temperature:.3g} never moves{why and f' {why}'}", end="")
+        print("." if lost else ": start it elsewhere, or shorten its steps.")
     for row in faults(tree).itertuples():
         print(
             f"Chain {row.chain} at T = {row.temperature:.3g} has no finite energy in {row.draws} draws from number "
             f"{row.first} on: look at {row.parameter}."
         )
-    if "exchange" in tree.children:
+    if is_ladder(tree):
         print("\n" + "\n".join(exchange_sentences(tree)))
     if "compilation" in tree.attrs:
         compiled, whole = float(tree.attrs["compilation"]), sum(json.loads(tree.attrs["timings"]).values())
@@ -224,12 +228,14 @@ def _what_was_judged(tree: xr.DataTree, functions: Functions | None) -> str:
     """Of what the R-hat and the ESS are."""
     count = len(tempered_stats(tree)["temperature"])
     temperatures = f"{count} temperatures" if count > 1 else "one temperature"
-    if "tempered_predictive" in tree.children:
-        rows = tree["tempered_predictive"].sizes["test_row"]
-        return f"Judged by the predictions of {rows} held-out rows and the energy, at {temperatures}."
-    own = f" and by {', '.join(functions)} of them" if functions else ""
-    if judges_parameters(tree) or functions:
-        return f"Judged by all {tree.attrs['num_parameters']} parameters{own}, and by the energy, at {temperatures}."
+    judges = []
+    if "tempered_predictions" in tree.children:
+        judges = [f"the predictions of {tree['tempered_predictions'].sizes['test_row']} held-out rows"]
+    if judges_parameters(tree):
+        judges += [f"all {tree.attrs['num_parameters']} parameters"]
+    judges += list(functions or ())
+    if judges:
+        return f"Judged by {', '.join(judges)} and the energy, at {temperatures}."
     return (
         f"Judged by the energy alone, at {temperatures}, which cannot tell one mode from another: hold rows out, "
         "or give functions."
@@ -246,6 +252,9 @@ def _start_sentence(tree: xr.DataTree) -> str:
     without = started["stopped"].count("no bottom")
     if without:
         return f"{count} chains, {without} of them from draws of the prior below which no optimum was found ({taken})."
+    late = started["stopped"].count("max_steps")
+    if late:
+        return f"{count} chains from the ends of {taken}, of which {late} were still falling when they were stopped."
     reasons = " and ".join(sorted(set(started["stopped"])))
     return f"{count} chains, each from an optimum of its own ({taken}, stopped by {reasons})."
 
@@ -270,13 +279,36 @@ def _why_replicas(tree: xr.DataTree, pairs: pd.DataFrame) -> str:
     return f"{count} replicas were given: {seen}."
 
 
+def _why_this_path(tree: xr.DataTree) -> list[str]:
+    """Where a ladder has left the way from the prior, or a part of it."""
+    said, hottest = [], float(check_result(tree, "exchange")["beta"].values[0])
+    temperature = 1.0 / hottest if hottest else math.inf
+    for stage in json.loads(tree.attrs.get("rounds", "[]")):
+        if "infinite" in stage:
+            share = max(stage["diverging"], stage["infinite"])
+            how = "trajectories diverged" if stage["diverging"] >= stage["infinite"] else "energies were infinite"
+            said = [
+                f"On the way from the prior up to {share:.0%} of the {how}: auto took the reference path, from a "
+                "Gaussian that is fitted to the draws, on which log Z is the evidence too."
+            ]
+        if "left_out" in stage:
+            said = [
+                f"The ladder starts at T = {temperature:.3g}, the hottest that can be sampled: hotter, trajectories "
+                "diverge or energies are infinite. Log Z is counted from there; path='reference' has all of it."
+            ]
+    return said
+
+
 def exchange_sentences(tree: xr.DataTree) -> list[str]:
     """What exchange did, in plain sentences."""
     trips, pairs = round_trips(tree), exchange(tree)
     sentences = [
+        *_why_this_path(tree),
         _why_replicas(tree, pairs),
         f"log Z from {trips['log_z_forward']:.2f} ± {trips['log_z_forward_error']:.2f} (forward) to "
-        f"{trips['log_z_backward']:.2f} ± {trips['log_z_backward_error']:.2f} (backward).",
+        f"{trips['log_z_backward']:.2f} ± {trips['log_z_backward_error']:.2f} (backward)."
+        if np.isfinite(trips["log_z_forward"])
+        else "Some replicas have no finite energy: there is no log Z.",
     ]
     if trips["log_z_forward"] - trips["log_z_backward"] > 3 * (
         trips["log_z_forward_error"] + trips["log_z_backward_error"]

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from temperax.analysis import statistics
 from temperax.energies.energy import Energy
-from temperax.errors import InputError, check_count
+from temperax.errors import InputError, check_count, check_result
 from temperax.samplers import optimise
 
 
@@ -39,7 +39,7 @@ def equipartition(tree: xr.DataTree, ground_energy: float) -> xr.Dataset:
     """
     if tree.attrs.get("path") != "posterior":
         raise InputError("tree", tree.attrs.get("path"), "is not the posterior path", "sample with path='posterior'")
-    stats = tree["tempered_stats"].dataset[["path_energy"]]
+    stats = check_result(tree, "tempered_stats")[["path_energy"]]
     lowest = float(stats["path_energy"].min())
     if not lowest >= ground_energy - 1e-3 * max(1.0, abs(ground_energy)):
         problem = f"is above a draw's energy of {lowest:g}"
@@ -86,7 +86,7 @@ def annealing_against_restarts(
     )
     return xr.Dataset(
         {
-            "annealed": ("chain", -tree["sample_stats"].dataset["lp"].values[:, 0]),
+            "annealed": ("chain", -check_result(tree, "sample_stats")["lp"].values[:, 0]),
             "restarted": ("start", restarts.prior_energy + restarts.data_energy),
         },
         attrs={"num_gradients": gradients},

@@ -12,7 +12,7 @@ from scipy.special import entr, logsumexp
 
 from temperax.analysis.studies import draws
 from temperax.energies.energy import Energy
-from temperax.errors import InputError, check_count, check_positive
+from temperax.errors import InputError, check_count, check_positive, check_result
 from temperax.results import predict
 
 
@@ -47,7 +47,7 @@ def overlap(tree: xr.DataTree, bins: int = 40, max_draws: int = 200) -> xr.Datas
         For a result without draws of several temperatures or without held-out rows, and for a single chain.
     """
     check_count("bins", bins, 2)
-    predictive = draws.tempered(tree, max_draws, "tempered_predictive")
+    predictive = draws.tempered(tree, max_draws, "tempered_predictions")
     f = predictive["f"].values.astype(float)
     chains, count, rungs = f.shape[:3]
     if chains < 2:
@@ -133,7 +133,7 @@ def uncertainty(
     check_positive("push", push)
     positions = draws.positions(tree, energy, max_draws)
     data = draws.held_out(tree)
-    constant = tree["constant_data"].to_dataset()
+    constant = check_result(tree, "constant_data")
     centre = constant["x"].values.mean(axis=0)
     outside = centre + push * (data.x - centre) if x is None else _standardised(x, constant)
     key = jax.random.key(0) if key is None else key
@@ -177,7 +177,7 @@ def _of_numbers(energy: Energy, x: Array, positions: np.ndarray, key: Array) -> 
     chains, count, rungs, _ = positions.shape
     keys = jax.random.split(key, positions.shape[:3])
     f = predict.over_draws(predict.means, energy, x, positions)
-    own, mixed = _log_densities(energy, x, jnp.asarray(positions), keys)
+    own, mixed = _log_densities(energy.bare(), x, jnp.asarray(positions), keys)
     own, mixed = (np.asarray(v, float) for v in (own, mixed))
 
     def over(kept: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from temperax.analysis.ensemble import log_mean_exp
 from temperax.energies.energy import Energy
 from temperax.energies.models import NetworkModel
-from temperax.errors import InputError, check_count
+from temperax.errors import InputError, check_count, check_result
 from temperax.results import predict
 
 #: Most rows at which a study evaluates entropies, gradients and curvatures.
@@ -35,7 +35,7 @@ def tempered(tree: Any, max_draws: int, group: str = "tempered_posterior") -> xr
         raise InputError("tree", children, problem, "sample several temperatures and give keep='all'")
     if group not in tree.children:
         raise InputError("tree", list(tree.children), "has no held-out rows", "hold rows out of the data set")
-    return some(tree[group].to_dataset(), "draw", max_draws).transpose("chain", "draw", "temperature", ...)
+    return some(check_result(tree, group), "draw", max_draws).transpose("chain", "draw", "temperature", ...)
 
 
 def some(dataset: xr.Dataset, dim: str, most: int) -> xr.Dataset:
@@ -49,9 +49,12 @@ def some_of(count: int, most: int) -> np.ndarray:
 
 
 def positions(
-    tree: Any, energy: Any, max_draws: int, network: bool = True
+    tree: Any, energy: Any, max_draws: int, *, network: bool = True, other_rows: bool = False
 ) -> Float[np.ndarray, "chain draw temperature parameter"]:
-    """Unconstrained positions of the thinned draws of every temperature, of an energy that must predict by default."""
+    """Unconstrained positions of the thinned draws of every temperature, of an energy that must predict by default.
+
+    With ``other_rows`` its data need not be those of the result.
+    """
     draws = tempered(tree, max_draws)
     if not isinstance(energy, Energy):
         raise InputError("energy", energy, "is not an Energy", "give the energy that was sampled")
@@ -60,13 +63,15 @@ def positions(
         raise InputError("energy", energy.model, problem, "give the energy that was sampled")
     if network and not isinstance(energy.model, NetworkModel):
         raise InputError("energy", energy.model, "has no predictions", "build it by Energy.mlp or Energy.network")
-    return predict.positions(xr.DataTree.from_dict({"tempered_posterior": draws}), energy, "tempered_posterior")
+    thinned = xr.DataTree.from_dict({"tempered_posterior": draws})
+    thinned.attrs = tree.attrs
+    return predict.positions(thinned, energy, "tempered_posterior", other_rows=other_rows)
 
 
 def held_out(tree: xr.DataTree) -> HeldOut:
     """The held-out rows that travel with a result."""
-    tempered(tree, 2, "tempered_predictive")
-    data = tree["constant_data"].to_dataset()
+    tempered(tree, 2, "tempered_predictions")
+    data = check_result(tree, "constant_data")
     return HeldOut(data["x_test"].values, data["y_test"].values, data["y_scale"].values, tree.attrs["task"])
 
 
@@ -134,10 +139,10 @@ def with_errors(dims: Sequence[str], coords: Mapping[Any, Any], **pairs: tuple[n
 
 def temperatures(tree: xr.DataTree) -> dict[Any, Any]:
     """The coordinates ``temperature`` and ``beta`` of the draws that were kept."""
-    kept = tree["tempered_posterior"].to_dataset()
+    kept = check_result(tree, "tempered_posterior")
     return {"temperature": kept["temperature"].values, "beta": ("temperature", kept["beta"].values)}
 
 
 def betas(tree: xr.DataTree) -> Float[np.ndarray, " temperature"]:
     """Inverse temperatures of the draws that were kept."""
-    return tree["tempered_posterior"].to_dataset()["beta"].values
+    return check_result(tree, "tempered_posterior")["beta"].values

@@ -1,6 +1,5 @@
 """Generalisation: train and test scores against temperature, the best temperature, and the gap that theory predicts."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,10 +9,10 @@ import xarray as xr
 from jaxtyping import Float
 from scipy.special import logsumexp
 
-from temperax.analysis import statistics
+from temperax.analysis.diagnostics.leave_one_out import loo_of
 from temperax.analysis.studies import draws
 from temperax.energies.energy import Energy
-from temperax.errors import InputError, check_count, check_positive
+from temperax.errors import InputError, check_count, check_positive, check_result
 from temperax.results import predict
 
 #: What is reported of every temperature's optimum: this share of the resamples lies within the interval.
@@ -156,12 +155,12 @@ def _resampled(splits: Sequence[Split], rng: np.random.Generator) -> Float[np.nd
 
 
 def _split(tree: xr.DataTree, energy: Energy, max_draws: int) -> Split:
-    positions = draws.positions(tree, energy, max_draws)
+    positions = draws.positions(tree, energy, max_draws, other_rows=True)
     held = draws.held_out(tree)
-    predictive = draws.tempered(tree, max_draws, "tempered_predictive")
+    predictive = draws.tempered(tree, max_draws, "tempered_predictions")
     rows: dict[str, np.ndarray] = {
-        "x": tree["constant_data"].to_dataset()["x"].values,
-        "y": tree["observed_data"].to_dataset()["y"].values,
+        "x": check_result(tree, "constant_data")["x"].values,
+        "y": check_result(tree, "observed_data")["y"].values.reshape(len(tree["constant_data"]["x"]), -1),
     }
     model = energy.with_data({name: jnp.asarray(values) for name, values in rows.items()})
     train = predict.over_draws(predict.log_likelihoods, model, model.data, positions)
@@ -208,7 +207,7 @@ def generalisation_gap(
         As `cold_posterior`.
     """
     positions = draws.positions(tree, energy, max_draws)
-    test = draws.tempered(tree, max_draws, "tempered_predictive")["log_density"].values.astype(float)
+    test = draws.tempered(tree, max_draws, "tempered_predictions")["log_density"].values.astype(float)
     train = predict.over_draws(predict.log_likelihoods, energy, energy.data, positions).astype(float)
     if learning_coefficient is not None:
         check_positive("learning_coefficient", learning_coefficient)
@@ -224,18 +223,8 @@ def generalisation_gap(
     names = ("train_lppd", "test_lppd", "gap", "waic_gap")
     found = draws.with_errors(["temperature"], coords, **{n: (value[i], error[i]) for i, n in enumerate(names)})
     if (one := np.flatnonzero(np.isclose(beta, 1.0, rtol=1e-6))).size:
-        p_loo, shape = _loo(train[:, :, int(one[0])])
-        found = found.assign(loo_gap=p_loo / rows, pareto_k=shape)
+        at_one = loo_of(train[:, :, int(one[0])], 1.0)
+        found = found.assign(loo_gap=float(at_one.p) / rows, pareto_k=float(at_one.pareto_k.max()))
     if learning_coefficient is not None:
         found = found.assign(learning_gap=2 * learning_coefficient / rows)
     return found
-
-
-def _loo(log_density: Float[np.ndarray, "chain draw row"]) -> tuple[float, float]:
-    """p_loo by ArviZ, and the largest Pareto shape."""
-    values = xr.Dataset({"y": (("chain", "draw", "row"), log_density)})
-    values = values.assign_coords({d: np.arange(n) for d, n in values.sizes.items()})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of shapes that are large, which are returned
-        found = statistics.loo(xr.DataTree.from_dict({"posterior": values, "log_likelihood": values}), pointwise=True)
-    return float(found.p), float(found.pareto_k.max())

@@ -12,7 +12,7 @@ from temperax.analysis.studies import draws
 from temperax.energies.energy import Energy
 from temperax.energies.models import NetworkModel
 from temperax.energies.networks import ACTIVATIONS, MLP, effective_weight
-from temperax.errors import check_count
+from temperax.errors import check_count, check_result
 from temperax.results import predict, results
 
 #: Ends of the 90 % intervals over draws.
@@ -51,7 +51,7 @@ def relevance(tree: xr.DataTree, energy: Energy, max_draws: int = 100) -> xr.Dat
     measured = {"sensitivity": predict.over_draws(_sensitivity, energy, x, positions).astype(float)}
     if "layer_0_input_scale" in kept:
         measured["scale"] = kept["layer_0_input_scale"].values.astype(float)
-    inputs = tree["constant_data"].to_dataset()["input"].values
+    inputs = check_result(tree, "constant_data")["input"].values
     found = xr.Dataset(coords=draws.temperatures(tree) | {"input": inputs})
     dims = ("input", "temperature")
     for name, values in measured.items():  # chain, draw, temperature, input

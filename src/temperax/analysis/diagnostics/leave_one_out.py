@@ -1,0 +1,71 @@
+"""Leave-one-out cross-validation of tempered posteriors: ArviZ's, with the weights that a temperature asks for."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from temperax.analysis import statistics
+from temperax.engine.tempering import target_slot
+from temperax.errors import InputError, check_result
+
+#: A fifth of the draws are a tail to which a Pareto law is fitted.
+LEAST_DRAWS = 25
+
+
+def loo(tree: xr.DataTree) -> dict[float, Any]:
+    """Leave-one-out scores of every kept temperature, for ``az.compare``: {T: ArviZ's ``ELPDDataLOO``}.
+
+    Tempered by β, a row's likelihood has entered the draws as its β-th power, and is taken out by weights p(y|θ)^-β
+    (smoothed by Vehtari et al. 2024); ``az.loo`` alone takes it out once, which is right at T = 1 only.
+
+    Parameters
+    ----------
+    tree
+        A result with log likelihoods (``log_likelihood=True`` where it has more than 4 000 rows).
+
+    Returns
+    -------
+    dict
+        By temperature, hottest first: expected log predictive density of unseen rows in nats (targets in standardised
+        units), its standard error, and ``pareto_k`` of every row.
+
+    Raises
+    ------
+    InputError
+        If the result has no log likelihoods.
+    """
+    group = "tempered_log_likelihood" if "tempered_log_likelihood" in tree.children else "log_likelihood"
+    words = {"problem": "has no log likelihoods", "remedy": "sample with log_likelihood=True"}
+    logs = check_result(tree, group, "y", **words)["y"]
+    if "temperature" not in logs.dims:
+        betas = check_result(tree, "tempered_stats", "beta", **words)["beta"].values
+        with np.errstate(divide="ignore"):
+            logs = logs.expand_dims(temperature=[1.0 / betas[target_slot(betas)]])
+    return {float(t): loo_of(_flat(logs.sel(temperature=t)), 1.0 / float(t)) for t in logs["temperature"].values}
+
+
+def _flat(logs: xr.DataArray) -> Float[np.ndarray, "chain draw value"]:
+    """Log likelihoods with rows and targets on one axis."""
+    values = logs.transpose("chain", "draw", ...).values
+    return values.reshape(*values.shape[:2], -1)
+
+
+def loo_of(log_density: Float[np.ndarray, "chain draw row"], beta: float) -> Any:
+    """LOO by ArviZ at inverse temperature β; shapes that are large are returned, without its warning."""
+    if (count := log_density.shape[0] * log_density.shape[1]) < LEAST_DRAWS:
+        raise InputError("tree", count, "draws are too few for leave-one-out", f"give at least {LEAST_DRAWS}")
+    values = xr.Dataset({"y": (("chain", "draw", "row"), log_density)})
+    values = values.assign_coords({d: np.arange(n) for d, n in values.sizes.items()})
+    tree = xr.DataTree.from_dict({"posterior": values, "log_likelihood": values})
+    whole = statistics.loo
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if beta > 0:
+            weights, shape = (beta * values["y"]).azstats.psislw(dim=("chain", "draw"))
+        else:  # no row has had a part in the draws
+            weights = xr.full_like(values["y"], -np.log(values.sizes["chain"] * values.sizes["draw"]))
+            shape = xr.zeros_like(values["y"][0, 0])
+        return whole(tree, pointwise=True, log_weights=weights, pareto_k=shape)

@@ -1,0 +1,173 @@
+"""What can be wrong with what was typed, found before JAX is there, and how it is said."""
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from temperax.energies import datasets
+from temperax.energies.dataset import Dataset
+from temperax.errors import InputError, Interrupted, ProcessError, all_at_once, check_count, check_positive
+
+#: What a folder holds of a run: its options, and what the library keeps there.
+COMMAND, RUN = "command.json", ("run.json", "checkpoints", "draws.zarr")
+#: Files up to so many bytes are read to see whether they are tables; larger ones once, when the run begins.
+SMALL = 10_000_000
+
+
+def check(kind: str, options: Mapping[str, Any], out: Path, *, overwrite: bool) -> None:
+    """All that is wrong with the options of ``sample`` or ``temper``; the folder is made last.
+
+    Raises
+    ------
+    InputError
+        With everything that was found.
+    """
+    counts = {"hidden": 1, "chains": 1, "draws": 1, "warmup": 0, "transitions": 1}
+    many = [(name, value, least) for name, least in counts.items() for value in _values(options.get(name))]
+    all_at_once(
+        lambda: _check_data(options),
+        *(lambda name=name, value=value, least=least: check_count(name, value, least) for name, value, least in many),
+        lambda: check_positive("scale", options["prior_scale"]),
+        lambda: check_positive("save_every", options["save_every"]),
+        lambda: _check_activation(options["activation"]),
+        lambda: _check_temperatures(kind, options),
+    )
+    _prepare(out, overwrite)
+
+
+def _values(option: Any) -> list[Any]:
+    return [] if option is None else option if isinstance(option, list) else [option]
+
+
+def _check_data(options: Mapping[str, Any]) -> None:
+    data = options["data"]
+    large = Path(data).is_file() and Path(data).stat().st_size > SMALL
+    if data not in datasets.UCI and data not in datasets.SKLEARN and not (large and options["target"]):
+        load(data, options["target"], options["task"], options["split"])
+
+
+def _check_activation(name: str) -> None:
+    from temperax.energies.networks import ACTIVATIONS
+    from temperax.errors import check_choice
+
+    check_choice("activation", name, ACTIVATIONS)
+
+
+def _check_temperatures(kind: str, options: Mapping[str, Any]) -> None:
+    from temperax.engine import ladder, tempering
+
+    if kind == "sample":
+        tempering.inverse_temperatures(options["temperature"] or [1.0], None, options["path"])
+    else:
+        ladder.first(options["path"], as_replicas(options["replicas"]), options["hottest"], options["coldest"], None)
+
+
+def as_replicas(replicas: str) -> int | str:
+    """Rungs as they were typed: a number, or ``auto``."""
+    return int(replicas) if replicas.isdecimal() and len(replicas) < 10 else replicas
+
+
+def read_command(run: Path) -> dict[str, Any]:
+    """What was typed when a run began: its ``command`` and ``options``."""
+    try:
+        found = json.loads((run / COMMAND).read_text())
+        known = found["command"] in ("sample", "temper") and isinstance(found["options"], dict)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        remedy = "name the folder of a run that the command line began"
+        raise InputError("RUN", str(run), f"has no {COMMAND} that can be read", remedy) from error
+    if not known:
+        raise InputError("RUN", str(run), f"has a damaged {COMMAND}", "start another run")
+    return found
+
+
+def check_finished(run: Path) -> None:
+    """Say so where a folder has no result."""
+    if not (run / "result.nc").is_file():
+        raise InputError("RUN", str(run), "has no result.nc", "name the folder of a finished run")
+
+
+def _prepare(out: Path, overwrite: bool) -> None:
+    """The folder of the results, before any work is done."""
+    try:
+        str(out).encode()
+    except UnicodeEncodeError as error:
+        raise InputError("--out", str(out), "is not a name in UTF-8", "choose another folder") from error
+    there = [name for name in ("result.nc", *RUN) if (out / name).exists()]
+    if there and not overwrite:
+        remedy = "choose another folder, add --overwrite, or go on with temperax resume"
+        raise InputError("--out", str(out), f"has a result ({there[0]})", remedy)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / ".writable").touch()
+        (out / ".writable").unlink()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", error)
+        raise InputError("--out", str(out), f"cannot be written ({reason})", "choose another folder") from error
+
+
+def load(data: str, target: list[str] | None, task: str, split: int) -> Dataset:
+    """A published data set by its name, or the user's CSV."""
+    if data in datasets.UCI or data in datasets.SKLEARN:
+        return datasets.load(data, split)
+    if not Path(data).suffix and not Path(data).exists():
+        known = ", ".join(sorted([*datasets.UCI, *datasets.SKLEARN]))
+        raise InputError("DATA", data, "is neither a data set nor a file", f"choose one of {known}")
+    if not target:
+        raise InputError("--target", target, "is missing", "name the target column of the CSV file")
+    return Dataset.from_csv(data, target, task=task, split=split)  # type: ignore[arg-type]
+
+
+#: The options of the library's arguments.
+SAME = (
+    *("temperature", "path", "kernel", "hidden", "activation", "hottest", "coldest", "transitions", "storage", "split"),
+    *("task", "target", "save_every", "devices", "coordinator", "num_processes", "process_id"),
+)
+OPTIONS = {name: name.replace("_", "-") for name in SAME} | {
+    "num_chains": "chains",
+    "num_warmup": "warmup",
+    "num_draws": "draws",
+    "num_replicas": "replicas",
+    "scale": "prior-scale",
+    "directory": "out",
+}
+
+
+def as_typed(sentence: str) -> str:
+    """What the library says of its arguments, said of the options of the command line."""
+    options = OPTIONS | {option: option for option in OPTIONS.values()}
+    names = "|".join(options)
+    sentence = re.sub(rf"(^|\. )({names}) = ", lambda found: f"{found[1]}--{options[found[2]]} = ", sentence)
+    return re.sub(rf"\b({names})=", lambda found: f"--{options[found[1]]} ", sentence)
+
+
+class errors_in_one_sentence:  # noqa: N801 - a context manager, used like a function
+    """Print the user's mistakes as one sentence and leave with status 2; other failures keep their traceback."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type | None, value: BaseException | None, trace: object) -> None:
+        if isinstance(value, InputError):
+            print(f"temperax: {as_typed(str(value))}", file=sys.stderr)
+            raise typer.Exit(2)
+        if isinstance(value, Interrupted):
+            print(f"temperax: {value}", file=sys.stderr)
+            raise typer.Exit(130)
+        if isinstance(value, ProcessError):
+            print(f"temperax: {value}", file=sys.stderr)
+            raise typer.Exit(1)
+        if isinstance(value, KeyboardInterrupt):
+            print("temperax: stopped at once; what the last checkpoint has is safe.", file=sys.stderr)
+            raise typer.Exit(130)
+        if isinstance(value, OSError):
+            where = f": {value.filename}" if value.filename else ""
+            print(f"temperax: {value.strerror or value}{where}", file=sys.stderr)
+            raise typer.Exit(1)
+        if isinstance(value, MemoryError):
+            print("temperax: there is not enough memory for a network and data of this size.", file=sys.stderr)
+            raise typer.Exit(1)

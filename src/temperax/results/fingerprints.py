@@ -1,0 +1,86 @@
+"""Fingerprints of energies: by which another energy of the same shape is told from the one that was sampled."""
+
+import hashlib
+import json
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from temperax.energies.energy import Energy
+from temperax.errors import InputError
+from temperax.results import recipes
+
+
+def digest(*parts: Any) -> str:
+    """A hash of texts and arrays."""
+    found = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, str):
+            found.update(part.encode())
+        else:
+            array = np.asarray(part)
+            found.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
+
+
+def program_of(energy: Energy) -> str:
+    """A hash of what computes an energy: its program in JAX's own notation, without the numbers that it is given."""
+    position = jax.ShapeDtypeStruct((energy.size,), jnp.result_type(float))
+    computed = jax.make_jaxpr(lambda energy, q: (energy.prior_energy(q), energy.data_energy(q)))
+    traced = computed(energy.bare(), position)
+    text = re.sub(r"0x[0-9a-f]+", "", str(traced.jaxpr))  # where functions lie in memory says nothing of them
+    return digest(text, *traced.consts)
+
+
+def fingerprint(energy: Energy) -> dict[str, str]:
+    """Hashes of an energy's data (with their units), of its other numbers, and of its program.
+
+    Numbers are hashed in single precision, so that those of a run in double precision are known again; a program looks
+    the same on one version of JAX, one precision and one kind of device alone, which are noted with it.
+    """
+
+    def in_single(tree: Any) -> str:
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+        return digest(*(a.astype(np.float32) if a.dtype.kind == "f" else a for a in leaves))
+
+    bare, data = energy.bare(), energy.dataset
+    units = [] if data is None else [data.x_mean, data.x_scale, data.y_mean, data.y_scale]
+    return {
+        "data": digest(in_single(bare.data), *units),
+        "numbers": in_single(bare.with_data(None)),
+        "program": program_of(energy),
+        "seen_by": f"JAX {jax.__version__}, {jnp.result_type(float)}, {jax.default_backend()}",
+    }
+
+
+def check_energy(tree: xr.DataTree, energy: Energy, *, other_rows: bool = False) -> None:
+    """Say so where an energy is not the one that a result is of.
+
+    Parameters
+    ----------
+    tree
+        A result; one without a fingerprint is taken on trust.
+    energy
+        What it is said to be of.
+    other_rows
+        Whether the energy may have other data.
+    """
+    if "fingerprint" not in tree.attrs:
+        return
+    theirs, ours = json.loads(tree.attrs["fingerprint"]), fingerprint(energy)
+    differs = {name for name in theirs if theirs[name] != ours.get(name)}
+    recipe, own = json.loads(tree.attrs.get("energy", "null")), recipes.encode(energy.arguments)
+    what = []
+    if recipe and own:
+        what = [name for name in own if own[name] != recipe.get(name)]
+    if not what and ("numbers" in differs or ("program" in differs and "seen_by" not in differs)):
+        what = ["its model"]
+    if "data" in differs and not other_rows:
+        what.append("its data or their scaling")
+    if what:
+        problem = f"is not what was sampled: it differs in {', '.join(what)}"
+        raise InputError("energy", energy, problem, "give the energy of this result, or sample this energy")

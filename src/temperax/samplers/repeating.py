@@ -1,0 +1,91 @@
+"""`repeat`: run a result again, from what it carries alone."""
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array
+
+from temperax.energies.dataset import Dataset
+from temperax.energies.energy import Energy
+from temperax.errors import InputError, check_array, check_key, check_result, listed
+from temperax.results import recipes
+from temperax.samplers.parallel_tempering import parallel_tempering
+from temperax.samplers.sample import sample
+
+SAMPLERS: Mapping[str, Callable[..., xr.DataTree]] = {"sample": sample, "parallel_tempering": parallel_tempering}
+#: Arguments that say the same: where one of them is changed, the other is left out.
+EITHER = (("temperature", "beta"), ("num_draws", "num_rounds"))
+
+
+def repeat(tree: xr.DataTree, *, key: Array | None = None, **changes: Any) -> xr.DataTree:
+    """Run a result again, from what it carries alone: data, energy, arguments and key.
+
+    Parameters
+    ----------
+    tree
+        A result of `sample` or `parallel_tempering` on an energy of `Energy.mlp`.
+    key
+        Another random key.
+    **changes
+        Arguments to change, ``num_draws=5000`` say.
+
+    Raises
+    ------
+    InputError
+        If the energy was not an MLP's, or holds functions of the user's own, or a change is no argument.
+    """
+    check_result(tree, "posterior")
+    name = str(tree.attrs.get("function"))
+    if name not in SAMPLERS:
+        raise InputError("tree", name, "is not what sample or parallel_tempering returns", "give one of their results")
+    known = set(inspect.signature(SAMPLERS[name]).parameters) - {"key", "energy"}
+    if unknown := sorted(set(changes) - known):
+        raise InputError("changes", listed(unknown), f"are not arguments of {name}", f"use {listed(sorted(known), 40)}")
+    recipe = _recipe(tree, "energy")
+    if recipe is None:
+        raise InputError("tree", "energy", "carries no recipe", f"call {name} with the energy")
+    energy = Energy.mlp(_dataset_of(tree), **recipes.decode(recipe))
+    arguments = recipes.decode(_recipe(tree, "arguments"))
+    if not isinstance(arguments, dict) or not set(arguments) <= known:
+        raise InputError("tree", "arguments", f"are not those of {name}", "use the version that wrote it")
+    for pair in EITHER:
+        if set(pair) & set(changes):
+            arguments = {argument: value for argument, value in arguments.items() if argument not in pair}
+    return SAMPLERS[name](_key(tree) if key is None else check_key(key), energy, **(arguments | changes))
+
+
+def _key(tree: xr.DataTree) -> Array:
+    """The key of a result."""
+    data = check_array("tree", _recipe(tree, "key"), "give a result as it was returned").astype(np.uint32)
+    try:
+        return jax.random.wrap_key_data(jnp.asarray(data), impl=tree.attrs.get("key_implementation"))
+    except (TypeError, ValueError) as error:
+        raise InputError("tree", data, "carries no random key", "give a result as it was returned") from error
+
+
+def _recipe(tree: xr.DataTree, name: str) -> Any:
+    """One of the attributes that say how a result came to be."""
+    try:
+        return json.loads(tree.attrs[name])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise InputError("tree", name, "is missing or damaged", "give a result as it was returned") from error
+
+
+def _dataset_of(tree: xr.DataTree) -> Dataset:
+    names = ("x", "x_test", "y_test", "x_mean", "x_scale", "y_mean", "y_scale")
+    constant = check_result(tree, "constant_data", *names, "input", "target")
+    return Dataset(
+        y=check_result(tree, "observed_data", "y")["y"].values.reshape(constant.sizes["row"], -1),
+        task=tree.attrs["task"],
+        name=tree.attrs["data"],
+        inputs=tuple(constant["input"].values.tolist()),
+        targets=tuple(constant["target"].values.tolist()),
+        classes=tuple(json.loads(tree.attrs.get("classes", "[]"))),
+        **{name: constant[name].values for name in names},
+    )
