@@ -24,7 +24,7 @@ class InputError(ValueError):
 
     def __init__(self, argument: str, value: object, problem: str, remedy: str) -> None:
         super().__init__(_one_line(f"{argument} = {short(value)} {problem}; {remedy}."))
-        self.argument = argument
+        self.argument, self.problem, self.remedy = argument, problem, remedy
         self.others: tuple[InputError, ...] = ()
 
     def __str__(self) -> str:

@@ -33,7 +33,7 @@ def test_a_funnel_is_called_one():
         return -dist.Normal(p["theta"], data[1]).log_prob(data[0]) - of_schools
 
     prior = {"mu": dist.Normal(0.0, 5.0), "tau": dist.HalfCauchy(5.0), "theta": wide.expand([8]).to_event(1)}
-    tree = tx.sample(KEY, tx.Energy(energy, prior, data=(y, error)), progress=False)
+    tree = tx.sample(jax.random.key(2), tx.Energy(energy, prior, data=(y, error)), progress=False)
     advice = lines_of(tree).loc["divergences", "advice"]
     assert "they gather where tau is small, as in a funnel: reparametrise" in advice
 
@@ -132,3 +132,20 @@ def test_steps_that_are_lost_in_rounding_are_seen(capsys):
         lines_of(tx.sample(KEY, fine, num_draws=100, progress=False)).loc["width in steps of the precision", "verdict"]
         == "good"
     )
+
+
+def test_a_prior_alone_has_no_data_energy_to_judge():
+    energy = tx.Energy(lambda p: 0.0 * p, dist.Normal(0.0, 1.0))
+    for tree in (
+        tx.sample(KEY, energy, num_draws=200, progress=False),
+        tx.parallel_tempering(KEY, energy, num_replicas=4, num_draws=128, progress=False),
+    ):
+        judged = tx.diagnostics.verdicts(tree)
+        assert "R-hat of the data energy" not in set(judged["check"])
+        assert not {"bad", "unknown"} & set(judged["verdict"]), judged
+
+
+def test_a_ladder_is_not_told_to_exchange_replicas(small_data):
+    energy = tx.Energy.mlp(small_data, (6,))
+    tree = tx.parallel_tempering(KEY, energy, num_replicas=4, num_draws=32, num_chains=2, progress=False)
+    assert not any("parallel_tempering" in advice for advice in tx.diagnostics.verdicts(tree)["advice"])

@@ -53,7 +53,7 @@ def test_a_ladder_from_table_to_pictures(tmp_path):
 MISTAKES = [
     (("sample", "diabetis"), "neither a data set nor a file"),
     (("sample", "table.csv"), "--target"),
-    (("sample", "table.csv", "--target", "y"), "cannot be read as CSV"),
+    (("sample", "table.csv", "--target", "y"), "DATA = 'table.csv' cannot be read as CSV"),
     (("sample", "diabetes", "--temperature", "0.3"), "say --path 'likelihood'"),
     (("sample", "diabetes", "--temperature", "-1", "--path", "posterior"), "not positive"),
     (("sample", "diabetes", "--kernel", "gibbs"), "kernel"),

@@ -25,25 +25,30 @@ DATA = {
 }
 
 
+class Trees(dict):
+    """Results by name, sampled when they are asked for."""
+
+    def __missing__(self, name):
+        options = {"num_chains": 2, "num_warmup": 60, "num_draws": 50, "progress": False}
+        if name == "a ladder":
+            energy = tx.Energy.mlp(DATA["regression"], ())
+            options = {"num_chains": 2, "num_replicas": 4, "num_draws": 64, "keep": "all", "progress": False}
+            self[name] = tx.parallel_tempering(jax.random.key(0), energy, **options)
+        elif name in DATA:
+            self[name] = tx.sample(jax.random.key(0), tx.Energy.mlp(DATA[name], (2,)), **options)
+        else:
+            rows = tx.Energy(lambda p, d: 0.5 * (p - d) ** 2, dist.Normal(0.0, 1.0), data=np.arange(5.0))
+            self[name] = tx.sample(jax.random.key(0), rows, **options)
+        return self[name]
+
+
 @pytest.fixture(scope="module")
 def trees():
-    options = {"num_chains": 2, "num_warmup": 60, "num_draws": 50, "progress": False}
-    found = {name: tx.sample(jax.random.key(0), tx.Energy.mlp(data, (2,)), **options) for name, data in DATA.items()}
-    rows = tx.Energy(lambda p, d: 0.5 * (p - d) ** 2, dist.Normal(0.0, 1.0), data=np.arange(5.0))
-    found["rows of a user's own"] = tx.sample(jax.random.key(0), rows, **options)
-    found["a ladder"] = tx.parallel_tempering(
-        jax.random.key(0),
-        tx.Energy.mlp(DATA["regression"], ()),
-        num_chains=2,
-        num_replicas=4,
-        num_draws=64,
-        keep="all",
-        progress=False,
-    )
-    return found
+    return Trees()
 
 
-NAMES = [*DATA, "rows of a user's own", "a ladder"]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("two targets", "counts")]
+NAMES = ["regression", "classes", *SLOW, "rows of a user's own", "a ladder"]
 PICTURES = ("plot_ppc_dist", "plot_loo_pit", "plot_forest", "plot_trace", "plot_rank", "plot_ess")
 
 

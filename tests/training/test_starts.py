@@ -8,6 +8,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from jax.scipy.stats import norm
+from scipy import stats
 
 import temperax as tx
 from temperax.training import descent
@@ -105,7 +106,8 @@ def test_no_rung_and_no_swap_takes_what_is_no_number(key):
         return jnp.where(x > 0, 0.5 * x**2, jnp.nan)
 
     energy = tx.Energy(data_energy, dist.Normal())
-    ladder = tx.parallel_tempering(key, energy, num_replicas=4, num_draws=512, keep="all", progress=False)
+    options = {"path": "likelihood", "num_replicas": 4, "num_draws": 512, "keep": "all", "progress": False}
+    ladder = tx.parallel_tempering(key, energy, **options)
     x = ladder["tempered_posterior"].to_dataset().squeeze()
     (x,) = x.data_vars.values()
     cold = x.isel(temperature=x["temperature"].values < np.inf)
@@ -137,3 +139,14 @@ def test_nowhere_to_start_says_why(key):
 
     with pytest.raises(tx.InputError, match=r"no finite energy where chains could start \(rows 0, 1, 2 have no finite"):
         tx.sample(key, tx.Energy(data_energy, plane()), **QUICK)
+
+
+@pytest.mark.parametrize("start", ["optimum", "prior"])
+def test_a_wall_that_leaves_out_the_middle_is_started_beyond(key, start):
+    """A sixth of the prior has an energy, none of it near 0, and the lowest place is the wall itself."""
+    energy = tx.Energy(lambda p: jnp.where(p > 1.0, 0.0, jnp.inf), dist.Normal(0.0, 1.0))
+    tree = tx.sample(key, energy, start=start, num_draws=500, progress=False)
+    (x,) = tree["posterior"].to_dataset().data_vars.values()
+    assert float(x.min()) > 1.0
+    exact = stats.norm.pdf(1.0) / stats.norm.sf(1.0)
+    assert abs(float(x.mean()) - exact) < 4 * float(azs.mcse(x))

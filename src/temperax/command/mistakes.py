@@ -119,7 +119,12 @@ def load(data: str, target: list[str] | None, task: str, split: int) -> Dataset:
         raise InputError("DATA", data, "is neither a data set nor a file", f"choose one of {known}")
     if not target:
         raise InputError("--target", target, "is missing", "name the target column of the CSV file")
-    return Dataset.from_csv(data, target, task=task, split=split)  # type: ignore[arg-type]
+    try:
+        return Dataset.from_csv(data, target, task=task, split=split)  # type: ignore[arg-type]
+    except InputError as error:
+        if error.argument != "path":
+            raise
+        raise InputError("DATA", data, error.problem, error.remedy) from error
 
 
 #: The options of the library's arguments.

@@ -18,7 +18,6 @@ import xarray as xr
 from jaxtyping import Array
 
 from temperax.energies.energy import Energy
-from temperax.energies.models import NetworkModel
 from temperax.engine import engine, exchange, tempering
 from temperax.engine import ladder as ladders
 from temperax.engine.kernels import Kernel
@@ -39,7 +38,7 @@ FIRST_ROUND = 16
 #: Last rounds of so many scans are preceded by one of a quarter of their length, shorter ones by one of half.
 LONG_ROUND = 512
 #: Names of the paths, with the one that is fitted on the way.
-PATHS = {**tempering.PATHS, "reference": None, "auto": None}
+PATHS = {**tempering.PATHS, "reference": None}
 
 
 @described
@@ -47,7 +46,7 @@ def parallel_tempering(
     key: Array,
     energy: Energy,
     *,
-    path: str = "auto",
+    path: str = "likelihood",
     kernel: str | Kernel = "auto",
     num_replicas: int | str = "auto",
     num_chains: int = 4,
@@ -79,10 +78,10 @@ def parallel_tempering(
     energy
     path
         ``"likelihood"``: from the prior (β = 0, drawn exactly), exp(-U0 - βE); ``"posterior"``: exp(-β(U0 + E)) from a
-        finite ``hottest``; ``"reference"``: from a Gaussian fitted to the draws of earlier rounds.  By default,
-        ``"auto"``, the likelihood path, which for energies of the user's own gives way to the reference path where
-        trajectories diverge on the way from the prior, as they do from wide ones; the result says which it was.
-        Asked for by name, the likelihood path starts at the hottest temperature that can be sampled.
+        finite ``hottest``; ``"reference"``: from a Gaussian fitted to the draws of earlier rounds.
+        The way from a wide prior may lead through funnels, in which trajectories diverge; the reference path does not
+        pass there, and knows the modes that the draws had found when it was fitted.  A ladder from β = 0 that no
+        replica passes starts at the hottest temperature that can be sampled, and says so.
     kernel
         What explores each replica, as in `sample`.
     num_replicas
@@ -143,7 +142,7 @@ def parallel_tempering(
     program = make_program(
         energy,
         betas,
-        path=tempering.PATHS.get(path, tempering.PATHS["likelihood"]),
+        path=tempering.PATHS["likelihood" if path == "reference" else path],
         kernel=chosen,
         num_chains=num_chains,
         kept=np.array([tempering.target_slot(betas)]),
@@ -167,9 +166,7 @@ def parallel_tempering(
 
     clock, run_key = Clock(run), jax.random.fold_in(key, RUN)
     auto = isinstance(num_replicas, str) and ladder is None
-    from_prior = isinstance(energy.model, NetworkModel) or energy.discrete or betas[0] > 0 or betas[-1] > 1
-    taken = "likelihood" if path == "auto" and (from_prior or ladder is not None) else path
-    tuner = Tuner(fixed=ladder is not None, auto=auto, path=taken, transitions=(transitions, most_transitions))
+    tuner = Tuner(fixed=ladder is not None, auto=auto, path=path, transitions=(transitions, most_transitions))
     with run.stoppable():
         program, state, origin = begin(run, key, energy, program, start, clock, tuner.restore)
         program, state = _run_rounds(run, tuner, program, run_key, state, origin, clock)
@@ -230,7 +227,7 @@ def _run_rounds(
             if run.past(stage):
                 continue
             settling = stage == len(lengths) - 1
-            fits = tuner.path in ("auto", "reference") and length >= LEARNT and not settling
+            fits = tuner.path == "reference" and length >= LEARNT and not settling
             tally = Tally(length, fits, _sums(run) if run.done(stage) else {})
             keep = partial(_kept, tuner, program, tally, origin, clock)
             program = program.placed(thin=np.int32(1))

@@ -67,8 +67,7 @@ def begin(
     clock.lap("start")
     program = origin.seat(program)
     with waiting("first steps", run.progress):
-        redraw = isinstance(start, str) and start == "prior"
-        state = first_state(program, jax.random.fold_in(key, RUN), positions, redraw=redraw)
+        state = first_state(program, jax.random.fold_in(key, RUN), positions, redraw=isinstance(start, str))
     return program, state, origin
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from temperax.engine import adaptation, engine
 from temperax.engine import ladder as ladders
@@ -32,11 +32,11 @@ MOST_TRANSITIONS = 4
 WORST_REJECTION = 0.8
 #: Rounds of fewer scans decide nothing about the path.
 LEARNT = 64
-#: "auto" leaves the path from the prior where more than this share of a rung's trajectories diverges.
-ASTRAY = 0.05
+#: Where more than this share of a rung's trajectories diverges, its steps aim at this acceptance from then on.
+ASTRAY, CAREFUL = 0.05, 0.95
 #: A ladder from β = 0 starts colder than rungs of which more than this share does,
 LOST = 0.25
-#: and either is done where of a rung's energies more than this share is infinite: β = 0 leads nowhere then.
+#: or of whose energies more than this share is infinite: β = 0 leads nowhere then.
 INFINITE = 0.9
 #: Factor by which "auto" grows a ladder with such a pair.
 GROWTH = 1.6
@@ -79,12 +79,14 @@ class Tuner:
                 "worst_rejection": round(float(found.rejection.max()), 3),
             }
         )
+        careful = (tally.diverging > ASTRAY) | (np.asarray(state.adaptation.target) >= CAREFUL)
         state = engine.end_window(program, state)
         transitions = transitions_needed(np.asarray(state.transitions), tally.lag_one, *self.transitions)
         state = state._replace(transitions=sharding.place(program.mesh, transitions))
         first_fit = False
-        if tally.fits and (self.path == "reference" or self._switches(program, tally)):
+        if tally.fits:
             first_fit = not isinstance(program.path, Reference)
+            careful = careful & (not first_fit)
             program = program.placed(path=_fit(*tally.target))
             state, _ = engine.evaluate_again(program, key, state)
         if self.fixed:
@@ -96,17 +98,7 @@ class Tuner:
             left = found if np.asarray(state.journeys.restarts).any() else self._passable(found, tally)
             betas = ladders.adaptive(left, max(self._replicas(left), SIZES[0] if self.auto else len(found.betas)))
         betas = ladders.pin(betas, 1.0) if found.betas[0] < 1.0 < found.betas[-1] else betas
-        return _move(program, state, found, betas)
-
-    def _switches(self, program: Program, tally: Tally) -> bool:
-        """Whether "auto" is on the reference path, or takes it since the way from the prior cannot be passed."""
-        if isinstance(program.path, Reference):
-            return True
-        if tally.diverging.max() <= ASTRAY and tally.infinite.max() <= INFINITE:
-            return False
-        seen = {"diverging": tally.diverging.max(), "infinite": tally.infinite.max()}
-        self.history[-1] |= {name: round(float(share), 3) for name, share in seen.items()}
-        return True
+        return _move(program, state, found, betas, careful)
 
     def _passable(self, found: Barrier, tally: Tally) -> Barrier:
         """Of a ladder that no replica has passed, what is colder than infinite energies and steps that fail."""
@@ -149,8 +141,10 @@ def _fit(mean: Float[np.ndarray, " parameter"], deviation: Float[np.ndarray, " p
     return Reference(*values)
 
 
-def _move(program: Program, state: State, found: Barrier, betas: np.ndarray) -> tuple[Program, State]:
-    """Take replicas and tuning to another ladder."""
+def _move(
+    program: Program, state: State, found: Barrier, betas: np.ndarray, careful: Bool[np.ndarray, " temperature"]
+) -> tuple[Program, State]:
+    """Take replicas and tuning to another ladder, where rungs near the ``careful`` ones take shorter steps."""
     old = np.asarray(program.betas)
     moved = program.refit(betas, keep=np.array([target_slot(betas)], np.int32))
     state = engine.to_host(program, state)
@@ -172,12 +166,14 @@ def _move(program: Program, state: State, found: Barrier, betas: np.ndarray) -> 
         name: interpolate(old, betas, getattr(state.tuning, name)).astype(old.dtype) for name in numbers
     }
     tuning = tuning._replace(**smooth)
+    learning = adaptation.fresh(program.kernel, tuning, program.num_chains)
+    target: Any = np.where(careful[nearest], np.maximum(learning.target, CAREFUL), learning.target)
     state = state._replace(
         points=points,
         journeys=journeys,
         transitions=state.transitions[source],
         tuning=tuning,
-        adaptation=adaptation.fresh(program.kernel, tuning, program.num_chains),
+        adaptation=learning._replace(target=target.astype(learning.target.dtype)),
     )
     return moved, engine.to_devices(moved, state)
 

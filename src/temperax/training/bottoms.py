@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 from temperax.energies.energy import Energy
 from temperax.errors import check_array
 from temperax.training.landscape import (
-    NEARER,
+    REDRAWN,
     check_energy,
     check_positions,
     energies_at,
@@ -98,9 +98,9 @@ def _draws_to_descend(energy: Energy, key: Array, number: int) -> Float[np.ndarr
     InputError
         If the energy is finite, with a finite gradient, at none: with what is not finite at 0.
     """
-    tries = len(NEARER)
+    tries = len(REDRAWN)
     wide = np.asarray(prior_draws(energy, key, number * tries)).reshape(number, tries, -1)
-    wide = wide * NEARER[:, None].astype(wide.dtype)
+    wide = wide * REDRAWN[:, None].astype(wide.dtype)
     narrow = generator(key).normal(size=(number, NEAR, energy.size)).astype(wide.dtype)
     draws = np.concatenate([wide, narrow], axis=1)
     absolute = energy.relative_to(None)
@@ -127,6 +127,8 @@ def _descend(
         if not np.isfinite(below).all() or gain > 0:
             break
         position = below.astype(start.dtype)
+        if not np.isfinite(_on_host(relative, position)[0]):  # at a wall, rounded into it
+            break
         if gain > -AT_BOTTOM:
             return (position, steps, True) if _resolved(relative, position) else (start, steps, False)
     return start, steps, False

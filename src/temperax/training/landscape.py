@@ -13,8 +13,11 @@ from temperax.energies.networks import MLP
 from temperax.energies.parameters import parameter_name
 from temperax.errors import InputError, check_array, check_single, listed
 
+_HALVED = 0.5 ** np.arange(1.0, 30.0)
 #: Where a start without a finite energy is drawn again: times the prior's draws, ever nearer to 0.
-NEARER = np.concatenate([np.ones(3), 0.5 ** np.arange(1.0, 30.0)])
+NEARER = np.concatenate([np.ones(3), _HALVED])
+#: The same where a draw costs no training: what the prior may hold far from 0 only is found as well.
+REDRAWN = np.concatenate([np.ones(30), _HALVED])
 
 
 @partial(jax.jit, static_argnames="number")

@@ -13,7 +13,7 @@ from temperax.engine.program import Program, State
 from temperax.errors import InputError, check_array, check_choice, check_single
 from temperax.machine import sharding
 from temperax.training.descent import minimise
-from temperax.training.landscape import NEARER, energies_at, fault_of, has_units, nowhere, prior_draws
+from temperax.training.landscape import REDRAWN, energies_at, fault_of, has_units, nowhere, prior_draws
 
 #: From fewer rows than this, none are held out of finding a start.
 ROWS_TO_HOLD_OUT = 20
@@ -87,7 +87,7 @@ def first_state(
         If one of them has no finite energy and gradient: with what is not finite there.
     """
     state, faults = engine.start(program, key, positions)
-    for again, nearer in enumerate(NEARER if redraw else []):
+    for again, nearer in enumerate(REDRAWN if redraw else []):
         if (faults < 0).all():
             break
         drawn = prior_draws(program.energy, jax.random.fold_in(key, again), faults.size)

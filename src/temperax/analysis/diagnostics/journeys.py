@@ -31,7 +31,8 @@ def exchange(tree: xr.DataTree) -> pd.DataFrame:
     v = stats[["path_energy"]].transpose("chain", "draw", "temperature")
     values = np.minimum(v["path_energy"].values.astype(float), LARGEST)  # the prior's draws may have infinite ones
     half = values.shape[1] // 2
-    lag = ladder.lag_one(values)
+    # Where there are no data, nothing is there to be forgotten.
+    lag = np.where(values.std(axis=(0, 1)) > 0, ladder.lag_one(values), 0.0)
     first, second = v.isel(draw=slice(0, half)), v.isel(draw=slice(half, None))
     change = second["path_energy"].mean(("chain", "draw")) - first["path_energy"].mean(("chain", "draw"))
     error = np.hypot(*(statistics.mcse(part)["path_energy"].values for part in (first, second)))

@@ -12,7 +12,7 @@ from temperax.analysis.diagnostics.temperatures import columns, judges_parameter
 from temperax.engine.tempering import target_slot
 
 #: From so many divergent draws on, it is looked for where they gather.
-SOME = 8
+SOME = 5
 #: They do where their mean rank is so many standard deviations of all ranks from the others'.
 GATHERED = 0.6
 #: Tails are heavy where their ESS is less than this part of the bulk's.

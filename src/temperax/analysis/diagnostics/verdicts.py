@@ -38,6 +38,8 @@ class Check(NamedTuple):
         return "good" if sign * value <= sign * self.good else "fair" if sign * value <= sign * self.fair else "bad"
 
 
+_EXCHANGE = "exchange replicas (parallel_tempering)"
+_MORE_SCANS = "raise num_draws: replicas pass too seldom"
 _MORE_DRAWS = "too few independent draws: raise num_draws or num_chains"
 
 #: Checks of every temperature, by the column of `summary`; the worst temperature is shown.
@@ -47,14 +49,14 @@ CHECKS = {
         "most",
         1.01,
         1.05,
-        "chains disagree on predictions: run longer, or exchange replicas (parallel tempering)",
+        f"chains disagree on predictions: run longer, or {_EXCHANGE}",
     ),
     "rhat_f_median": Check(
         "R-hat of f, median row",
         "most",
         1.01,
         1.05,
-        "chains sit in different modes: exchange replicas (parallel tempering)",
+        f"chains sit in different modes: {_EXCHANGE}",
     ),
     "ess_f_min": Check("ESS of f, worst row", "least", 400, 100, _MORE_DRAWS),
     "rhat_parameter_max": Check("R-hat, worst parameter", "most", 1.01, 1.05, ""),  # see `remedies`
@@ -63,7 +65,7 @@ CHECKS = {
         "most",
         1.01,
         1.05,
-        "chains disagree on most parameters: run longer, or exchange replicas (parallel tempering)",
+        f"chains disagree on most parameters: run longer, or {_EXCHANGE}",
     ),
     "ess_parameter_min": Check("ESS, worst parameter", "least", 400, 100, _MORE_DRAWS),
     "ess_tail_min": Check("ESS of the tails, worst parameter", "least", 400, 100, _MORE_DRAWS),
@@ -142,7 +144,7 @@ def verdicts(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFr
     table = summary(tree, functions).drop(columns=_undefined(tempered_stats(tree)))
     stuck = frozen(tree)["temperature"].value_counts()
     table["frozen"] = stuck.reindex(table.index, fill_value=0)
-    found = []
+    found, exchanged = [], is_ladder(tree)
     for column, check in CHECKS.items():
         if column in table:
             values = table[column].abs()
@@ -155,8 +157,10 @@ def verdicts(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFr
                 check = check._replace(title=f"R-hat, worst ({table['worst_parameter'][where]})")
             if column in REMEDIES and len(values) and check.verdict(value) != "good":
                 check = check._replace(advice=REMEDIES[column](tree, table.loc[where]) or check.advice)
+            if exchanged:
+                check = check._replace(advice=check.advice.replace(_EXCHANGE, _MORE_SCANS))
             found.append((check, value, where))
-    if is_ladder(tree):
+    if exchanged:
         found += [(LADDER_CHECKS[name], *value) for name, value in _ladder_values(tree).items()]
     lines = []
     for check, value, temperature in found:
@@ -169,10 +173,14 @@ def verdicts(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFr
 
 
 def _undefined(stats: xr.Dataset) -> list[str]:
-    """Columns of `summary` that no number of draws would fill: spins feel no force, and only momenta make a BFMI."""
+    """Columns of `summary` that no number of draws would fill.
+
+    Spins feel no force, only momenta make a BFMI, and a model without data has no data energy.
+    """
     spins = bool(stats["virial"].isnull().all())
     still = bool((stats["energy"].max(("chain", "draw")) == stats["energy"].min(("chain", "draw"))).all())
-    return ["z"] * spins + ["bfmi"] * still
+    flat = bool((stats["data_energy"].max() == stats["data_energy"].min()) & (stats["lp"].max() > stats["lp"].min()))
+    return ["z"] * spins + ["bfmi"] * still + ["rhat_energy", "ess_energy"] * flat
 
 
 def _ladder_values(tree: xr.DataTree) -> dict[str, tuple[float, float]]:
@@ -283,18 +291,13 @@ def _why_this_path(tree: xr.DataTree) -> list[str]:
     """Where a ladder has left the way from the prior, or a part of it."""
     said, hottest = [], float(check_result(tree, "exchange")["beta"].values[0])
     temperature = 1.0 / hottest if hottest else math.inf
+    if tree.attrs["path"] == "reference":
+        said = ["The reference was fitted to draws: modes that they had not found are in no figure here."]
     for stage in json.loads(tree.attrs.get("rounds", "[]")):
-        if "infinite" in stage:
-            share = max(stage["diverging"], stage["infinite"])
-            how = "trajectories diverged" if stage["diverging"] >= stage["infinite"] else "energies were infinite"
-            said = [
-                f"On the way from the prior up to {share:.0%} of the {how}: auto took the reference path, from a "
-                "Gaussian that is fitted to the draws, on which log Z is the evidence too."
-            ]
         if "left_out" in stage:
             said = [
                 f"The ladder starts at T = {temperature:.3g}, the hottest that can be sampled: hotter, trajectories "
-                "diverge or energies are infinite. Log Z is counted from there; path='reference' has all of it."
+                "diverge or energies are infinite. Log Z is counted from there; path='reference' counts all of it."
             ]
     return said
 
