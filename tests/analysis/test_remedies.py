@@ -109,6 +109,14 @@ def test_functions_of_a_networks_draws_are_judged_beside_its_predictions(small_d
     assert not any("layer_0" in check for check in judged.index), "weights of symmetric networks are not judged"
 
 
+@pytest.mark.parametrize("function", [3, lambda d: 1.0, lambda d: d["theta"].mean("draw")])
+def test_functions_that_are_none(function):
+    energy = tx.Energy(lambda p: 0.5 * p**2, dist.Normal(0.0, 1.0))
+    tree = tx.sample(KEY, energy, num_warmup=10, num_draws=10, num_chains=2, progress=False)
+    with pytest.raises(tx.InputError, match="functions = "):
+        tx.diagnostics.report(tree, {"mine": function})
+
+
 def test_steps_that_are_lost_in_rounding_are_seen(capsys):
     """Single precision holds nothing of a width of 1e-4 beside 1e4: every step is accepted and none is made."""
     energy = tx.Energy(lambda p: 0.5 * ((p - 1e4) / 1e-5) ** 2, dist.Normal(0.0, 1e5))

@@ -104,6 +104,13 @@ def test_half_precision_is_for_weights_alone(key, energy, tmp_path):
         tx.sample(key, energy, **QUICK, storage="float8")
 
 
+def test_half_precision_is_refused_for_numbers_that_it_does_not_hold(key, energy):
+    wide = energy.replace(prior=tx.priors.Normal(1e6))
+    for sampler, options in ((tx.sample, QUICK), (tx.parallel_tempering, LADDER)):
+        with pytest.raises(tx.InputError, match="storage = 'float16' holds numbers up to 65504"):
+            sampler(key, wide, **options, storage="float16")
+
+
 def test_a_ladder_keeps_the_rungs_nearest_to_the_temperatures_asked_for(key, energy):
     tree = tx.parallel_tempering(key, energy, **LADDER, keep=[1.0, 1e6])
     temperatures = tree["tempered_posterior"]["temperature"].values

@@ -89,7 +89,7 @@ def _label(argument: str, label: Any) -> Any:
     label = label.item() if isinstance(label, np.generic) else label
     if isinstance(label, float) and label == round(label) and abs(label) < 2**53:
         return int(label)
-    if isinstance(label, (float, complex)) or not hasattr(label, "__hash__") or isinstance(label, (list, dict)):
+    if isinstance(label, (float, complex)) or type(label).__hash__ is None:
         raise InputError(argument, label, "is no label of a class", "give whole numbers, booleans or strings")
     return label
 

@@ -31,7 +31,7 @@ from temperax.samplers.drawing import Clock, Draws, collect
 from temperax.samplers.runs import Run
 from temperax.samplers.setup import PREDICT, RUN, begin, common, kept_slots, step_cap
 from temperax.samplers.tuner import LEARNT, MOST_TRANSITIONS, Tuner
-from temperax.training.starts import Origin, check_rows, check_start
+from temperax.training.starts import Origin, check_rows, check_start, check_storage
 
 #: Scans of the first round.
 FIRST_ROUND = 16
@@ -153,6 +153,7 @@ def parallel_tempering(
     )
     check_start(start, energy, num_chains)
     check_rows(log_likelihood, energy)
+    check_storage(storage, energy)
     if path == "reference" and energy.discrete:
         raise InputError("path", path, "fits a Gaussian, which spins are not", "use path='likelihood'")
     run = runs.begin(

@@ -22,7 +22,7 @@ from temperax.samplers.arguments import described
 from temperax.samplers.drawing import Clock, Draws, collect
 from temperax.samplers.runs import Run
 from temperax.samplers.setup import PREDICT, RUN, begin, common, kept_slots, step_cap
-from temperax.training.starts import Origin, check_rows, check_start
+from temperax.training.starts import Origin, check_rows, check_start, check_storage
 
 
 @described
@@ -117,6 +117,7 @@ def sample(
     )
     check_start(start, energy, num_chains)
     check_rows(log_likelihood, energy)
+    check_storage(storage, energy)
     arguments = {name: value for name, value in locals().items() if name in _ARGUMENTS}
     run = runs.begin(directory, resume, save_every, progress, lambda: runs.describe("sample", key, energy, arguments))
 

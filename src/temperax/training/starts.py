@@ -72,6 +72,18 @@ def check_rows(log_likelihood: bool | None, energy: Energy) -> None:
         raise InputError("log_likelihood", True, "asks for rows of a scalar energy", "return one value a row")
 
 
+def check_storage(storage: str, energy: Energy) -> None:
+    """Say so where half precision does not hold the numbers that the prior draws."""
+    if storage != "float16":
+        return
+    largest, bare = float(np.finfo(np.float16).max), energy.bare()
+    drawn = prior_draws(bare, jax.random.key(0), 64)
+    found = max(float(np.abs(np.asarray(v)).max()) for v in jax.vmap(bare.variables)(drawn).values())
+    if found > largest / 10:
+        problem = f"holds numbers up to {largest:.0f}, and the prior draws {found:.3g}"
+        raise InputError("storage", storage, problem, "use float32, or a narrower prior")
+
+
 def first_state(
     program: Program,
     key: Array,

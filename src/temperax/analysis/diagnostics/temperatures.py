@@ -11,7 +11,7 @@ import xarray as xr
 from temperax.analysis import statistics
 from temperax.energies.parameters import parameter_name
 from temperax.engine.tempering import target_slot
-from temperax.errors import InputError, check_result
+from temperax.errors import InputError, check_callable, check_result
 
 Functions = Mapping[str, Callable[[xr.Dataset], xr.DataArray]]
 
@@ -68,9 +68,14 @@ def parameter_space(tree: xr.DataTree, functions: Functions | None = None, *, pa
         Index ``temperature``; ``rhat_parameter_max`` and ``worst_parameter``, whose it is, with ``separation``: how far
         apart the means of its chains are, in standard deviations of a chain; ``rhat_parameter_median``,
         ``ess_parameter_min``, ``ess_tail_min``.
+
+    Raises
+    ------
+    InputError
+        If a function is none, or returns no array of draws.
     """
     kept = kept_draws(tree)
-    found = {name: function(kept) for name, function in (functions or {}).items()}
+    found = {name: _of_draws(name, function, kept) for name, function in (functions or {}).items()}
     draws = (kept if parameters else kept[[]]).assign(found)
     rhat, ess = statistics.rhat(draws), statistics.ess(draws)
     # Of what each chain keeps at a value of its own, it is no number, and surely not 1.
@@ -81,13 +86,23 @@ def parameter_space(tree: xr.DataTree, functions: Functions | None = None, *, pa
     for n in range(draws.sizes["temperature"]):
         r, bulk, ends = (columns(found.isel(temperature=n)) for found in (rhat, ess, tail))
         worst = r.fillna(-np.inf).idxmax()
-        chains = columns(draws.isel(temperature=n), ("chain", "draw"))[worst]
+        variable = next(str(v) for v in draws.data_vars if worst == v or worst.startswith(f"{v}["))
+        chains = columns(draws[[variable]].isel(temperature=n), ("chain", "draw"))[worst]
         within = np.sqrt(np.mean(np.var(chains, axis=1)))
         separation = np.std(np.mean(chains, axis=1)) / within if within > 0 else np.inf
         rows.append((r.max(), worst, separation, r.median(), bulk.min(), ends.min()))
     names = ["rhat_parameter_max", "worst_parameter", "separation"]
     names += ["rhat_parameter_median", "ess_parameter_min", "ess_tail_min"]
     return pd.DataFrame(rows, columns=names, index=pd.Index(draws["temperature"].values, name="temperature"))
+
+
+def _of_draws(name: str, function: Any, draws: xr.Dataset) -> xr.DataArray:
+    """A user's function of the draws, or what is wrong with what it returns."""
+    found = check_callable("functions", function, "functions of the draws by name")(draws)
+    if not isinstance(found, xr.DataArray) or not {"chain", "draw", "temperature"} <= set(found.dims):
+        problem = f"({name}) does not return an array with the dimensions chain, draw and temperature"
+        raise InputError("functions", found, problem, "compute with the variables of the dataset it is given")
+    return found
 
 
 def kept_draws(tree: xr.DataTree) -> xr.Dataset:
@@ -141,13 +156,16 @@ def digits(tree: xr.DataTree) -> pd.DataFrame:
         Index ``temperature``; ``digits``, of the worst parameter, and ``coarsest_parameter``, its name.  Draws that are
         stored in half precision say nothing of it (NaN).
     """
-    draws = kept_draws(tree)
+    steps = kept_draws(tree).map(_steps)
     rows = []
-    for n in range(draws.sizes["temperature"]):
-        steps = columns(draws.isel(temperature=n).map(_steps))
-        name = steps.idxmin() if steps.notna().any() else ""
-        rows.append((steps.min(), name))
-    index = pd.Index(draws["temperature"].values, name="temperature")
+    for n in range(steps.sizes["temperature"]):
+        found = []  # of each variable its coarsest, since networks have too many parameters to name all of them
+        for name, values in steps.isel(temperature=n).data_vars.items():
+            flat = np.where(np.isnan(values.values), np.inf, values.values).ravel()
+            found.append((float(flat.min()), parameter_name([(str(name), values.shape)], int(flat.argmin()))))
+        least, name = min(found)
+        rows.append((least, name) if np.isfinite(least) else (np.nan, ""))
+    index = pd.Index(steps["temperature"].values, name="temperature")
     return pd.DataFrame(rows, columns=["digits", "coarsest_parameter"], index=index)
 
 
