@@ -239,7 +239,7 @@ def _whole(found: "xr.Dataset") -> "xr.Dataset":
     for dim in map(str, found.dims):
         if getattr(found.indexes.get(dim), "nlevels", 1) > 1:
             found = found.unstack(dim)
-    if lost := [d for d in ("chain", "draw", "temperature") if d in found.coords and d not in found.dims]:
+    if lost := [d for d in ("chain", "draw", "temperature") if d in found.coords and not found.coords[d].dims]:
         found = found.expand_dims(lost)
     if "beta" in found.coords and "temperature" in found.dims and not found["beta"].dims:
         found = found.assign_coords(beta=("temperature", np.atleast_1d(found["beta"].values)))

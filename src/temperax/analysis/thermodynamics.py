@@ -16,7 +16,8 @@ from scipy.special import softmax
 
 from temperax.analysis import statistics
 from temperax.analysis.ensemble import Ensemble, Source, ensemble
-from temperax.errors import InputError, check_array
+from temperax.analysis.leave_one_out import flat, loo_of
+from temperax.errors import InputError, check_array, check_result
 from temperax.machine.progress import patiently
 
 #: Neighbours that overlap less than this are too far apart to be believed.
@@ -246,7 +247,7 @@ def compare_evidence(trees: Mapping[str, Source]) -> pd.DataFrame:
     table["log_bayes_factor_error"] = np.where(np.arange(len(table)) == 0, 0.0, error)
     table["probability"] = softmax(table["log_evidence"])
     if all(isinstance(tree, xr.DataTree) and "log_likelihood" in tree.children for tree in trees.values()):
-        loo = {name: statistics.loo(tree) for name, tree in trees.items()}
+        loo = {name: loo_of(flat(check_result(tree, "log_likelihood")["y"]), 1.0) for name, tree in trees.items()}
         table["elpd_loo"] = pd.Series({name: found.elpd for name, found in loo.items()})
         table["elpd_loo_error"] = pd.Series({name: found.se for name, found in loo.items()})
     return table

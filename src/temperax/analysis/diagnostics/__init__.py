@@ -5,7 +5,6 @@ inputs and of the energy, per temperature, over independent chains.  The statist
 """
 
 from temperax.analysis.diagnostics.journeys import exchange, round_trips
-from temperax.analysis.diagnostics.leave_one_out import loo
 from temperax.analysis.diagnostics.temperatures import (
     configurational_temperature,
     digits,
@@ -18,6 +17,7 @@ from temperax.analysis.diagnostics.temperatures import (
     warmup_share,
 )
 from temperax.analysis.diagnostics.verdicts import report, verdicts
+from temperax.analysis.leave_one_out import loo
 
 __all__ = [
     "configurational_temperature",

@@ -9,7 +9,7 @@ import xarray as xr
 from jaxtyping import Float
 from scipy.special import logsumexp
 
-from temperax.analysis.diagnostics.leave_one_out import loo_of
+from temperax.analysis.leave_one_out import loo_of
 from temperax.analysis.studies import draws
 from temperax.energies.energy import Energy
 from temperax.errors import InputError, check_count, check_positive, check_result
