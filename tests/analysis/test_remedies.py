@@ -76,6 +76,7 @@ def test_many_short_chains_that_mix_are_good_and_those_that_do_not_are_bad():
     assert all(float(statistics.rhat_nested(draws, superchain_ids=ids)["x"]) < 1.01 for draws in both)
 
 
+@pytest.mark.slow
 def test_chains_in_two_modes_are_bad_in_whichever_number(capsys):
     starts = np.where(np.arange(32)[:, None] % 2, 6.0, -6.0)
     for chains, draws in ((4, 300), (32, 20)):
@@ -142,6 +143,7 @@ def test_steps_that_are_lost_in_rounding_are_seen(capsys):
     )
 
 
+@pytest.mark.slow
 def test_a_prior_alone_has_no_data_energy_to_judge():
     energy = tx.Energy(lambda p: 0.0 * p, dist.Normal(0.0, 1.0))
     for tree in (

@@ -125,6 +125,7 @@ def test_leave_one_out_at_every_temperature():
     assert abs(float(az.loo(cold).elpd) - exact_loo(x, y, 1.0, 4.0)) > 0.5
 
 
+@pytest.mark.slow
 def test_log_likelihoods_can_come_later(small_data):
     energy = tx.Energy.mlp(small_data, (2,))
     options = {"num_chains": 2, "num_warmup": 10, "num_draws": 5, "progress": False}
@@ -156,8 +157,11 @@ CUTS = {
 }
 
 
+RARE = ("half of the draws", "one draw", "first and last temperature")
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("cut", [pytest.param(c, marks=pytest.mark.slow) if c in RARE else c for c in CUTS])
 def test_what_was_cut_is_read(trees, cut, capsys):
     tree = CUTS[cut](trees["a ladder"])
     energy = tx.Energy.mlp(DATA["regression"], ())

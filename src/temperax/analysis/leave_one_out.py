@@ -44,10 +44,10 @@ def loo(tree: xr.DataTree) -> dict[float, Any]:
         betas = check_result(tree, "tempered_stats", "beta", **words)["beta"].values
         with np.errstate(divide="ignore"):
             logs = logs.expand_dims(temperature=[1.0 / betas[target_slot(betas)]])
-    return {float(t): loo_of(flat(logs.sel(temperature=t)), 1.0 / float(t)) for t in logs["temperature"].values}
+    return {float(t): loo_of(_flat(logs.sel(temperature=t)), 1.0 / float(t)) for t in logs["temperature"].values}
 
 
-def flat(logs: xr.DataArray) -> Float[np.ndarray, "chain draw value"]:
+def _flat(logs: xr.DataArray) -> Float[np.ndarray, "chain draw value"]:
     """Log likelihoods with rows and targets on one axis."""
     values = logs.transpose("chain", "draw", ...).values
     return values.reshape(*values.shape[:2], -1)

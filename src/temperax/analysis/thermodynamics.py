@@ -5,6 +5,7 @@ likelihood path, U0 + E on the posterior path.  log Z is that of the hottest run
 on a path that begins at β = 0 with a normalised reference it is log Z itself, and at β = 1 the log evidence.
 """
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -16,8 +17,7 @@ from scipy.special import softmax
 
 from temperax.analysis import statistics
 from temperax.analysis.ensemble import Ensemble, Source, ensemble
-from temperax.analysis.leave_one_out import flat, loo_of
-from temperax.errors import InputError, check_array, check_result
+from temperax.errors import InputError, check_array
 from temperax.machine.progress import patiently
 
 #: Neighbours that overlap less than this are too far apart to be believed.
@@ -247,7 +247,9 @@ def compare_evidence(trees: Mapping[str, Source]) -> pd.DataFrame:
     table["log_bayes_factor_error"] = np.where(np.arange(len(table)) == 0, 0.0, error)
     table["probability"] = softmax(table["log_evidence"])
     if all(isinstance(tree, xr.DataTree) and "log_likelihood" in tree.children for tree in trees.values()):
-        loo = {name: loo_of(flat(check_result(tree, "log_likelihood")["y"]), 1.0) for name, tree in trees.items()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of large Pareto shapes, which `diagnostics.loo` returns
+            loo = {name: statistics.loo(tree) for name, tree in trees.items()}
         table["elpd_loo"] = pd.Series({name: found.elpd for name, found in loo.items()})
         table["elpd_loo_error"] = pd.Series({name: found.se for name, found in loo.items()})
     return table
