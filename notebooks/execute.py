@@ -10,6 +10,8 @@ import nbformat
 from nbclient import NotebookClient
 
 HERE = Path(__file__).parent
+#: How a progress bar is kept in a notebook.
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def main() -> None:
@@ -17,8 +19,11 @@ def main() -> None:
     for path in [HERE / name for name in sys.argv[1:]] or sorted(HERE.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": HERE}}).execute()
-        for cell in notebook.cells:  # when it ran is of no interest in a difference
+        notebook.metadata.pop("widgets", None)
+        for cell in notebook.cells:  # when it ran is of no interest in a difference, nor are the bars that were there
             cell.metadata.pop("execution", None)
+            if cell.cell_type == "code":
+                cell["outputs"] = [output for output in cell["outputs"] if WIDGET not in output.get("data", {})]
         nbformat.write(notebook, path)
         print(f"executed {path.name}")
 

@@ -39,7 +39,7 @@ class Check(NamedTuple):
 
 
 _EXCHANGE = "exchange replicas (parallel_tempering)"
-_MORE_SCANS = "raise num_draws: replicas pass too seldom"
+_MORE_SCANS = "find what keeps replicas from travelling"
 _MORE_DRAWS = "too few independent draws: raise num_draws or num_chains"
 
 #: Checks of every temperature, by the column of `summary`; the worst temperature is shown.
@@ -180,7 +180,7 @@ def _undefined(stats: xr.Dataset) -> list[str]:
     spins = bool(stats["virial"].isnull().all())
     still = bool((stats["energy"].max(("chain", "draw")) == stats["energy"].min(("chain", "draw"))).all())
     flat = bool((stats["data_energy"].max() == stats["data_energy"].min()) & (stats["lp"].max() > stats["lp"].min()))
-    return ["z"] * spins + ["bfmi"] * still + ["rhat_energy", "ess_energy"] * flat
+    return ["z", "digits"] * spins + ["bfmi"] * still + ["rhat_energy", "ess_energy"] * flat
 
 
 def _ladder_values(tree: xr.DataTree) -> dict[str, tuple[float, float]]:

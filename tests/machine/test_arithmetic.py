@@ -26,7 +26,7 @@ def test_everything_runs_and_is_right(setting):
         [sys.executable, str(SCRIPT)],
         capture_output=True,
         text=True,
-        cwd=SCRIPT.parents[1],
+        cwd=SCRIPT.parents[2],
         env=os.environ | {"JAX_PLATFORMS": "cpu"} | SETTINGS[setting],
         timeout=600,
     )
