@@ -103,7 +103,7 @@ def series(theta_width):
     return tx.Energy(explosive, prior, data=y)
 
 
-@pytest.mark.parametrize("path", ["reference", "likelihood"])
+@pytest.mark.parametrize("path", [pytest.param("reference", marks=pytest.mark.slow), "likelihood"])
 def test_energies_that_overflow_at_the_prior(path, capsys):
     """Nineteen of twenty draws of the prior have no finite energy: no diagnostic raises, and the report says so."""
     tree = tx.parallel_tempering(KEY, series(50.0), path=path, num_draws=256, num_chains=2, progress=False)
