@@ -61,11 +61,16 @@ HASH_SEEDS = itertools.cycle((1, 2, 3))
 DRAWS = {"tempering": 60_000, "reference": 30_000, "sample": 40_000, "pair": 2400}
 KERNEL = {"start": "prior", "num_chains": 2}
 LADDER = KERNEL | {"num_replicas": 4}
+#: Runs that fit a disk of 30 MB.
+SMALL = {"log_likelihood": False}
 RUNS = {
-    "tempering": ("parallel_tempering", LADDER | {"num_draws": DRAWS["tempering"]}),
-    "reference": ("parallel_tempering", LADDER | {"num_draws": DRAWS["reference"], "path": "reference"}),
-    "pair": ("parallel_tempering", LADDER | {"num_draws": DRAWS["pair"]}),
-    "sample": ("sample", KERNEL | {"temperature": [1.0, 3.0], "path": "likelihood", "num_draws": DRAWS["sample"]}),
+    "tempering": ("parallel_tempering", LADDER | SMALL | {"num_draws": DRAWS["tempering"]}),
+    "reference": ("parallel_tempering", LADDER | SMALL | {"num_draws": DRAWS["reference"], "path": "reference"}),
+    "pair": ("parallel_tempering", LADDER | SMALL | {"num_draws": DRAWS["pair"]}),
+    "sample": (
+        "sample",
+        KERNEL | {"temperature": [1.0, 3.0], "path": "likelihood", "num_draws": DRAWS["sample"]} | SMALL,
+    ),
 }
 #: The stage of the scans that settle; the next is that of the draws.
 ROUNDS, PAIR_ROUNDS = (len(round_lengths(num_draws=DRAWS[name])) - 1 for name in ("tempering", "pair"))
