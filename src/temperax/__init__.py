@@ -54,26 +54,25 @@ class _WithoutFloor(MetaPathFinder, Loader):
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         package, _, room = name.partition(".")
-        if package != __name__ or not room.isidentifier():
-            return None
-        if room in _PUBLIC:
-            return ModuleSpec(name, self) if _is_room(*_PUBLIC[room]) else None
-        return ModuleSpec(name, self) if self._floors(room) else None
+        own = self._own_name(room) if package == __name__ and room.isidentifier() else None
+        return ModuleSpec(name, self, loader_state=own) if own else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        room = spec.name.partition(".")[2]
-        own = ".".join(_PUBLIC[room]) if room in _PUBLIC else f"{__name__}.{self._floors(room)[0]}.{room}"
-        found = import_module(own)
-        self._spec = found.__spec__
+        found = import_module(spec.loader_state)
+        spec.loader_state = found.__spec__
         return found
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self._spec  # the room has been built, and stays where it is
+        assert module.__spec__ is not None  # that of this finder
+        module.__spec__ = module.__spec__.loader_state  # the room has been built, and stays where it is
 
     @staticmethod
-    def _floors(room: str) -> list[str]:
+    def _own_name(room: str) -> str | None:
+        """The name of a room with its floor; none where users know something else by its name."""
+        if room in _PUBLIC:
+            return ".".join(_PUBLIC[room]) if _is_room(*_PUBLIC[room]) else None
         found = [*_HERE.glob(f"*/{room}.py"), *_HERE.glob(f"*/{room}/__init__.py")]
-        return [place.relative_to(_HERE).parts[0] for place in found]
+        return f"{__name__}.{found[0].relative_to(_HERE).parts[0]}.{room}" if found else None
 
 
 sys.meta_path.append(_WithoutFloor())

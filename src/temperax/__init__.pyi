@@ -2,6 +2,7 @@
 
 from temperax import plots as plots
 from temperax.analysis import diagnostics as diagnostics
+from temperax.analysis import learning_coefficient as singular  # noqa: F401 - public under this name
 from temperax.analysis import studies as studies
 from temperax.analysis import thermodynamics as thermodynamics
 from temperax.analysis import transitions as transitions

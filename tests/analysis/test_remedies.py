@@ -4,11 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+import pandas as pd
 import pytest
 import xarray as xr
 
 import temperax as tx
 from temperax.analysis import statistics
+from temperax.analysis.diagnostics import remedies
 
 KEY = jax.random.key(0)
 
@@ -159,3 +161,16 @@ def test_a_ladder_is_not_told_to_exchange_replicas(small_data):
     energy = tx.Energy.mlp(small_data, (6,))
     tree = tx.parallel_tempering(KEY, energy, num_replicas=4, num_draws=32, num_chains=2, progress=False)
     assert not any("parallel_tempering" in advice for advice in tx.diagnostics.verdicts(tree)["advice"])
+
+
+def test_heavy_tails_and_correlation_have_remedies_of_their_own():
+    """Tails far poorer than the bulk; chains that are slow about one mean, by their kernel, or about several."""
+    tree = xr.DataTree()
+    heavy = remedies.of_tails(tree, pd.Series({"ess_tail_min": 50.0, "ess_parameter_min": 400.0}))
+    assert heavy is not None and "tails are heavy" in heavy
+    assert remedies.of_tails(tree, pd.Series({"ess_tail_min": 300.0, "ess_parameter_min": 400.0})) is None
+    slow, apart = (pd.Series({"separation": separation}) for separation in (0.3, 3.0))
+    for kernel, said in (("HMC", "kernel='nuts'"), ("NUTS", "correlated: run longer")):
+        tree.attrs["kernel"] = kernel
+        assert said in remedies.of_differing(tree, slow)
+        assert "separate modes" in remedies.of_differing(tree, apart)

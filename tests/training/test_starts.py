@@ -150,3 +150,12 @@ def test_a_wall_that_leaves_out_the_middle_is_started_beyond(key, start):
     assert float(x.min()) > 1.0
     exact = stats.norm.pdf(1.0) / stats.norm.sf(1.0)
     assert abs(float(x.mean()) - exact) < 4 * float(azs.mcse(x))
+
+
+def test_a_network_without_hidden_units_starts_from_bottoms(key, small_data):
+    stopped = {}
+    for hidden in ((), (2,)):
+        energy = tx.Energy.mlp(small_data, hidden)
+        tree = tx.sample(key, energy, num_chains=2, num_warmup=5, num_draws=5, progress=False)
+        stopped[hidden] = set(json.loads(tree.attrs["started"])["stopped"])
+    assert stopped == {(): {"bottom"}, (2,): {"held-out"}}

@@ -11,7 +11,15 @@ import typer
 
 from temperax.energies import datasets
 from temperax.energies.dataset import Dataset
-from temperax.errors import InputError, Interrupted, ProcessError, all_at_once, check_count, check_positive
+from temperax.errors import (
+    InputError,
+    Interrupted,
+    ProcessError,
+    all_at_once,
+    check_choice,
+    check_count,
+    check_positive,
+)
 
 #: What a folder holds of a run: its options, and what the library keeps there.
 COMMAND, RUN = "command.json", ("run.json", "checkpoints", "draws.zarr")
@@ -53,7 +61,6 @@ def _check_data(options: Mapping[str, Any]) -> None:
 
 def _check_activation(name: str) -> None:
     from temperax.energies.networks import ACTIVATIONS
-    from temperax.errors import check_choice
 
     check_choice("activation", name, ACTIVATIONS)
 

@@ -84,15 +84,12 @@ def to_devices(program: Program, state: State) -> State:
 
 
 def absolute(path: Path, betas: np.ndarray, offsets: tuple[float, float], record: Record) -> Record:
-    """A record's energies (host arrays) with what the energy's reference point had taken off, in double precision.
-
-    One that is NaN is infinite: a draw of the prior at β = 0 may have such a data energy, and nothing accepts it.
-    """
+    """A record's energies (host arrays) with what the energy's reference point had taken off, in double precision."""
     prior, data = offsets
     base, along = path.offsets(prior, data)
 
     def whole(energy: Any, offset: float) -> Any:
-        return np.where(np.isnan(energy), np.inf, energy.astype(float) + offset)
+        return energy.astype(float) + offset
 
     return record._replace(
         prior_energy=whole(record.prior_energy, prior),

@@ -21,7 +21,7 @@ from temperax.engine.adaptation import Adaptation
 from temperax.engine.exchange import Journeys
 from temperax.engine.kernels import HMC, NUTS, Kernel, Tuning
 from temperax.engine.tempering import Path, Point
-from temperax.errors import InputError, check_count
+from temperax.errors import InputError
 from temperax.machine import sharding
 
 #: A block's draws take at most this much device memory, which every block clears, and are at most so many.
@@ -158,18 +158,12 @@ def make_program(
     row_devices: int = 1,
     exact: bool | None = None,
 ) -> Program:
-    """Check the arguments that shape a program, and make it; ``exact`` is told from the betas if it is not given."""
-    if not isinstance(energy, Energy):
-        raise InputError("energy", energy, "is not an Energy", "give one such as Energy.mlp(data)")
+    """A program of arguments that fit each other; ``exact`` is told from the betas if it is not given."""
     if energy.discrete and isinstance(kernel, (HMC, NUTS)):
         raise InputError("kernel", kernel, "cannot move spins, which jump", "give systems.heat_bath(energy)")
     if kernel.inverse_mass is not None and np.shape(kernel.inverse_mass) not in ((), (energy.size,)):
         remedy = f"give one number, or {energy.size} of them"
         raise InputError("inverse_mass", kernel.inverse_mass, "does not fit the energy's parameters", remedy)
-    check_count("num_chains", num_chains)
-    check_count("thin", thin)
-    if batch_size is not None:
-        check_count("batch_size", batch_size, 0)
     operations = _operations(energy)
     mesh = sharding.make_mesh(num_chains * len(betas), operations, row_devices)
     energy.over_rows(row_devices)  # can its rows be shared?

@@ -12,11 +12,12 @@ from jaxtyping import Array, Float
 
 from temperax.energies.energy import Energy
 from temperax.engine import engine, tempering
-from temperax.engine.kernels import Kernel, as_kernel
+from temperax.engine.kernels import Kernel
 from temperax.engine.program import make_program
-from temperax.errors import InputError, check_array, check_betas, check_choice, check_count, check_key
+from temperax.errors import InputError, all_at_once, check_array, check_betas, check_choice, check_count, check_key
 from temperax.machine.progress import tqdm
 from temperax.results import results
+from temperax.samplers.setup import common
 from temperax.training.bottoms import polish
 from temperax.training.descent import Optima, minimise
 from temperax.training.landscape import check_positions, energies_at, prior_draws
@@ -126,14 +127,16 @@ def anneal(
     InputError
         For bad arguments, before anything is compiled.
     """
-    key = check_key(key)
-    betas = _check_schedule(betas, path)
-    check_count("scans", scans)
+    key, chosen, *_, betas, _ = all_at_once(
+        *common(key, energy, kernel, num_chains, batch_size),
+        lambda: _check_schedule(betas, path),
+        lambda: check_count("scans", scans),
+    )
     program = make_program(
         energy,
         betas[:1],
         path=tempering.PATHS[path],
-        kernel=as_kernel(kernel, energy),
+        kernel=chosen,
         num_chains=num_chains,
         kept=np.array([0]),
         thin=1,

@@ -23,7 +23,7 @@ from temperax.engine import ladder as ladders
 from temperax.engine.kernels import Kernel
 from temperax.engine.program import Program, State, make_program
 from temperax.engine.tallies import Tally
-from temperax.errors import InputError, all_at_once, check_choice, check_count, check_positive
+from temperax.errors import InputError, all_at_once, check_choice, check_count
 from temperax.results import results
 from temperax.samplers import runs
 from temperax.samplers.arguments import described
@@ -127,12 +127,11 @@ def parallel_tempering(
     ProcessError
     """
     key, chosen, *_, betas, lengths = all_at_once(
-        *common(key, energy, kernel, num_chains, thin, batch_size, storage),
+        *common(key, energy, kernel, num_chains, batch_size, thin, storage, save_every),
         lambda: check_choice("path", path, PATHS),
         lambda: check_choice("scheme", scheme, exchange.SCHEMES),
         lambda: check_count("transitions", transitions),
         lambda: most_transitions is None or check_count("most_transitions", most_transitions, transitions),
-        lambda: check_positive("save_every", save_every),
         lambda: ladders.first(path, num_replicas, hottest, coldest, ladder),
         lambda: round_lengths(num_rounds, num_draws),
     )

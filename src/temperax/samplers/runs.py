@@ -23,7 +23,7 @@ from jaxtyping import Array
 from temperax.energies.energy import Energy
 from temperax.engine import engine
 from temperax.engine.program import Program, Record, State
-from temperax.errors import InputError, Interrupted, ProcessError, StorageError, check_positive
+from temperax.errors import InputError, Interrupted, ProcessError, StorageError
 from temperax.machine import sharding
 from temperax.machine.progress import tqdm
 from temperax.results import recipes, results
@@ -266,7 +266,6 @@ def begin(
     InputError
         If the directory holds another run, or one that was not to be resumed.
     """
-    check_positive("save_every", save_every)
     if directory is None:
         if resume:
             raise InputError("resume", resume, "names no run", "give its directory too")

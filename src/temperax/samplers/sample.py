@@ -15,7 +15,7 @@ from temperax.energies.energy import Energy
 from temperax.engine import adaptation, engine, tempering
 from temperax.engine.kernels import Kernel
 from temperax.engine.program import Program, State, make_program
-from temperax.errors import all_at_once, check_count, check_positive
+from temperax.errors import all_at_once, check_count
 from temperax.results import results
 from temperax.samplers import runs
 from temperax.samplers.arguments import described
@@ -96,10 +96,9 @@ def sample(
     if temperature is None and beta is None:
         temperature = 1.0
     key, chosen, *_, betas = all_at_once(
-        *common(key, energy, kernel, num_chains, thin, batch_size, storage),
+        *common(key, energy, kernel, num_chains, batch_size, thin, storage, save_every),
         lambda: check_count("num_warmup", num_warmup, 0),
         lambda: check_count("num_draws", num_draws),
-        lambda: check_positive("save_every", save_every),
         lambda: tempering.inverse_temperatures(temperature, beta, path),
     )
     target = tempering.target_slot(betas)

@@ -11,7 +11,7 @@ from jaxtyping import Array
 from temperax.energies.energy import Energy
 from temperax.engine.kernels import as_kernel, most_steps
 from temperax.engine.program import Program, State
-from temperax.errors import InputError, check_array, check_choice, check_count, check_key
+from temperax.errors import InputError, check_array, check_choice, check_count, check_key, check_positive
 from temperax.machine import sharding
 from temperax.machine.progress import say, waiting
 from temperax.results import results
@@ -24,7 +24,14 @@ STARTS, RUN, PREDICT = range(3)
 
 
 def common(
-    key: Any, energy: Any, kernel: Any, num_chains: int, thin: int, batch_size: int | None, storage: str
+    key: Any,
+    energy: Any,
+    kernel: Any,
+    num_chains: int,
+    batch_size: int | None,
+    thin: int = 1,
+    storage: str = "float32",
+    save_every: float = 60.0,
 ) -> list[Callable[[], Any]]:
     """Checks of what every sampler is given; the first returns the key as a typed one, the second the kernel."""
 
@@ -40,6 +47,7 @@ def common(
         lambda: check_count("thin", thin),
         lambda: batch_size is None or check_count("batch_size", batch_size, 0),
         lambda: check_choice("storage", storage, results.STORAGE),
+        lambda: check_positive("save_every", save_every),
     ]
 
 
