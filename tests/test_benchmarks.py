@@ -60,6 +60,7 @@ def test_blackjax_has_what_the_samplers_call():
         assert hasattr(blackjax, name), name
 
 
+@pytest.mark.slow
 def test_devices_send_each_other_what_the_formula_says():
     """Counted in the compiled block: every scan, every draw, and while adapting."""
     ask = "import json, temperax as tx; tx.use_cpu_devices(2); from benchmarks.distributed import scan_point; "

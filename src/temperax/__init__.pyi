@@ -11,10 +11,14 @@ from temperax.energies import datasets as datasets
 from temperax.energies import likelihoods as likelihoods
 from temperax.energies import priors as priors
 from temperax.energies.dataset import Dataset as Dataset
+from temperax.energies.doors import modules as modules
 from temperax.energies.energy import Energy as Energy
+from temperax.engine import kernels as kernels
 from temperax.engine import ladder as ladder
 from temperax.engine import tempering as tempering
 from temperax.engine.kernels import HMC as HMC
+from temperax.engine.kernels import MAMS as MAMS
+from temperax.engine.kernels import MCLMC as MCLMC
 from temperax.engine.kernels import NUTS as NUTS
 from temperax.engine.kernels import Explorer as Explorer
 from temperax.errors import InputError as InputError
@@ -35,5 +39,6 @@ from temperax.samplers.parallel_tempering import parallel_tempering as parallel_
 from temperax.samplers.repeating import repeat as repeat
 from temperax.samplers.runs import open_run as open_run
 from temperax.samplers.sample import sample as sample
+from temperax.samplers.smc import smc as smc
 
 __version__: str

@@ -35,6 +35,7 @@ def test_report_prints_a_verdict_for_each_line(ladder_tree, capsys):
     assert all(bool(line.advice) != (line.verdict == "good") for line in lines.itertuples())
 
 
+@pytest.mark.slow
 def test_warmup_share_counts_starts_and_warm_up(small_data, tmp_path):
     """With steps and trajectories given, every scan makes as many steps: 30 of warm-up and 60 of draws."""
     energy = tx.Energy.mlp(small_data, (3,))

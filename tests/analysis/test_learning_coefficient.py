@@ -239,6 +239,7 @@ def test_sufficient_statistics_are_the_rows(key, exact_cases):
         np.testing.assert_allclose(*differences, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [6])
 def test_reduced_rank(key, exact_cases, index):
     case = exact_cases["reduced_rank_rlct"][index]

@@ -50,6 +50,7 @@ def test_energies_that_are_nan_are_counted():
     assert "NaN" not in lines_of(tree).loc["divergences", "advice"], "infinity is not NaN"
 
 
+@pytest.mark.slow
 def test_a_ladder_shows_replicas_without_an_energy(capsys):
     """No diagnostic raises, whatever the energies are: NaN on half of the prior."""
     energy = tx.Energy(lambda p: jnp.where(p["w"] > 0, jnp.nan, p["w"] ** 2), {"w": dist.Normal(0.0, 1.0)})
@@ -120,6 +121,7 @@ def test_functions_that_are_none(function):
         tx.diagnostics.report(tree, {"mine": function})
 
 
+@pytest.mark.slow
 def test_steps_that_are_lost_in_rounding_are_seen(capsys):
     """Single precision holds nothing of a width of 1e-4 beside 1e4: every step is accepted and none is made."""
     energy = tx.Energy(lambda p: 0.5 * ((p - 1e4) / 1e-5) ** 2, dist.Normal(0.0, 1e5))

@@ -35,6 +35,7 @@ def test_a_csv_from_table_to_picture(tmp_path):
     assert again.returncode == 2 and "has a result" in again.stderr
 
 
+@pytest.mark.slow
 def test_a_ladder_from_table_to_pictures(tmp_path):
     rows = "\n".join(f"{i % 7},{(i * i) % 11},{3 * (i % 7) - (i * i) % 11}" for i in range(60))
     (tmp_path / "table.csv").write_text("a,b,price\n" + rows)
@@ -118,6 +119,7 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path):
     assert done.returncode == 2 and "kernel" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_the_shell(tmp_path):
     done = temperax("sample", "diabetes", *QUICK, "--devices", "1", "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

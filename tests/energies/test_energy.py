@@ -195,3 +195,24 @@ def test_equinox_module(key):
 
 def test_infinite_energy_at_beta_zero_is_no_nan():
     assert float(tempering.temper(jnp.float32(2.0), jnp.float32(jnp.inf), jnp.float32(0.0))) == 2.0
+
+
+AWKWARD = ["beta", "chain", "draw", "temperature", "input", "target", "x_dim_0", "a/b", "a\\c", "..", "row", "lp"]
+
+
+def test_parameters_may_have_any_name(tmp_path, key):
+    """A result tells them apart and gives them back, in memory and from disk, on a ladder as well."""
+    prior = {name: dist.Normal(0.0, 1.0) for name in AWKWARD} | {"x": dist.Normal(0.0, 1.0).expand([2]).to_event(1)}
+    energy = tx.Energy(lambda p: 0.5 * sum(jnp.sum((leaf - i) ** 2) for i, leaf in enumerate(p.values())), prior)
+    options = {"num_chains": 2, "num_draws": 64, "progress": False, "keep": "all"}
+    tree = tx.parallel_tempering(key, energy, num_replicas=3, directory=tmp_path / "run", **options)
+    assert len(set(energy.names)) == len(prior) and {"beta", "target", "row", "lp"} <= set(energy.names)
+    for found in (tree, tx.open_run(tmp_path / "run")):
+        for group in ("posterior", "tempered_posterior"):
+            assert set(found[group].data_vars) == set(energy.names)
+            assert {"chain", "draw"} <= set(found[group].dims)
+            ours, theirs = (tx.predict.positions(t, energy, group) for t in (found, tree))
+            np.testing.assert_array_equal(ours, theirs)
+    values = energy.variables(jnp.arange(float(energy.size)))
+    np.testing.assert_allclose(energy.position(values), np.arange(energy.size))
+    assert tx.diagnostics.verdicts(tree) is not None

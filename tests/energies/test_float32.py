@@ -103,6 +103,7 @@ def test_rates_far_from_the_count(away):
     assert np.isfinite(slope).all()
 
 
+@pytest.mark.slow
 def test_targets_of_very_different_scale(key):
     """Two targets of widths 10⁶ and 10⁻⁶: standardised, each has its digits, and predictions their units."""
     rng = np.random.default_rng(0)

@@ -102,14 +102,14 @@ def worst_error(number, batch_size, forget=None):
     return max(errors)
 
 
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("number", [0, 1, 2, 4])
 def test_mlps_agree_with_a_network_by_hand(number):
     """All depths, activations and likelihoods, these with one replica at a time and with all at once."""
     assert worst_error(number, number % 2) < TOLERANCE
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(8, 74))
+@pytest.mark.parametrize("number", [3, 5, *range(6, 74)])
 def test_all_kinds_of_mlps_agree_with_a_network_by_hand(number):
     assert worst_error(number, number % 2) < TOLERANCE
 
@@ -119,6 +119,7 @@ def test_a_forgotten_bias_is_noticed(number):
     assert worst_error(number, 1, forget=0) > 20 * TOLERANCE
 
 
+@pytest.mark.slow
 def test_derivatives_of_both_modes_and_two_orders():
     """Forward and reverse, against finite differences in double precision."""
     number = 11

@@ -132,9 +132,7 @@ def check(kernel, likelihood, prior, key):
 
 FAST = [
     ("hmc", "gaussian_learned", "normal"),
-    ("hmc", "categorical", "ard"),
     ("nuts", "heteroscedastic", "fan_in"),
-    ("hmc", "poisson", "normal"),
 ]
 
 
@@ -180,7 +178,11 @@ class NoAcceptStep:
 
 @pytest.mark.parametrize(
     ("kernel", "broken"),
-    [(NoAcceptStep(), None), (UntemperedGradient(), None), (tx.HMC(), "stale gradient")],
+    [
+        (NoAcceptStep(), None),
+        pytest.param(UntemperedGradient(), None, marks=pytest.mark.slow),
+        pytest.param(tx.HMC(), "stale gradient", marks=pytest.mark.slow),
+    ],
     ids=["no accept step", "untempered gradient", "stale gradient"],
 )
 def test_broken_kernels_fail(kernel, broken, key):

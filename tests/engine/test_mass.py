@@ -104,6 +104,7 @@ def test_a_line_through_years(key, kernel):
     assert abs(float(slope.std()) / error - 1) < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [None, 0])
 def test_few_wide_directions_among_many(key, rank):
     """Hidden among 100 parameters; a diagonal mass is the negative control."""
@@ -114,6 +115,7 @@ def test_few_wide_directions_among_many(key, rank):
     assert good == (rank is None)
 
 
+@pytest.mark.slow
 def test_every_temperature_has_a_mass_of_its_own(key):
     """Also through swaps: widths of the posterior path go as √T."""
     covariance = correlated(4, 2, 1e3, np.random.default_rng(6))

@@ -6,6 +6,7 @@ Prints a JSON object of numbers with their errors.
 import contextlib
 import io
 import json
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +38,8 @@ def main():
     ladder = tx.parallel_tempering(KEY, own, **(LADDER | {"num_draws": 512}))
     evidence = tx.thermodynamics.log_evidence(ladder)
     found["log Z"] = evidence.mbar, evidence.mbar_error
+    if len(sys.argv) > 1:  # what follows is compiled and traced much as what was before
+        return found
     tx.thermodynamics.report(ladder)
     tx.transitions.peaks(ladder)
     tx.diagnostics.report(ladder)

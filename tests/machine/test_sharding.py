@@ -151,7 +151,8 @@ def meshes():
 # -- tests -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("row_devices", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("row_devices", [2, 4])
 def test_energies_and_gradients_are_those_of_all_rows(row_devices):
     found = end(begin("compare", 4, row_devices, ""))
     assert len(found) == 6
@@ -237,6 +238,7 @@ class Wander(tx.Explorer):
         return position + 0.1 * jax.random.normal(key, position.shape)
 
 
+@pytest.mark.slow
 def test_an_accelerator_advances_what_its_memory_has_room_for(small_data, key, monkeypatch):
     """Six replicas on a device that says it has so much memory; the draws are the same up to rounding."""
     energy = tx.Energy.mlp(small_data, (20,))

@@ -37,6 +37,7 @@ def test_schedules_reach_their_ends_and_linger_where_the_heat_capacity_peaks():
         ladder.constant_speed(5, betas, -capacity)
 
 
+@pytest.mark.slow
 def test_the_mean_energy_falls_to_the_minimum_with_slope_half_p(key):
     """Equipartition: ⟨U⟩_T = U(MAP) + P T/2; with the wrong count of directions it would not hold."""
     options = {"path": "posterior", "num_warmup": 200, "num_draws": 500, "progress": False}
@@ -76,6 +77,7 @@ def test_energies_keep_their_digits_from_draws_of_the_prior_on(key):
     assert 0.5 < tree["annealing"].dataset["acceptance_rate"].values[:, -5:].mean() < 0.98
 
 
+@pytest.mark.slow
 def test_annealing_beats_restarts_on_a_rugged_energy_at_equal_gradients(key):
     """Restarted Adam finds the nearest dents; a schedule that is slow enough finds the lowest."""
     schedule = ladder.geometric(60, hottest=0.05, coldest=30.0)

@@ -105,6 +105,7 @@ def test_adaptation_finds_the_equal_acceptance_ladder(key, exact_cases, case):
     assert np.max(np.abs(rejection - rejection.mean())) < 0.02
 
 
+@pytest.mark.slow
 def test_scaled_precision_by_hmc(key, exact_cases):
     case = exact_cases["scaled_precision"][2]
     tree = tx.parallel_tempering(
@@ -187,6 +188,7 @@ def test_auto_finds_evidence(key, exact_cases, path, capsys):
     assert "auto chose" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_posterior_path_past_one(key, exact_cases):
     """From T = 20 to T = 0.2 on the posterior path, with a rung kept at T = 1 wherever the ladder moves."""
     case = exact_cases["linear_regression"]
@@ -297,6 +299,7 @@ def bimodal(d):
 
 
 @pytest.mark.parametrize("d", some([2], [50]))
+@pytest.mark.slow
 def test_exchange_finds_the_weights_of_two_modes(key, d):
     energy = bimodal(d)
     plain = tx.sample(key, energy, num_chains=4, num_warmup=200, num_draws=500, start="prior", progress=False)
@@ -367,7 +370,9 @@ def test_the_yardstick_of_the_controls(key):
     assert worst_moment(key) < 4.5
 
 
-@pytest.mark.parametrize("fault", BROKEN)
+@pytest.mark.parametrize(
+    "fault", [name if name == "wrong swap sign" else pytest.param(name, marks=pytest.mark.slow) for name in BROKEN]
+)
 def test_broken_exchange_fails(key, fault, monkeypatch):
     jax.clear_caches()
     monkeypatch.setattr(*BROKEN[fault])

@@ -44,6 +44,7 @@ def test_a_directory_changes_no_draw_and_goes_on_for_more(key, energy, tmp_path)
     assert_same(tx.sample(key, energy, **(QUICK | {"num_draws": 50})), more)
 
 
+@pytest.mark.slow
 def test_a_ladder_goes_on_with_the_rounds_it_began_with(key, energy, tmp_path):
     here = {"directory": tmp_path / "run"}
     first = tx.parallel_tempering(key, energy, **LADDER, **here)

@@ -80,7 +80,8 @@ def test_chains_and_temperatures_have_streams_of_their_own(key, energy):
     assert len(np.unique(draws[:, -1])) == draws[:, -1].size
 
 
-@pytest.mark.parametrize(("kernel", "batch_size"), [pytest.param("nuts", 0, marks=pytest.mark.slow), ("hmc", 3)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("kernel", "batch_size"), [("nuts", 0), ("hmc", 3)])
 def test_batching_changes_the_machine_code_only(key, energy, kernel, batch_size):
     """The first draws agree to rounding; chaos takes over later."""
     options = QUICK | {"num_warmup": 0, "num_draws": 1, "start": "prior"}
@@ -188,6 +189,7 @@ def test_configurational_temperature_of_a_real_network(key):
     assert (wrong.abs() > 10).all()
 
 
+@pytest.mark.slow
 def test_one_program_on_several_devices():
     """Blocks follow one another without compiling again, however arrays come to lie on the devices."""
     code = """

@@ -137,7 +137,8 @@ def worst_ising(tree, case):
     return max(z.max() for z in worst)
 
 
-@pytest.mark.parametrize("case", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [0, 1])
 def test_ising_by_parallel_tempering(key, exact_cases, case):
     case = exact_cases["ising_4x4"][case]
     tree = ising_tree(key, case)

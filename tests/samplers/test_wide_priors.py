@@ -38,6 +38,7 @@ def regression(width=1e3, rows=60):
     return tx.Energy(energy, prior, data=(x, y)), float(log_z)
 
 
+@pytest.mark.slow
 def test_a_reference_does_not_pass_where_a_wide_prior_leads(capsys):
     energy, exact = regression()
     tree = tx.parallel_tempering(KEY, energy, path="reference", num_draws=512, progress=False)
@@ -103,7 +104,8 @@ def series(theta_width):
     return tx.Energy(explosive, prior, data=y)
 
 
-@pytest.mark.parametrize("path", [pytest.param("reference", marks=pytest.mark.slow), "likelihood"])
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["reference", "likelihood"])
 def test_energies_that_overflow_at_the_prior(path, capsys):
     """Nineteen of twenty draws of the prior have no finite energy: no diagnostic raises, and the report says so."""
     tree = tx.parallel_tempering(KEY, series(50.0), path=path, num_draws=256, num_chains=2, progress=False)

@@ -645,7 +645,8 @@ def walk(path, steps):
 """
 
 
-@pytest.mark.parametrize(("kills", "steps"), [(2, 30), pytest.param(10, 200, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("kills", "steps"), [(2, 30), (10, 200)])
 def test_kills_change_nothing(tmp_path, kills, steps):
     code = f"""
     {textwrap.indent(WALK, "    ").strip()}

@@ -16,15 +16,39 @@ from temperax.energies import likelihoods
 from temperax.energies.dataset import Dataset
 from temperax.energies.densities import log_prob
 from temperax.energies.likelihoods import Likelihood
-from temperax.energies.networks import MLP
+from temperax.energies.networks import MLP, effective_weight, factor_weight
 from temperax.energies.parameters import is_distribution
 from temperax.energies.priors import Normal
 from temperax.errors import InputError
 
 
+class Model:
+    """What an energy asks of a model; its parameters are values, under their constraints."""
+
+    def row_energies(self, parameters: Any, data: Any) -> Array:
+        """-log p(row | θ) of every row, or the whole energy as a scalar, in nats."""
+        raise NotImplementedError
+
+    def log_likelihoods(self, parameters: Any, data: Any) -> dict[str, Array]:
+        """Log p of what is observed, by name, as results hold it, in nats."""
+        return {"y": -self.row_energies(parameters, data)}
+
+    def shown(self, parameters: Any, data: Any) -> Any:
+        """The parameters as results hold them, with what the model makes of them."""
+        return parameters
+
+    def meant(self, shown: Any) -> Any:
+        """The parameters that are shown: the inverse of `shown`."""
+        return shown
+
+    def known_dims(self, data: Any) -> dict[str, list[str]]:
+        """Names of dimensions of what is shown and of what is observed, by variable."""
+        return {"y": ["row", "target"]}
+
+
 @register_dataclass
 @dataclass(frozen=True)
-class FunctionModel:
+class FunctionModel(Model):
     """A data energy that the user wrote: a scalar, or one value a row."""
 
     function: Callable = field(metadata={"static": True})
@@ -42,7 +66,7 @@ class FunctionModel:
 
 @register_dataclass
 @dataclass(frozen=True)
-class NetworkModel:
+class NetworkModel(Model):
     """A network under a likelihood."""
 
     network: Callable = field(metadata={"static": True})
@@ -50,7 +74,7 @@ class NetworkModel:
 
     def __repr__(self) -> str:
         """The network and what its outputs mean."""
-        network = self.network if isinstance(self.network, MLP) else getattr(self.network, "__qualname__", self.network)
+        network = getattr(self.network, "__qualname__", self.network)
         return f"{network}, {type(self.likelihood).__name__} likelihood"
 
     def distribution(self, parameters: Any, x: Float[Array, "row input"]) -> Distribution:
@@ -61,16 +85,39 @@ class NetworkModel:
         """Log p(y | x, θ) of every row, in nats."""
         return log_prob(self.distribution(parameters, x), self._as_targets(y))
 
-    def log_prob_by_target(self, parameters: Any, x: Float[Array, "row input"], y: Array) -> Float[Array, "row target"]:
-        """Log p of every target by itself, in nats; they are independent given the parameters."""
-        return log_prob(self.distribution(parameters, x).base_dist, self._as_targets(y))
-
     def _as_targets(self, y: Array) -> Array:
         return y.astype(int) if self.likelihood.task == "classification" else y  # classes index their probabilities
 
     def row_energies(self, parameters: Any, data: Any) -> Float[Array, " row"]:
         """-log p(y_i | x_i, θ) of every row, in nats."""
         return -self.log_prob(parameters, data["x"], data["y"])
+
+    def log_likelihoods(self, parameters: Any, data: Any) -> dict[str, Array]:
+        """Log p of every row; of several targets, which are independent given the parameters, each by itself."""
+        if data["y"].shape[1] == 1:
+            return super().log_likelihoods(parameters, data)
+        each = self.distribution(parameters, data["x"]).base_dist
+        return {"y": log_prob(each, self._as_targets(data["y"]))}
+
+    def shown(self, parameters: Any, data: Any) -> Any:
+        """With the weights that multiply the inputs."""
+        return self._layers(parameters, effective_weight)
+
+    def meant(self, shown: Any) -> Any:
+        """With the factors of these weights."""
+        return self._layers(shown, factor_weight)
+
+    def _layers(self, parameters: Any, weight: Callable) -> Any:
+        if not isinstance(self.network, MLP):
+            return parameters
+        layers = {name: layer | {"weight": weight(layer)} for name, layer in parameters["network"].items()}
+        return parameters | {"network": layers}
+
+    def known_dims(self, data: Any) -> dict[str, list[str]]:
+        """Units of layers and targets."""
+        names = self.network.dims if isinstance(self.network, MLP) else {}
+        noise = {f"noise_{name}": ["target"] for name in self.likelihood.parameters(1)}
+        return super().known_dims(data) | names | noise
 
 
 def _is_real(values: Any) -> bool:
@@ -122,7 +169,12 @@ def check_outputs(network: Callable, prior: Any, data: Dataset, likelihood: Like
         prior,
         is_leaf=is_distribution,
     )
-    out = jax.eval_shape(network, parameters, jax.ShapeDtypeStruct(data.x.shape, dtype))
+    try:
+        out = jax.eval_shape(network, parameters, jax.ShapeDtypeStruct(data.x.shape, dtype))
+    except Exception as error:  # whatever a user's module raises
+        problem = f"fails on the inputs ({type(error).__name__}: {(str(error) or ' ').splitlines()[0]})"
+        remedy = "give input_shape where rows are not flat, and switch off dropout and running averages"
+        raise InputError("module", network, problem, remedy) from error
     wanted = (len(data.x), likelihood.num_outputs(data.y))
     if getattr(out, "shape", None) != wanted:
-        raise InputError("apply", out, f"is not of shape {wanted}, (row, output)", "return one row for each row of x")
+        raise InputError("module", out, f"does not return {wanted}, (row, output)", "return one row for each row of x")

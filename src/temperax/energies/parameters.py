@@ -1,32 +1,14 @@
-"""The parameters of a model as a pytree of priors: what may be one, and their names and shapes."""
+"""The parameters of a model as a pytree of priors: what may be one, and its shape."""
 
-import re
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
-from numpyro.distributions import Distribution, Independent, biject_to
+from numpyro.distributions import Distribution, ImproperUniform, Independent, biject_to
 
 from temperax.errors import InputError
-
-#: Names that results give to their own dimensions and coordinates.
-_TAKEN = ("chain", "draw", "temperature", "beta", "input", "target")
-#: And to those of parameters that are arrays.
-_DIMENSION = re.compile(r".*_dim_\d+")
-
-
-def parameter_name(layout: Sequence[tuple[str, Sequence[int]]], parameter: int) -> str:
-    """The name of one parameter of a position with this layout: ``layer_0_weight[2, 1]``, say."""
-    for name, shape in layout:
-        size = int(np.prod(shape))
-        if parameter < size:
-            index = ", ".join(str(i) for i in np.unravel_index(parameter, shape)) if shape else ""
-            return f"{name}[{index}]" if index else name
-        parameter -= size
-    return "the energy itself"
 
 
 def leaves_of(argument: str, tree: Any) -> list:
@@ -35,17 +17,6 @@ def leaves_of(argument: str, tree: Any) -> list:
         return jax.tree.leaves(tree, is_leaf=is_distribution)
     except (TypeError, ValueError) as error:
         raise InputError(argument, tree, "is no pytree", "give its dictionaries keys of one type") from error
-
-
-def check_names(prior: Any) -> None:
-    """Say so where a result could not hold the parameters, or not tell them apart."""
-    paths = jax.tree_util.tree_leaves_with_path(prior, is_leaf=is_distribution)
-    names = [name_of(path) for path, _ in paths]
-    for name in names:
-        legal = name.isprintable() and not set(name) & set("/\\") and name not in (".", "..") and len(name) < 200
-        if names.count(name) > 1 or name in _TAKEN or _DIMENSION.fullmatch(name) or not legal:
-            problem = "is the name of two parameters" if names.count(name) > 1 else "cannot name a variable of a result"
-            raise InputError("prior", name, problem, "rename the key of the pytree")
 
 
 def check_fit(prior: Any, parameters: Any) -> None:
@@ -93,6 +64,13 @@ def is_distribution(leaf: object) -> bool:
     return isinstance(leaf, Distribution)
 
 
+def is_improper(leaf: Distribution) -> bool:
+    """Whether a distribution is flat over all of its support, which has no draws."""
+    while hasattr(leaf, "base_dist"):
+        leaf = leaf.base_dist
+    return isinstance(leaf, ImproperUniform)
+
+
 def has_floats(prior: Distribution) -> bool:
     """Whether the values of a distribution can be written as unconstrained floats."""
     try:
@@ -105,9 +83,3 @@ def has_floats(prior: Distribution) -> bool:
 def is_shape(leaf: object) -> bool:
     """Whether a leaf is the shape of an array."""
     return isinstance(leaf, tuple) and all(isinstance(n, int) for n in leaf)
-
-
-def name_of(path: Sequence) -> str:
-    """A leaf's path as a variable's name; the level that only says "network" is left out."""
-    parts = [str(getattr(p, "key", getattr(p, "name", getattr(p, "idx", p)))) for p in path]
-    return "_".join(parts[1:] if parts[:1] == ["network"] else parts) or "theta"

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from temperax.energies.models import FunctionModel, NetworkModel
+from temperax.energies.models import Model, NetworkModel
+from temperax.energies.names import dimensions, variable_name
 from temperax.energies.positions import Parametrised, Position
 from temperax.errors import InputError
 from temperax.machine import sharding
@@ -26,7 +27,7 @@ class Reference(NamedTuple):
 class Summed(Parametrised):
     """The prior energy and the data energy of a model, each a sum of terms of which differences keep their digits."""
 
-    model: FunctionModel | NetworkModel
+    model: Model
     data: Any
     #: Where energies are counted from; see `relative_to`.
     reference: Reference | None = None
@@ -135,6 +136,20 @@ class Summed(Parametrised):
             raise InputError("energy", self.model, "has no rows", "let data_energy return one value a row")
         return -rows
 
+    def log_likelihoods(self, position: Position) -> dict[str, Float[Array, "*row"]]:
+        """The same by name, as a result holds them, and each in its own shape: those of several targets apart."""
+        if self.num_rows is None:
+            return {"y": self.log_likelihood(position)}  # which says what is missing
+        found = self.model.log_likelihoods(self.unravel(position), self.data)
+        return {variable_name(name): values for name, values in found.items()}
+
+    @property
+    def likelihood_dims(self) -> dict[str, list[str]]:
+        """Names of the dimensions of `log_likelihoods`."""
+        position = jax.ShapeDtypeStruct((self.size,), jnp.result_type(float))
+        shapes = {name: rows.shape for name, rows in jax.eval_shape(self.bare().log_likelihoods, position).items()}
+        return dimensions(shapes, self.model.known_dims(self.data))
+
     def bare(self) -> Self:
         """The same energy without what is on the host, by which compiled programs would tell energies apart."""
         return self._bare(self.model, self.prior, self.data, self.reference, self.weights)
@@ -154,7 +169,7 @@ class Summed(Parametrised):
         """Shape and type of what the model returns, without computing it."""
         position = jax.ShapeDtypeStruct((self.size,), jnp.result_type(float))
 
-        def evaluate(energy: Self, q: Array) -> Array:
+        def evaluate(energy: Self, q: Array) -> Any:
             out = energy.model.row_energies(energy.unravel(q), energy.data)
             if not isinstance(out, (jax.Array, np.ndarray, np.number, int, float, complex)):
                 raise InputError("data_energy", out, "is not a real scalar or one number a row", "return -log p(D|θ)")

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from temperax.energies.parameters import parameter_name
+from temperax.energies.names import parameter_name
 from temperax.engine import adaptation, exchange
 from temperax.engine.exchange import Journeys
 from temperax.engine.program import Program, Record, State

@@ -19,8 +19,8 @@ from temperax.energies.energy import Energy
 from temperax.energies.models import NetworkModel
 from temperax.engine.adaptation import Adaptation
 from temperax.engine.exchange import Journeys
-from temperax.engine.kernels import HMC, NUTS, Kernel, Tuning
-from temperax.engine.tempering import Path, Point
+from temperax.engine.kernels import HMC, MAMS, NUTS, Kernel, Tuning
+from temperax.engine.tempering import Likelihood, Path, Point
 from temperax.errors import InputError
 from temperax.machine import sharding
 
@@ -159,11 +159,16 @@ def make_program(
     exact: bool | None = None,
 ) -> Program:
     """A program of arguments that fit each other; ``exact`` is told from the betas if it is not given."""
-    if energy.discrete and isinstance(kernel, (HMC, NUTS)):
+    if isinstance(kernel, MAMS) and energy.size < 2:
+        raise InputError("kernel", kernel, "needs two parameters or more", "give 'hmc' or 'nuts'")
+    if energy.discrete and isinstance(kernel, (HMC, NUTS, MAMS)):
         raise InputError("kernel", kernel, "cannot move spins, which jump", "give systems.heat_bath(energy)")
     if kernel.inverse_mass is not None and np.shape(kernel.inverse_mass) not in ((), (energy.size,)):
         remedy = f"give one number, or {energy.size} of them"
         raise InputError("inverse_mass", kernel.inverse_mass, "does not fit the energy's parameters", remedy)
+    if not energy.proper and isinstance(path, Likelihood) and (np.asarray(betas) != 1).any():
+        problem = "leads to a prior that is flat or does not integrate to 1"
+        raise InputError("path", path.name, problem, "use path='posterior', or 'reference' on a ladder")
     operations = _operations(energy)
     mesh = sharding.make_mesh(num_chains * len(betas), operations, row_devices)
     energy.over_rows(row_devices)  # can its rows be shared?

@@ -147,6 +147,15 @@ class Reference:
         return self.mean + self.scale * jax.random.normal(key, self.mean.shape, self.mean.dtype)
 
 
+def fitted(mean: Float[np.ndarray, " parameter"], deviation: Float[np.ndarray, " parameter"]) -> Reference:
+    """The reference with this mean, and a little wider than these standard deviations.
+
+    A scale below the truth would cut the posterior's tails off the reference; a little more costs little.
+    """
+    values = np.stack([mean, 1.1 * deviation + 1e-6]).astype(jnp.result_type(float))
+    return Reference(*jnp.asarray(values))
+
+
 #: Paths that need nothing fitted, by name.
 PATHS: Mapping = {"likelihood": Likelihood(), "posterior": Posterior()}
 

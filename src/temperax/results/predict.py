@@ -17,7 +17,7 @@ from scipy.special import logsumexp
 
 from temperax.energies.energy import Energy
 from temperax.energies.tables import LARGEST_SINGLE, as_table, check_size, in_order
-from temperax.errors import InputError, check_result
+from temperax.errors import InputError, check_key, check_result
 from temperax.results.fingerprints import check_energy
 
 #: Values (rows × units) that a chunk of draws may hold at once.
@@ -99,9 +99,10 @@ def positions(
     lead = [d for d in ("chain", "draw", "temperature") if d in variables.dims]
     expected = jax.eval_shape(energy.bare().variables, jax.ShapeDtypeStruct((energy.size,), jnp.result_type(float)))
     arrays = {}
+    dims = energy.dims
     for name, like in expected.items():
-        own = energy.dims.get(name) or sorted(set(map(str, variables[name].dims)) - set(lead))
-        values = variables[name].transpose(*lead, *own, missing_dims="ignore").values
+        own = [d for d in dims[name] if d in variables[name].dims]
+        values = variables[name].transpose(*lead, *own, ...).values
         if (shape := values.shape[len(lead) :]) != like.shape:
             raise InputError("tree", name, f"is of shape {shape}, not {like.shape}", "give the energy that was sampled")
         arrays[name] = values
@@ -151,6 +152,53 @@ def predictions(tree: xr.DataTree, energy: Energy, x: Any, group: str = "posteri
     if len(names) == f.shape[-1]:
         coords["value"] = list(names)
     return xr.DataArray(f, dims=[*dims, "row", "value"], coords=coords, name="f")
+
+
+def predictive(key: Any, tree: xr.DataTree | xr.Dataset, energy: Energy, /, *args: Any, **kwargs: Any) -> xr.Dataset:
+    """What a NumPyro model makes of a result's draws with new arguments, by NumPyro's own ``Predictive``.
+
+    Parameters
+    ----------
+    key
+        Randomness of what is drawn.
+    tree
+        A result, of which the ``posterior`` group is used, or draws: ``tree["tempered_posterior"].dataset``, say.
+    energy
+        The energy that was sampled, from `temperax.Energy.from_numpyro`.
+    *args, **kwargs
+        New arguments of the model; what it shall predict is left out, as in a call without observations.  Latent sites
+        to which they give another shape (effects of new groups) are drawn again, given the others.
+
+    Returns
+    -------
+    xarray.Dataset
+        Sites that are drawn and deterministic ones: (chain, draw[, temperature], …).
+
+    Raises
+    ------
+    InputError
+        If the energy is not a NumPyro model's, the draws are not its own, or the model fails on these arguments.
+    """
+    key = check_key(key)
+    model: Any = getattr(energy, "model", None)
+    if not hasattr(model, "predicted"):
+        raise InputError("energy", energy, "is not of a NumPyro model", "use predictions for networks")
+    draws = tree
+    if isinstance(tree, xr.DataTree):
+        draws = check_result(tree, "posterior", *energy.names)
+        check_energy(tree, energy)
+    missing = sorted(set(energy.names) - set(map(str, draws)))
+    if missing:
+        raise InputError("tree", missing, "are not among the draws", "give a result of this energy")
+    lead = [d for d in ("chain", "draw", "temperature") if d in draws.dims]
+    own = energy.dims
+    drawn, sizes = {}, [draws.sizes[d] for d in lead]
+    for name, site in zip(energy.names, model.shapes(), strict=True):
+        ordered = draws[name].transpose(*lead, *(d for d in own[name] if d in draws[name].dims), ...)
+        drawn[site] = ordered.values.reshape(-1, *ordered.shape[len(lead) :])
+    values, dims = model.predicted(key, drawn, energy.data, args, kwargs)
+    found = {name: ([*lead, *dims[name]], value.reshape(*sizes, *value.shape[1:])) for name, value in values.items()}
+    return xr.Dataset(found, coords={d: draws[d] for d in lead if d in draws.coords})
 
 
 def log_predictive_density(log_density: np.ndarray) -> np.ndarray:

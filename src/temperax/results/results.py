@@ -8,7 +8,7 @@ and ``tempered_predictions``; ``exchange`` for parallel tempering; the data; and
 
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import xarray as xr
 from arviz_base import dict_to_dataset
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from temperax.energies.dataset import Dataset
 from temperax.energies.energy import Energy
@@ -122,7 +122,10 @@ def position_groups(
         if "held_out" in values:
             found |= _held_out_groups(data, values["held_out"], betas, target)
     if "training" in values:
-        found |= _training_groups(data, values["training"], betas, target)
+        found |= _training_groups(energy, values["training"], betas, target)
+    if energy.observations:
+        values, own = energy.observations
+        found["observed_data"] = _dataset(values, own, {}, sample_dims=())
     return found
 
 
@@ -145,14 +148,19 @@ def temperature_coords(betas: np.ndarray) -> dict[str, Any]:
     return {"temperature": temperature, "beta": ("temperature", np.asarray(betas, dtype=float))}
 
 
-def _dataset(data: Mapping[str, Any], dims: Mapping[str, list[str]], coords: Mapping[str, Any]) -> xr.Dataset:
+def _dataset(
+    data: Mapping[str, Any],
+    dims: Mapping[str, list[str]],
+    coords: Mapping[str, Any],
+    sample_dims: Sequence[str] = DRAWS,
+) -> xr.Dataset:
     """An ArviZ dataset; coordinates that are no dimension (``beta``) are attached after."""
     index = {k: v for k, v in coords.items() if not isinstance(v, tuple)}
     dataset = dict_to_dataset(
         dict(data),
         dims={k: list(v) for k, v in dims.items()},
         coords=index,
-        sample_dims=DRAWS,
+        sample_dims=list(sample_dims),
         check_conventions=False,
     )
     return dataset.assign_coords({k: v for k, v in coords.items() if isinstance(v, tuple)})
@@ -173,19 +181,16 @@ def _of_draw(energy: Energy, known: Any, position: Array, number: Array) -> dict
             held_out["variance"] = energy.distribution(position, x).variance
         found["held_out"] = held_out | {"y": energy.distribution(position, x).sample(key)}
     if known["training"] is not None:
-        found["training"] = {"log_likelihood": _log_likelihoods(energy, None, position)}
+        found["training"] = {"log_likelihood": energy.log_likelihoods(position)}
         if likelihood is not None:
             distribution = energy.distribution(position, energy.data["x"])
             found["training"]["y"] = distribution.sample(jax.random.fold_in(key, 1))
     return found
 
 
-def _log_likelihoods(energy: Energy, x: Any, position: Array) -> Float[Array, "row *target"]:
-    """Log likelihoods of the training rows, in nats; those of several targets apart, as ArviZ leaves values out."""
-    model = energy.model
-    if isinstance(model, NetworkModel) and energy.data["y"].shape[1] > 1:
-        return model.log_prob_by_target(energy.unravel(position), energy.data["x"], energy.data["y"])
-    return energy.log_likelihood(position)
+def _log_likelihoods(energy: Energy, data: Any, position: Array) -> dict[str, Array]:
+    """Log likelihoods of a draw, by name, in nats; of several targets apart, as ArviZ leaves values out."""
+    return energy.log_likelihoods(position)
 
 
 def _variables(
@@ -193,12 +198,8 @@ def _variables(
 ) -> xr.Dataset:
     """Named parameters (chain, draw[, temperature], …) with the names of their dimensions."""
     lead = [] if temperature is None else ["temperature"]
-    own = energy.dims
-    dims = {}
-    for name, values in variables.items():
-        shape = values.shape[2 + len(lead) :]
-        dims[name] = lead + own.get(name, [f"{name}_dim_{i}" for i in range(len(shape))])
-    coords: dict[str, Any] = dict(temperature or {})
+    dims = {name: lead + own for name, own in energy.dims.items()}
+    coords: dict[str, Any] = {} if temperature is None else {"temperature": temperature["temperature"]}
     if energy.dataset is not None:
         names = {"input": energy.dataset.inputs, "target": energy.dataset.targets}
         used = {d for name in dims for d in dims[name]}
@@ -284,20 +285,19 @@ def _held_out_groups(
     }
 
 
-def _training_groups(
-    data: Dataset | None, found: Mapping[str, np.ndarray], betas: np.ndarray, target: int
-) -> dict[str, xr.Dataset]:
+def _training_groups(energy: Energy, found: Mapping[str, Any], betas: np.ndarray, target: int) -> dict[str, xr.Dataset]:
     """Log likelihoods of the training rows at every kept temperature, and targets drawn for them at the posterior's."""
-    logs = found["log_likelihood"]
-    rows = ["row", "target"][: logs.ndim - 3]
+    logs, data = found["log_likelihood"], energy.dataset
     targets = {"target": list(data.targets)} if data is not None else {}
-    groups = {"log_likelihood": _dataset({"y": logs[:, :, target]}, {"y": rows}, targets if len(rows) > 1 else {})}
+    dims = energy.likelihood_dims
+    own = targets if any("target" in d for d in dims.values()) else {}
+    groups = {"log_likelihood": _dataset({name: values[:, :, target] for name, values in logs.items()}, dims, own)}
     if len(betas) > 1:
-        coords = temperature_coords(betas) | (targets if len(rows) > 1 else {})
-        groups["tempered_log_likelihood"] = _dataset({"y": logs}, {"y": ["temperature", *rows]}, coords)
+        dims = {name: ["temperature", *own] for name, own in dims.items()}
+        groups["tempered_log_likelihood"] = _dataset(logs, dims, temperature_coords(betas) | own)
     if data is not None and "y" in found:
-        dims, drawn = _by_row(data, found["y"][:, :, target])
-        groups["posterior_predictive"] = _dataset({"y": drawn}, {"y": list(dims)}, targets)
+        axes, drawn = _by_row(data, found["y"][:, :, target])
+        groups["posterior_predictive"] = _dataset({"y": drawn}, {"y": list(axes)}, targets)
     return groups
 
 
@@ -326,12 +326,12 @@ def add_log_likelihood(tree: xr.DataTree, energy: Energy) -> None:
     several = "tempered_posterior" in tree.children
     group = "tempered_posterior" if several else "posterior"
     draws = check_result(tree, group)
-    betas = draws["beta"].values if several else np.ones(1)
+    betas = 1.0 / draws["temperature"].values if several else np.ones(1)
     positions = predict.positions(tree, energy, group)
     logs = predict.over_draws(_log_likelihoods, energy, energy.data, positions)
-    logs = logs if several else logs[:, :, None]
+    logs = logs if several else {name: values[:, :, None] for name, values in logs.items()}
     target = target_slot(betas) if several else 0
-    for name, found in _training_groups(energy.dataset, {"log_likelihood": logs}, betas, target).items():
+    for name, found in _training_groups(energy, {"log_likelihood": logs}, betas, target).items():
         tree[name] = xr.DataTree(found.assign_coords(draw=draws["draw"]))
 
 

@@ -11,12 +11,14 @@ from jaxtyping import Array, Float
 
 from temperax.energies.energy import Energy
 from temperax.engine import engine
+from temperax.engine.kernels import MCLMC
 from temperax.engine.program import Program, Record, State
 from temperax.errors import Interrupted
 from temperax.machine import sharding
 from temperax.machine.compiling import compiled_seconds
 from temperax.machine.progress import waiting
 from temperax.results import results
+from temperax.samplers.bias import energy_bias, heights_of
 from temperax.samplers.runs import Run
 from temperax.training.landscape import count_nan
 from temperax.training.starts import Origin
@@ -146,13 +148,14 @@ def collect(
 ) -> xr.DataTree:
     """Run the draws and gather them; a request to stop ends the run with those that are there."""
     interrupted, offsets, betas = False, draws.origin.energy.offsets(), np.asarray(program.betas)
-    diverging, last = False, np.zeros((0, 0, 0, 0))
+    diverging, last, heights = False, np.zeros((0, 0, 0, 0)), []
     with run.bar(num_draws, "draws", "draw") as bar:
         blocks = run.blocks(program, key, state, num_draws, stage=stage, adapt=False, bar=bar, extra=draws.keep)
         try:
             for after, record in blocks:
                 state = after
                 diverging, last = diverging or bool(record.diverging.any()), np.asarray(record.position)
+                heights.append(heights_of(record, betas))
                 draws.add(engine.absolute(program.path, betas, offsets, record))
         except KeyboardInterrupt as stop:
             # Stopped in the middle of a block, the state is gone, and a directory has what the last checkpoint has.
@@ -164,6 +167,10 @@ def collect(
     if draws.unsaved and run.directory is not None:  # what has come since the last checkpoint
         run.save(program, state, stage, len(draws), draws.keep)
     draws.clock.lap("draws")
+    if heights and isinstance(program.kernel, MCLMC):
+        found = energy_bias(program, key, state, np.concatenate(heights))
+        draws.attributes["energy_bias"] = [[float(b), *pair] for b, pair in zip(betas, found, strict=True)]
+        draws.clock.lap("bias")
     with waiting("predictions", run.progress):
         return draws.tree(num_draws, interrupted)
 

@@ -31,6 +31,7 @@ from temperax.samplers.drawing import Clock, Draws, collect
 from temperax.samplers.runs import Run
 from temperax.samplers.setup import PREDICT, RUN, begin, common, kept_slots, step_cap
 from temperax.samplers.tuner import LEARNT, MOST_TRANSITIONS, Tuner
+from temperax.training.curvature import laplace
 from temperax.training.starts import Origin, check_rows, check_start, check_storage
 
 #: Scans of the first round.
@@ -78,7 +79,8 @@ def parallel_tempering(
     energy
     path
         ``"likelihood"``: from the prior (β = 0, drawn exactly), exp(-U0 - βE); ``"posterior"``: exp(-β(U0 + E)) from a
-        finite ``hottest``; ``"reference"``: from a Gaussian fitted to the draws of earlier rounds.
+        finite ``hottest``; ``"reference"``: from a Gaussian fitted to the draws of earlier rounds, which start on the
+        way from the prior or, where that is flat, from a Gaussian fitted to the lowest start and its curvature.
         The way from a wide prior may lead through funnels, in which trajectories diverge; the reference path does not
         pass there, and knows the modes that the draws had found when it was fitted.  A ladder from β = 0 that no
         replica passes starts at the hottest temperature that can be sampled, and says so.
@@ -138,10 +140,11 @@ def parallel_tempering(
     most_transitions = max(transitions, MOST_TRANSITIONS) if most_transitions is None else most_transitions
     kept_slots(keep, betas, 0, nearest=True)
     arguments = {name: value for name, value in locals().items() if name in _ARGUMENTS}
+    flat = path == "reference" and not energy.proper
     program = make_program(
         energy,
         betas,
-        path=tempering.PATHS["likelihood" if path == "reference" else path],
+        path=_first_path(path, energy),
         kernel=chosen,
         num_chains=num_chains,
         kept=np.array([tempering.target_slot(betas)]),
@@ -155,6 +158,8 @@ def parallel_tempering(
     check_storage(storage, energy)
     if path == "reference" and energy.discrete:
         raise InputError("path", path, "fits a Gaussian, which spins are not", "use path='likelihood'")
+    if flat and isinstance(start, str) and start == "prior":
+        raise InputError("start", start, "asks for draws of a flat prior", "give 'optimum' or one row a chain")
     run = runs.begin(
         directory,
         resume,
@@ -169,6 +174,9 @@ def parallel_tempering(
     tuner = Tuner(fixed=ladder is not None, auto=auto, path=path, transitions=(transitions, most_transitions))
     with run.stoppable():
         program, state, origin = begin(run, key, energy, program, start, clock, tuner.restore)
+        if flat and not run.resumes and origin.position is not None:
+            program = program.placed(path=tempering.fitted(*laplace(energy, origin.position)))
+            state, _ = engine.evaluate_again(program, run_key, state)
         program, state = _run_rounds(run, tuner, program, run_key, state, origin, clock)
         clock.lap("rounds")
 
@@ -202,6 +210,13 @@ def parallel_tempering(
 _ARGUMENTS = [
     name for name in inspect.signature(parallel_tempering).parameters if name not in ("key", "energy", *runs.MEANS)
 ]
+
+
+def _first_path(path: str, energy: Energy) -> tempering.Path:
+    """The path of the first round; where there is no prior to begin with, a reference that is fitted to the starts."""
+    if path == "reference" and not energy.proper:
+        return tempering.fitted(np.zeros(energy.size), np.ones(energy.size))
+    return tempering.PATHS["likelihood" if path == "reference" else path]
 
 
 def round_lengths(num_rounds: int | None = None, num_draws: int | None = None) -> list[int]:

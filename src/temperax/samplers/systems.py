@@ -283,7 +283,7 @@ def heat_bath(energy: Energy, groups: Int[np.ndarray, " spin"] | None = None) ->
     if not isinstance(energy, Energy) or not energy.discrete:
         raise InputError("energy", energy, "has no spins", "give one such as systems.ising((8, 8))")
     if groups is None:
-        lattice = energy.model.function is _ising_energy  # type: ignore[union-attr]
+        lattice = getattr(energy.model, "function", None) is _ising_energy
         found = _checkerboard(energy.data["bonds"].shape[1:]) if lattice else np.arange(energy.size)
     else:
         found = np.asarray(groups)

@@ -8,7 +8,6 @@ import math
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
@@ -17,7 +16,7 @@ from temperax.engine import ladder as ladders
 from temperax.engine.ladder import Barrier
 from temperax.engine.program import Program, State
 from temperax.engine.tallies import Tally
-from temperax.engine.tempering import Reference, target_slot
+from temperax.engine.tempering import Reference, fitted, target_slot
 from temperax.machine import sharding
 from temperax.samplers.runs import Run
 
@@ -87,7 +86,7 @@ class Tuner:
         if tally.fits:
             first_fit = not isinstance(program.path, Reference)
             careful = careful & (not first_fit)
-            program = program.placed(path=_fit(*tally.target))
+            program = program.placed(path=fitted(*tally.target))
             state, _ = engine.evaluate_again(program, key, state)
         if self.fixed:
             return program, state
@@ -132,13 +131,6 @@ def transitions_needed(
     """
     wanted = now * np.log(LAG_ONE) / np.log(np.clip(lag, 1e-3, 1 - 1e-3))
     return np.clip(np.round(wanted), least, most).astype(np.int32)
-
-
-def _fit(mean: Float[np.ndarray, " parameter"], deviation: Float[np.ndarray, " parameter"]) -> Reference:
-    """The Gaussian with the mean and standard deviation of the target's draws."""
-    # A scale below the truth would cut the posterior's tails off the reference; a little more costs little.
-    values: Any = np.stack([mean, 1.1 * deviation + 1e-6]).astype(jnp.result_type(float))
-    return Reference(*values)
 
 
 def _move(

@@ -9,8 +9,8 @@ from jaxtyping import Array, Float
 
 from temperax.energies.energy import Energy
 from temperax.energies.models import NetworkModel
+from temperax.energies.names import parameter_name
 from temperax.energies.networks import MLP
-from temperax.energies.parameters import parameter_name
 from temperax.errors import InputError, check_array, check_single, listed
 
 _HALVED = 0.5 ** np.arange(1.0, 30.0)

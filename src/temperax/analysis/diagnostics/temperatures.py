@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from temperax.analysis import statistics
-from temperax.energies.parameters import parameter_name
+from temperax.energies.names import parameter_name
 from temperax.engine.tempering import target_slot
 from temperax.errors import InputError, check_callable, check_result
 

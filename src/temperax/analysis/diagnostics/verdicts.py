@@ -113,6 +113,9 @@ CHECKS = {
     ),
 }
 
+#: Of kernels that are not exact.
+BIAS = Check("bias of the energy, in its deviations", "most", 0.1, 0.3, "take the exact kernel MAMS, or shorter steps")
+
 #: Checks of a ladder, by what `_ladder_values` measures.
 LADDER_CHECKS = {
     "round_trips": Check(
@@ -160,6 +163,8 @@ def verdicts(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFr
             if exchanged:
                 check = check._replace(advice=check.advice.replace(_EXCHANGE, _MORE_SCANS))
             found.append((check, value, where))
+    if "energy_bias" in tree.attrs:
+        found.append((BIAS, *_bias(tree)))
     if exchanged:
         found += [(LADDER_CHECKS[name], *value) for name, value in _ladder_values(tree).items()]
     lines = []
@@ -181,6 +186,16 @@ def _undefined(stats: xr.Dataset) -> list[str]:
     still = bool((stats["energy"].max(("chain", "draw")) == stats["energy"].min(("chain", "draw"))).all())
     flat = bool((stats["data_energy"].max() == stats["data_energy"].min()) & (stats["lp"].max() > stats["lp"].min()))
     return ["z", "digits"] * spins + ["bfmi"] * still + ["rhat_energy", "ess_energy"] * flat
+
+
+def _bias(tree: xr.DataTree) -> tuple[float, float]:
+    """The largest bias of an energy in standard deviations of its draws, and the temperature where it is."""
+    lp = tempered_stats(tree)["lp"].transpose("temperature", ...)
+    deviations = lp.std(("chain", "draw")).values
+    biases = [abs(bias) for _, bias, _ in json.loads(tree.attrs["energy_bias"])]
+    relative = np.array(biases[-len(deviations) :]) / np.where(deviations > 0, deviations, np.inf)
+    worst = int(relative.argmax())
+    return float(relative[worst]), float(lp["temperature"].values[worst])
 
 
 def _ladder_values(tree: xr.DataTree) -> dict[str, tuple[float, float]]:
@@ -226,6 +241,8 @@ def report(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFram
         )
     if is_ladder(tree):
         print("\n" + "\n".join(exchange_sentences(tree)))
+    if "smc" in tree.children:
+        print(_smc_sentence(tree))
     if "compilation" in tree.attrs:
         compiled, whole = float(tree.attrs["compilation"]), sum(json.loads(tree.attrs["timings"]).values())
         print(f"Compilation took {compiled:.1f} s of {whole:.1f} s.")
@@ -271,9 +288,27 @@ def _kernel_sentence(tree: xr.DataTree) -> str:
     """What moved the chains, and why it was chosen; nothing of results that do not say."""
     if "kernel" not in tree.attrs:
         return ""
+    if "energy_bias" in tree.attrs:
+        beta, bias, error = max(json.loads(tree.attrs["energy_bias"]), key=lambda row: abs(row[1]))
+        temperature = f"T = {1 / beta:.3g}" if beta else "T = inf"
+        return (
+            f"{tree.attrs['kernel']} moved them, which is not exact: by exact scans that went on from the last draws, "
+            f"energies are {bias:+.2g} ± {error:.2g} nats off at {temperature}."
+        )
     chosen = json.loads(tree.attrs["arguments"]).get("kernel") == "auto"
     fits = "a network" if tree.attrs["kernel"] == "HMC" else "an energy of one's own"
     return f"{tree.attrs['kernel']} moved them" + (f", which fits {fits}." if chosen else ".")
+
+
+def _smc_sentence(tree: xr.DataTree) -> str:
+    """What sequential Monte Carlo found, and from how few of its first particles."""
+    stages = tree["smc"].dataset
+    families = stages["families"].isel(temperature=-1)
+    return (
+        f"log Z = {tree.attrs['log_z']:.2f} ± {tree.attrs['log_z_error']:.2f} from {stages.sizes['chain']} populations "
+        f"in {stages.sizes['temperature'] - 1} steps; the particles at the end descend from "
+        f"{int(families.min())}-{int(families.max())} of {tree['posterior'].sizes['draw']} in each."
+    )
 
 
 def _why_replicas(tree: xr.DataTree, pairs: pd.DataFrame) -> str:

@@ -139,10 +139,10 @@ def with_errors(dims: Sequence[str], coords: Mapping[Any, Any], **pairs: tuple[n
 
 def temperatures(tree: xr.DataTree) -> dict[Any, Any]:
     """The coordinates ``temperature`` and ``beta`` of the draws that were kept."""
-    kept = check_result(tree, "tempered_posterior")
-    return {"temperature": kept["temperature"].values, "beta": ("temperature", kept["beta"].values)}
+    kept = check_result(tree, "tempered_posterior")["temperature"].values
+    return {"temperature": kept, "beta": ("temperature", 1.0 / kept)}
 
 
 def betas(tree: xr.DataTree) -> Float[np.ndarray, " temperature"]:
     """Inverse temperatures of the draws that were kept."""
-    return check_result(tree, "tempered_posterior")["beta"].values
+    return 1.0 / check_result(tree, "tempered_posterior")["temperature"].values

@@ -6,15 +6,21 @@ transitions.
 """
 
 from temperax.engine.kernels.choice import as_kernel, most_steps
+from temperax.engine.kernels.elsewhere import FromBlackJAX, FromNumPyro
 from temperax.engine.kernels.explorer import Explorer
 from temperax.engine.kernels.hmc import HMC
 from temperax.engine.kernels.kernel import Info, Kernel, Tuning
+from temperax.engine.kernels.microcanonical import MAMS, MCLMC
 from temperax.engine.kernels.nuts import NUTS
 
 __all__ = [
     "HMC",
+    "MAMS",
+    "MCLMC",
     "NUTS",
     "Explorer",
+    "FromBlackJAX",
+    "FromNumPyro",
     "Info",
     "Kernel",
     "Tuning",

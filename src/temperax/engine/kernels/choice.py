@@ -1,5 +1,8 @@
 """Kernels by name, and what is known of each kind."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -7,10 +10,11 @@ from temperax.energies.energy import Energy
 from temperax.energies.models import NetworkModel
 from temperax.engine.kernels.hmc import HMC
 from temperax.engine.kernels.kernel import Kernel
+from temperax.engine.kernels.microcanonical import MAMS, MCLMC
 from temperax.engine.kernels.nuts import NUTS
 from temperax.errors import InputError, check_choice
 
-KERNELS = {"hmc": HMC, "nuts": NUTS}
+KERNELS: Mapping[str, type] = {"hmc": HMC, "nuts": NUTS, "mams": MAMS, "mclmc": MCLMC}
 
 
 def as_kernel(kernel: object, energy: Energy) -> Kernel:
@@ -21,14 +25,17 @@ def as_kernel(kernel: object, energy: Energy) -> Kernel:
     """
     if isinstance(kernel, str):
         networks = isinstance(getattr(energy, "model", None), NetworkModel)
-        return check_choice("kernel", kernel, KERNELS | {"auto": HMC if networks else NUTS})()
+        kernel = check_choice("kernel", kernel, {**KERNELS, "auto": HMC if networks else NUTS})()
     if not isinstance(kernel, Kernel):
-        raise InputError("kernel", kernel, "is not a kernel", "give 'hmc', 'nuts', HMC(...), NUTS(...) or an Explorer")
-    if isinstance(kernel, (HMC, NUTS)):
+        raise InputError(
+            "kernel", kernel, "is not a kernel", "give 'hmc', 'nuts', 'mams', 'mclmc', HMC(...) or an Explorer"
+        )
+    if isinstance(kernel, (HMC, NUTS, MAMS)):
         kernel.check()
     if jax.tree_util.all_leaves([kernel]):
         raise InputError("kernel", kernel, "is no pytree", "decorate its class with jax.tree_util.register_dataclass")
-    return kernel
+    fitted: Any = kernel.fitted(getattr(energy, "size", 1)) if isinstance(kernel, MCLMC) else kernel
+    return fitted
 
 
 def most_steps(kernel: Kernel) -> float:

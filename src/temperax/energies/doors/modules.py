@@ -1,0 +1,236 @@
+"""Modules of Flax (NNX and Linen) and Equinox, and pairs of functions, as networks: pure functions of arrays.
+
+A module becomes a callable ``(parameters, x)``, equal to another that computes the same, so that they share compiled
+programs, and a nested dictionary of its arrays.  What it does not train (batch statistics, say) stays as it is, and
+dropout is switched off.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from temperax.energies.dataset import Dataset
+from temperax.energies.doors.arguments import Arguments
+from temperax.energies.models import takes
+from temperax.energies.networks import ACTIVATIONS
+from temperax.energies.path_priors import leaf_at, nested, path_of
+from temperax.errors import InputError, check_callable, check_count
+
+
+@dataclass(frozen=True)
+class ModuleNetwork:
+    """A framework's module as a function of its arrays."""
+
+    call: Callable  # (arrays in the module's own structure, x)
+    structure: Any
+    paths: tuple[str, ...]
+    name: str
+    outputs_first: bool = False
+
+    @classmethod
+    def of(cls, call: Callable, trained: Any, module: object, **options: Any) -> tuple["ModuleNetwork", dict[str, Any]]:
+        """The network of a tree of arrays, and these by their paths, in dictionaries."""
+        named, structure = jax.tree_util.tree_flatten_with_path(trained)
+        paths = tuple(path_of(keys).removesuffix("/value") for keys, _ in named)  # NNX has arrays in variables
+        arrays = nested({path: leaf for path, (_, leaf) in zip(paths, named, strict=True)})
+        return cls(call, structure, paths, type(module).__name__, **options), arrays
+
+    def __call__(self, parameters: Any, x: Array) -> Array:
+        """Outputs at the rows of ``x``."""
+        leaves = [leaf_at(parameters, path) for path in self.paths]
+        return self.call(jax.tree.unflatten(self.structure, leaves), x)
+
+    def __repr__(self) -> str:
+        """The kind of module."""
+        return self.name
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """A network whose rows are arrays of a shape of their own."""
+
+    network: Callable
+    shape: tuple[int, ...]
+    outputs_first: bool = field(default=False)
+
+    def __call__(self, parameters: Any, x: Float[Array, "row input"]) -> Float[Array, "row output"]:
+        """Outputs at flat rows."""
+        return self.network(parameters, x.reshape(len(x), *self.shape))
+
+    def __repr__(self) -> str:
+        """The network's own."""
+        return repr(self.network)
+
+
+@dataclass(frozen=True)
+class _NNX:
+    graph: Any
+    fixed: Arguments
+
+    def __call__(self, trained: Any, x: Array) -> Array:
+        from flax import nnx
+
+        return nnx.merge(self.graph, trained, self.fixed.filled([]))(x)
+
+
+@dataclass(frozen=True)
+class _Linen:
+    module: Any
+    fixed: Arguments
+
+    def __call__(self, trained: Any, x: Array) -> Array:
+        return self.module.apply({"params": trained} | self.fixed.filled([]), x)
+
+
+@dataclass(frozen=True)
+class _Equinox:
+    fixed: Arguments
+
+    def __call__(self, trained: Any, x: Array) -> Array:
+        import equinox as eqx
+
+        return jax.vmap(eqx.combine(trained, self.fixed.filled([])))(x)
+
+
+def opened(
+    module: Any, parameters: Any, data: Dataset, input_shape: Sequence[int] | None = None
+) -> tuple[Callable, Any]:
+    """A network and its arrays, from whatever a user calls one.
+
+    Raises
+    ------
+    InputError
+        If it is none, or its initialiser fails on a row of the inputs.
+    """
+    shape = (data.x.shape[1],) if input_shape is None else _checked(input_shape, data.x.shape[1])
+    row = jnp.zeros((1, *shape), jnp.result_type(float))
+    framework = _framework(module)
+    network: Callable
+    if framework and parameters is not None:
+        remedy = "leave them out: shapes are those of the module"
+        raise InputError("parameters", parameters, "are given beside a module that has its own", remedy)
+    if framework == "flax.nnx":
+        network, arrays = _of_nnx(module)
+    elif framework == "flax.linen":
+        network, arrays = _of_linen(module, row)
+    elif framework == "equinox":
+        network, arrays = _of_equinox(module)
+    elif isinstance(module, tuple) and len(module) == 2 and all(map(callable, module)):
+        init, network = module
+        arrays = _initial(module, lambda: init(jax.random.key(0), row))
+    else:
+        network, arrays = (
+            check_callable("module", module, "a module, a pair (init, apply), or apply itself"),
+            parameters,
+        )
+    if not framework and not takes(network, 2):
+        raise InputError("module", network, "does not take (parameters, x)", "give it two arguments")
+    if not framework and arrays is None:
+        raise InputError("parameters", None, "are missing", "give their arrays, or a pair (init, apply)")
+    if input_shape is not None:
+        network = Shaped(network, shape, getattr(network, "outputs_first", False))
+    return network, arrays
+
+
+def _framework(module: object) -> str:
+    """Which framework a module is of; one that has not been imported has made none."""
+    for name, kind in (("flax.nnx", "Module"), ("flax.linen", "Module"), ("equinox", "Module")):
+        if name in sys.modules and isinstance(module, getattr(sys.modules[name], kind)):
+            return name
+    return ""
+
+
+def _checked(input_shape: Sequence[int], columns: int) -> tuple[int, ...]:
+    shape = tuple(check_count("input_shape", size) for size in input_shape)
+    if jnp.prod(jnp.array(shape, int)) != columns:
+        raise InputError("input_shape", shape, f"does not hold the {columns} inputs of a row", "give a shape that does")
+    return shape
+
+
+def _initial(module: object, initialise: Callable[[], Any]) -> Any:
+    try:
+        return initialise()
+    except Exception as error:  # whatever a user's module raises
+        problem = f"fails on a row of the inputs ({type(error).__name__}: {(str(error) or ' ').splitlines()[0]})"
+        remedy = "give input_shape where rows are not flat, and switch off dropout and running averages"
+        raise InputError("module", type(module).__name__, problem, remedy) from error
+
+
+def _of_nnx(module: Any) -> tuple[ModuleNetwork, dict[str, Any]]:
+    from flax import nnx
+
+    module = nnx.clone(module)
+    module.eval()
+    split: Any = nnx.split(module, nnx.Param, ...)
+    graph, trained, fixed = split
+    return ModuleNetwork.of(_NNX(graph, Arguments(fixed, "biuf")), trained, module)
+
+
+def _of_linen(module: Any, row: Array) -> tuple[ModuleNetwork, dict[str, Any]]:
+    variables = dict(_initial(module, lambda: module.init(jax.random.key(0), row)))
+    trained = variables.pop("params", {})
+    return ModuleNetwork.of(_Linen(module, Arguments(variables, "biuf")), trained, module)
+
+
+def _of_equinox(module: Any) -> tuple[ModuleNetwork, dict[str, Any]]:
+    import equinox as eqx
+
+    trained, fixed = eqx.partition(eqx.nn.inference_mode(module), eqx.is_inexact_array)
+    return ModuleNetwork.of(_Equinox(Arguments(fixed, "biuf")), trained, module, outputs_first=True)
+
+
+# -- stacks of dense layers, for which there is a faster network -----------------------------------------------------
+
+
+def as_mlp(module: Any) -> dict[str, Any]:
+    """``hidden`` and ``activation`` of `Energy.mlp` for a stack of dense layers, whose gradients are faster there.
+
+    Parameters
+    ----------
+    module
+        ``eqx.nn.MLP``, or a ``Sequential`` of dense layers with one activation between them, of Equinox or Flax.
+
+    Returns
+    -------
+    dict
+        As ``tx.Energy.mlp(data, **tx.modules.as_mlp(module))`` takes them.
+
+    Raises
+    ------
+    InputError
+        If it is another module, lacks biases, or has several activations or one behind the last layer.
+    """
+    framework, remedy = _framework(module), "give it to Energy.network, which takes any module"
+    kind = type(module).__name__
+    if framework == "equinox" and kind == "MLP":
+        last = module.final_activation
+        widths, activations = [layer.out_features for layer in module.layers], [module.activation]
+        plain = bool(jnp.array_equal(last(jnp.arange(-1.0, 2.0)), jnp.arange(-1.0, 2.0)))
+        biases = all(layer.bias is not None for layer in module.layers)
+    elif framework and kind == "Sequential":
+        layers = list(module.layers)
+        dense, between = layers[::2], layers[1::2]
+        if any(type(layer).__name__ not in ("Linear", "Dense") for layer in dense) or not all(map(callable, between)):
+            raise InputError("module", kind, "is not a stack of dense layers with an activation between two", remedy)
+        widths = [getattr(layer, "out_features", getattr(layer, "features", None)) for layer in dense]
+        activations = [getattr(layer, "fn", layer) for layer in between]
+        plain = len(layers) % 2 == 1
+        biases = all(getattr(layer, "use_bias", True) for layer in dense)
+    else:
+        raise InputError("module", kind, "is not a stack of dense layers", remedy)
+    if not biases or not plain or len({id(a) for a in activations}) > 1:
+        raise InputError("module", kind, "lacks biases, or has several activations or one behind the last", remedy)
+    names = {function: name for name, function in ACTIVATIONS.items()}
+    activation = activations[0] if activations else "identity"
+    return {"hidden": tuple(widths[:-1]), "activation": names.get(_unwrapped(activation), activation)}
+
+
+def _unwrapped(activation: Any) -> Any:
+    """The function inside Equinox's wrapper of it."""
+    inner = getattr(activation, "fn", activation)
+    return getattr(inner, "__wrapped__", inner) if inner not in ACTIVATIONS.values() else inner

@@ -1,0 +1,203 @@
+"""Microcanonical kernels: trajectories of constant speed, with a Metropolis step (MAMS) or without one (MCLMC).
+
+A trajectory's momentum p keeps the length √P and turns with the force; its time is that of Hamiltonian dynamics, so
+that step sizes, masses and lengths mean what they mean in HMC.  One step turns p by half a step, moves, and turns it
+again: one gradient.  The turn is exact for a constant force.  Dynamics: Ver Steeg & Galstyan 2021; Robnik, De Luca,
+Silverstein & Seljak 2023, *Microcanonical Hamiltonian Monte Carlo*; the Metropolis step: Robnik, Cohn-Gordon & Seljak
+2025, arXiv:2503.01707.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import register_dataclass
+from jaxtyping import Array, Float
+from numpyro.infer.util import ParamInfo
+
+from temperax.engine.kernels.kernel import Info, PotentialAt, Tuning
+from temperax.engine.kernels.mass import in_frame
+from temperax.engine.kernels.trajectories import check_numbers
+from temperax.errors import MOST
+
+#: A trajectory whose energy rises by more than this, in nats, diverges, as in NumPyro.
+DIVERGED = 1000.0
+#: Variance of the energy error of a step, in nats² a parameter, at which biases are small (Robnik et al. 2023).
+ERROR_VARIANCE = 5e-4
+
+
+class Flight(NamedTuple):
+    """A point of a trajectory, as `mass.in_frame` reads it."""
+
+    z: Float[Array, " parameter"]
+    potential_energy: Float[Array, ""]
+    z_grad: Float[Array, " parameter"]
+    r: Float[Array, " parameter"]  # the momentum, whose velocity is inverse mass × momentum
+    rise: Float[Array, ""]  # of the total energy since the start, in nats
+    accept_prob: Float[Array, ""]
+    num_steps: Array
+
+
+def turn(
+    direction: Float[Array, " parameter"], gradient: Float[Array, " parameter"], time: Float[Array, ""]
+) -> tuple[Float[Array, " parameter"], Float[Array, ""]]:
+    """A unit vector after so much time under a constant force, and what the kinetic energy rises by, in nats.
+
+    With exponentials of what is negative alone, so that no force is too large.
+    """
+    size = direction.size
+    steepness = jnp.sqrt(jnp.sum(gradient**2))
+    downhill = -gradient / jnp.where(steepness > 0, steepness, 1.0)
+    angle = time * steepness * size**0.5 / (size - 1)
+    along, shrunk = jnp.sum(downhill * direction), jnp.exp(-angle)
+    turned = downhill * (1 - shrunk) * (1 + shrunk + along * (1 - shrunk)) + 2 * shrunk * direction
+    turned = turned / jnp.sqrt(jnp.sum(turned**2))
+    rise = (size - 1) * (angle - jnp.log(2.0) + jnp.log1p(along + (1 - along) * shrunk**2))
+    return turned, rise
+
+
+def fly(
+    key: Array,
+    potential: Callable[[Array], Array],
+    start: ParamInfo,
+    inverse_mass: Float[Array, " parameter"],
+    step_size: Float[Array, ""],
+    length: Float[Array, ""],
+    coherence: Float[Array, ""] | None,
+) -> Flight:
+    """A trajectory of this length from a random direction, which noise turns within the ``coherence`` time, if any."""
+    scale, size = jnp.sqrt(inverse_mass), start.z.size
+    draw_key, noise_key = jax.random.split(key)
+    first = jax.random.normal(draw_key, start.z.shape, start.z.dtype)
+    first = first / jnp.sqrt(jnp.sum(first**2))
+    climb = jax.value_and_grad(potential)
+    noise = None if coherence is None else jnp.sqrt(jnp.expm1(2 * step_size / coherence) / size)
+
+    def step(i: Array, carry: tuple) -> tuple:
+        z, height, gradient, direction, kinetic = carry
+        direction, first_rise = turn(direction, scale * gradient, 0.5 * step_size)
+        z = z + step_size * size**0.5 * scale * direction
+        height, gradient = climb(z)
+        direction, second_rise = turn(direction, scale * gradient, 0.5 * step_size)
+        kinetic = kinetic + first_rise + second_rise
+        if noise is not None:
+            direction = direction + noise * jax.random.normal(jax.random.fold_in(noise_key, i), z.shape, z.dtype)
+            direction = direction / jnp.sqrt(jnp.sum(direction**2))
+        return z, height, gradient, direction, kinetic
+
+    steps = jnp.maximum(1, jnp.round(length / step_size)).astype(jnp.int32)
+    begin = (start.z, start.potential_energy, start.z_grad, first, jnp.zeros_like(start.potential_energy))
+    z, height, gradient, direction, kinetic = jax.lax.fori_loop(0, steps, step, begin)
+    rise = height - start.potential_energy + kinetic
+    rise = jnp.where(jnp.isnan(rise), jnp.inf, rise)
+    return Flight(z, height, gradient, size**0.5 * direction / scale, rise, jnp.exp(-jnp.maximum(rise, 0.0)), steps)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class MAMS:
+    """Metropolis-adjusted microcanonical trajectories (Robnik, Cohn-Gordon & Seljak 2025); exact.
+
+    For energies of two parameters or more.
+
+    Attributes
+    ----------
+    step_size, trajectory_length, inverse_mass, max_steps, rank
+        As in `HMC`.
+    target_acceptance
+        Mean acceptance that step-size adaptation aims at.
+    """
+
+    step_size: float | None = None
+    trajectory_length: float | None = None
+    inverse_mass: float | Float[np.ndarray, " parameter"] | None = None
+    target_acceptance: float = 0.9
+    max_steps: int = 2048
+    rank: int | None = field(default=None, metadata={"static": True})
+
+    #: Whether its draws are of the distribution itself, or of one that is near.
+    exact: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if isinstance(
+            self.target_acceptance, (int, float, type(None))
+        ):  # else JAX rebuilds the pytree, and `as_kernel` checks
+            self.check()
+
+    def check(self) -> None:
+        """Say which of the numbers cannot be used, and make an array of a list of them."""
+        check_numbers(self, ("step_size", "trajectory_length"), {"max_steps": MOST})
+
+    def step(
+        self,
+        key: Array,
+        potential_at: PotentialAt,
+        beta: Array,
+        start: ParamInfo,
+        tuning: Tuning,
+        jitter: Array,
+    ) -> tuple[ParamInfo, Info]:
+        """One trajectory."""
+        longest = jnp.asarray(self.max_steps, tuning.step_size.dtype) * tuning.step_size
+        length = jnp.clip(jitter * tuning.trajectory_length, tuning.step_size, longest)
+        fly_key, accept_key = jax.random.split(key)
+
+        def run(potential_at: PotentialAt, start: ParamInfo, inverse_mass: Array) -> Flight:
+            return fly(
+                fly_key, potential_at(beta), start, inverse_mass, tuning.step_size, length, self._coherence(tuning)
+            )
+
+        end = in_frame(tuning, potential_at, start, run)
+        uniform = jax.random.uniform(accept_key, (), tuning.step_size.dtype)
+        moved = (uniform < end.accept_prob) if self.exact else jnp.isfinite(end.rise)
+        found = ParamInfo(end.z, end.potential_energy, end.z_grad)
+        found = jax.tree.map(lambda new, old: jnp.where(moved, new, old), found, start)
+        diverging = end.rise > DIVERGED
+        return found, Info(end.accept_prob, end.num_steps, diverging, found.potential_energy, end.r, length)
+
+    def _coherence(self, tuning: Tuning) -> Array | None:
+        return None
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class MCLMC(MAMS):
+    """Microcanonical Langevin Monte Carlo (Robnik et al. 2023), which accepts all: *not exact*.
+
+    What a Metropolis step would reject stays in the draws as a bias of their energies, which results estimate by scans
+    of `MAMS` that follow.
+
+    Attributes
+    ----------
+    step_size, trajectory_length, inverse_mass, max_steps, rank
+        As in `HMC`.
+    target_acceptance
+        Mean acceptance that a Metropolis step would have, at which step-size adaptation aims.  By default that of an
+        energy error whose variance is 5 · 10⁻⁴ a parameter.
+    """
+
+    target_acceptance: float | None = None  # type: ignore[assignment]
+
+    exact: ClassVar[bool] = False
+
+    def check(self) -> None:
+        """As `MAMS.check`, where no target is one that fits the energy."""
+        if self.target_acceptance is None:
+            object.__setattr__(self, "inverse_mass", self.fitted(1).inverse_mass)  # checked as it is made
+        else:
+            super().check()
+
+    def fitted(self, size: int) -> "MCLMC":
+        """The kernel with a target for so many parameters."""
+        if self.target_acceptance is not None:
+            return self
+        # Of errors N(σ²/2, σ²), which equilibrium asks for, a Metropolis step accepts erfc(σ / √8).
+        return replace(self, target_acceptance=math.erfc(math.sqrt(ERROR_VARIANCE * size / 8)))
+
+    def _coherence(self, tuning: Tuning) -> Array:
+        """The direction is forgotten within a trajectory."""
+        return tuning.trajectory_length
