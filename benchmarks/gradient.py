@@ -8,6 +8,9 @@ one at a time on each, on an accelerator as many as fit); "vmap" is ``jax.vmap(j
 of the same energy with its network written out as a user would, layer by layer.  The floor is the sum of the arithmetic
 at this machine's own measured rates on all devices: matrix products at the rate of large ones, hidden activations at
 that of an array in the cache, and four element-wise passes over the hidden layers.
+
+Lines of a framework are the same network as its module, given to ``Energy.network`` as it is: "temperax" by the engine,
+"vmap" the gradient of a log density that a user writes around the module, of all replicas in one batch.
 """
 
 from collections.abc import Callable
@@ -73,6 +76,72 @@ def plain_vmap(energy: Energy, positions: jax.Array) -> jax.Array:
     """Gradient steps of all replicas in one batch."""
     gradients = jax.vmap(jax.value_and_grad(partial(potential, energy)))
     return jax.lax.fori_loop(0, STEPS, lambda _, q: q - 1e-7 * gradients(q)[1], positions)
+
+
+def modules(inputs: int, hidden: tuple[int, ...]) -> dict[str, tuple[Any, Callable]]:
+    """The network as modules, and how a user calls each: (arrays, x) → outputs."""
+    import equinox as eqx
+    from flax import linen as nn
+    from flax import nnx
+
+    sizes, keys = (inputs, *hidden, 1), nnx.Rngs(0)
+    layers = [nnx.Linear(a, b, rngs=keys) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+    of_nnx = nnx.Sequential(*[part for layer in layers for part in (layer, jnp.tanh)][:-1])
+    of_linen = nn.Sequential([part for width in sizes[1:] for part in (nn.Dense(width), jnp.tanh)][:-1])
+    of_equinox = eqx.nn.MLP(inputs, 1, hidden[0], len(hidden), jnp.tanh, key=jax.random.key(0))
+    graph, state = nnx.split(of_nnx)
+    arrays, static = eqx.partition(of_equinox, eqx.is_array)
+    variables = of_linen.init(jax.random.key(0), jnp.zeros((1, inputs)))
+    return {
+        "NNX": (of_nnx, (lambda own, x: nnx.merge(graph, own)(x), state)),
+        "Linen": (of_linen, (of_linen.apply, variables)),
+        "Equinox": (of_equinox, (lambda own, x: jax.vmap(eqx.combine(own, static))(x), arrays)),
+    }
+
+
+@partial(jax.jit, static_argnames="call")
+def by_the_user(call: Callable, arrays: Any, x: jax.Array, y: jax.Array) -> Any:
+    """Gradient steps of all replicas (leading axis) of a network's arrays, with a log density written around it."""
+
+    def height(own: Any) -> jax.Array:
+        prior = sum(0.5 * jnp.sum(leaf**2) for leaf in jax.tree.leaves(own))
+        return prior + 0.5 * jnp.sum((y - call(own, x)) ** 2)
+
+    gradients = jax.vmap(jax.value_and_grad(height))
+
+    def step(_: jax.Array, own: Any) -> Any:
+        return jax.tree.map(lambda leaf, slope: leaf - 1e-7 * slope, own, gradients(own)[1])
+
+    return jax.lax.fori_loop(0, STEPS, step, arrays)
+
+
+def module_rows(data: tx.Dataset, hidden: tuple[int, ...], replicas: int) -> list[dict]:
+    """A line for each framework."""
+    rows = []
+    for name, (module, (call, arrays)) in modules(data.x.shape[1], hidden).items():
+        energy = tx.Energy.network(data, module, likelihood=tx.likelihoods.Gaussian(1.0))
+        energy = energy.relative_to(jnp.zeros(energy.size))
+        positions = 0.1 * jax.random.normal(jax.random.key(0), (replicas, energy.size))
+        many = jax.tree.map(lambda leaf: jnp.stack([0.1 * leaf] * replicas), arrays)
+        batch_size = default_batch_size(energy)
+        seconds = seconds_of(
+            {
+                "temperax": partial(as_the_engine, energy, positions, batch_size=batch_size),
+                "vmap": partial(by_the_user, call, many, jnp.asarray(data.x), jnp.asarray(data.y)),
+            }
+        )
+        each = {kind: 1e6 * value / (STEPS * replicas) for kind, value in seconds.items()}
+        rows.append(
+            {
+                "network": name,
+                "device": jax.devices()[0].device_kind,
+                "replicas": replicas,
+                "temperax_us": each["temperax"],
+                "vmap_us": each["vmap"],
+                "vmap_over_temperax": each["vmap"] / each["temperax"],
+            }
+        )
+    return rows
 
 
 def seconds_of(calls: dict[str, Callable[[], jax.Array]]) -> dict[str, float]:
@@ -141,6 +210,7 @@ def main() -> None:
         each = {name: value / (STEPS * replicas) for name, value in seconds.items()}
         rows.append(
             {
+                "network": "Energy.mlp",
                 "device": jax.devices()[0].device_kind,
                 "replicas": replicas,
                 "temperax_us": 1e6 * each["temperax"],
@@ -153,10 +223,16 @@ def main() -> None:
     print(
         f"{found['flop'] / 1e9:.0f} GFLOP/s, {1e9 / found['tanh']:.2f} ns a tanh, {1e9 / found['pass']:.2f} ns a pass"
     )
-    last = next((r for r in rows if r["replicas"] == 128), rows[-1])
+    rows += (found_modules := module_rows(data, hidden, 16))
+    own = [r for r in rows if r["network"] == "Energy.mlp"]
+    last = next((r for r in own if r["replicas"] == 128), own[-1])
     of = f"{last['replicas']} replicas"
     goals = [
         harness.goal(f"plain vmap / temperax, {of}", last["vmap_over_temperax"], 3.0, at_most=False),
+        *(
+            harness.goal(f"temperax / plain vmap, {r['network']}", 1 / r["vmap_over_temperax"], 1.3, at_most=True)
+            for r in found_modules
+        ),
         harness.goal(f"temperax / floor, {of}", last["temperax_over_floor"], 1.3, at_most=True),
     ]
     harness.finish(rows, goals, options.json)

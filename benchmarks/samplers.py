@@ -300,6 +300,8 @@ SAMPLERS = {
     "temperax-hmc": Sampler(whole=partial(temperax_sample, tx.HMC()), devices=0),
     "temperax-hmc-long": Sampler(whole=partial(temperax_sample, tx.HMC(max_steps=16384)), devices=0),
     "temperax-nuts": Sampler(whole=partial(temperax_sample, tx.NUTS()), devices=0),
+    "temperax-mams": Sampler(whole=partial(temperax_sample, tx.MAMS()), devices=0),
+    "temperax-mclmc": Sampler(whole=partial(temperax_sample, tx.MCLMC()), devices=0, exact=False),
     "temperax-tempering": Sampler(whole=temperax_tempering, devices=0),
     "numpyro-nuts": Sampler(partial(numpyro_nuts, "uniform")),
     "numpyro-nuts-optimum": Sampler(partial(numpyro_nuts, "optimum")),

@@ -30,6 +30,7 @@ from temperax.machine.sharding import use_cpu_devices as use_cpu_devices
 from temperax.machine.sharding import use_processes as use_processes
 from temperax.results import predict as predict
 from temperax.results.results import add_log_likelihood as add_log_likelihood
+from temperax.samplers import numpyro_kernels as numpyro  # noqa: F401 - public under this name
 from temperax.samplers import optimise as optimise
 from temperax.samplers import systems as systems
 from temperax.samplers.optimise import anneal as anneal

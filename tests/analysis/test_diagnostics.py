@@ -60,6 +60,7 @@ def test_pictures_of_a_ladder(ladder_tree, tmp_path):
         assert axes.get_xlabel() and axes.get_ylabel() and axes.get_title()
 
 
+@pytest.mark.slow
 def test_one_chain_cannot_be_judged(small_data):
     energy = tx.Energy.mlp(small_data, (2,))
     tree = tx.sample(jax.random.key(0), energy, num_chains=1, num_warmup=10, num_draws=3, progress=False)

@@ -165,6 +165,7 @@ def test_degenerate_and_regular_minimum_of_one_energy(key):
     assert z(values[1], values[0].value) > 2 * SIGMAS
 
 
+@pytest.mark.slow
 def test_localised_prior(key, small_data):
     """N(θ*, 1/γ) on the unconstrained parameters, of whatever constraint, and the data energy as it was."""
     energy = tx.Energy.mlp(small_data, (2,), prior=tx.priors.ARD())  # learned scales: positive parameters

@@ -40,6 +40,7 @@ def test_a_funnel_is_called_one():
     assert "they gather where tau is small, as in a funnel: reparametrise" in advice
 
 
+@pytest.mark.slow
 def test_energies_that_are_nan_are_counted():
     energy = tx.Energy(lambda p: jnp.where(p > 0, jnp.nan, 0.5 * p**2), dist.Normal(0.0, 1.0))
     tree = tx.sample(KEY, energy, num_draws=200, progress=False)
@@ -97,6 +98,7 @@ def test_chains_in_two_modes_are_bad_in_whichever_number(capsys):
     assert lines_of(ladder).loc["R-hat, worst (theta)", "verdict"] == "good"
 
 
+@pytest.mark.slow
 def test_functions_of_a_networks_draws_are_judged_beside_its_predictions(small_data, capsys):
     energy = tx.Energy.mlp(small_data, (2,))
     tree = tx.sample(KEY, energy, num_warmup=100, num_draws=100, progress=False)
@@ -159,6 +161,7 @@ def test_a_prior_alone_has_no_data_energy_to_judge():
         assert not {"bad", "unknown"} & set(judged["verdict"]), judged
 
 
+@pytest.mark.slow
 def test_a_ladder_is_not_told_to_exchange_replicas(small_data):
     energy = tx.Energy.mlp(small_data, (6,))
     tree = tx.parallel_tempering(KEY, energy, num_replicas=4, num_draws=32, num_chains=2, progress=False)

@@ -376,9 +376,13 @@ def test_a_linear_model_uses_all_of_its_parameters():
     ("likelihood", "make"),
     [
         (tx.likelihoods.Categorical(), lambda x: np.digitize(x, [-0.5, 0.5])),
-        (tx.likelihoods.Bernoulli(), lambda x: np.stack([x > 0, x > 1], axis=1).astype(float)),
+        pytest.param(
+            tx.likelihoods.Bernoulli(), lambda x: np.stack([x > 0, x > 1], axis=1).astype(float), marks=pytest.mark.slow
+        ),
         pytest.param(tx.likelihoods.Poisson(), lambda x: np.round(np.exp(x)), marks=pytest.mark.slow),
-        (tx.likelihoods.HeteroscedasticGaussian(), lambda x: np.stack([x, -x], axis=1)),
+        pytest.param(
+            tx.likelihoods.HeteroscedasticGaussian(), lambda x: np.stack([x, -x], axis=1), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_every_likelihood_can_be_studied(likelihood, make):

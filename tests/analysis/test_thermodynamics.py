@@ -187,6 +187,7 @@ def network_ladder(small_data):
     return tx.parallel_tempering(jax.random.key(3), energy, **options)
 
 
+@pytest.mark.slow
 def test_report_reads_a_ladder_of_a_network(network_ladder, capsys):
     table = thermodynamics.report(network_ladder)
     printed = capsys.readouterr().out

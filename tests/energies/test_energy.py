@@ -204,7 +204,8 @@ def test_parameters_may_have_any_name(tmp_path, key):
     """A result tells them apart and gives them back, in memory and from disk, on a ladder as well."""
     prior = {name: dist.Normal(0.0, 1.0) for name in AWKWARD} | {"x": dist.Normal(0.0, 1.0).expand([2]).to_event(1)}
     energy = tx.Energy(lambda p: 0.5 * sum(jnp.sum((leaf - i) ** 2) for i, leaf in enumerate(p.values())), prior)
-    options = {"num_chains": 2, "num_draws": 64, "progress": False, "keep": "all"}
+    options = {"num_chains": 2, "num_draws": 32, "progress": False, "keep": "all"}
+    options |= {"kernel": "hmc", "start": "prior"}
     tree = tx.parallel_tempering(key, energy, num_replicas=3, directory=tmp_path / "run", **options)
     assert len(set(energy.names)) == len(prior) and {"beta", "target", "row", "lp"} <= set(energy.names)
     for found in (tree, tx.open_run(tmp_path / "run")):

@@ -132,6 +132,7 @@ def test_offsets_restore_the_energies(key, small_data):
 
 
 @pytest.mark.parametrize("path", ["likelihood", "posterior"])
+@pytest.mark.slow
 def test_results_hold_absolute_energies(key, small_data, path):
     """Whatever energies are counted from, a result's are -log p of its own draws."""
     energy = tx.Energy.mlp(small_data, (3,))

@@ -102,14 +102,14 @@ def worst_error(number, batch_size, forget=None):
     return max(errors)
 
 
-@pytest.mark.parametrize("number", [0, 1, 2, 4])
+@pytest.mark.parametrize("number", [0, 1, 2])
 def test_mlps_agree_with_a_network_by_hand(number):
     """All depths, activations and likelihoods, these with one replica at a time and with all at once."""
     assert worst_error(number, number % 2) < TOLERANCE
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [3, 5, *range(6, 74)])
+@pytest.mark.parametrize("number", [3, 4, 5, *range(6, 74)])
 def test_all_kinds_of_mlps_agree_with_a_network_by_hand(number):
     assert worst_error(number, number % 2) < TOLERANCE
 

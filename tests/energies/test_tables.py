@@ -168,6 +168,7 @@ def test_whole_numbers_are_whatever_holds_them(labels):
 
 
 @pytest.mark.parametrize("given", [["a", "b", "c", "d"], None])
+@pytest.mark.slow
 def test_classes_that_do_not_occur_have_a_probability(key, given):
     """Declared, or in held-out rows alone; each column of the probabilities carries its own name."""
     x, y = np.random.default_rng(0).normal(size=(30, 2)), np.tile(["a", "b", "c"], 10)
@@ -208,6 +209,7 @@ def test_rows_with_more_fields_than_the_header(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.slow
 def test_inputs_too_large_for_single_precision_are_refused_in_predictions(key):
     x = np.random.default_rng(0).normal(size=(30, 2))
     energy = tx.Energy.mlp(tx.Dataset.from_arrays(x, x[:, 0]), (2,))

@@ -132,7 +132,6 @@ def check(kernel, likelihood, prior, key):
 
 FAST = [
     ("hmc", "gaussian_learned", "normal"),
-    ("nuts", "heteroscedastic", "fan_in"),
 ]
 
 

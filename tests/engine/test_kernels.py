@@ -70,6 +70,7 @@ def test_a_kernel_at_the_wrong_temperature_is_seen(key):
     assert worst_z(wrong, key) > 6
 
 
+@pytest.mark.slow
 def test_a_kernel_from_elsewhere_explores_a_ladder(key):
     """Log Z of a ladder whose rungs BlackJAX explores: of three independent parameters, in closed form."""
     kernel = tx.kernels.FromBlackJAX(lambda logp, beta: blackjax.mala(logp, 0.3 / (1.0 + beta)))
@@ -118,6 +119,7 @@ def test_turns_keep_the_length_and_the_energy(key):
     assert nothing == pytest.approx(0.0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_an_unadjusted_kernel_is_marked(key, capsys):
     """Long steps leave a bias, which the result estimates and the report calls by its name; MAMS has none."""
     rough = tx.sample(key, energy(20), kernel=tx.MCLMC(target_acceptance=0.7), num_draws=1000, progress=False)

@@ -16,16 +16,27 @@ SETTINGS = {
     "nans": {"JAX_DEBUG_NANS": "1"},
     "leaks": {"JAX_CHECK_TRACER_LEAKS": "1"},
 }
-#: Settings under which JAX is slow to trace: samplers, ladders and evidence alone.
-FEW = {"nans": ["few"], "leaks": ["few"]}
+#: Of these settings samplers, ladders and evidence run here, and all the rest among the slow tests.
+FEW = dict.fromkeys(("strict", "nans", "leaks"), ["few"])
 #: Of two independent N(1/2, 1/2): in closed form.
 EXACT = {"mean by hmc": 0.5, "mean by nuts": 0.5, "log Z": -np.log(2) - 0.5}
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_everything_runs_and_is_right(setting):
+    check(setting, FEW.get(setting, []))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", FEW)
+def test_the_rest_runs_too(setting):
+    check(setting, [])
+
+
+def check(setting, few):
+    """Run the script in a process with this setting, and compare its numbers."""
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), *FEW.get(setting, [])],
+        [sys.executable, str(SCRIPT), *few],
         capture_output=True,
         text=True,
         cwd=SCRIPT.parents[2],

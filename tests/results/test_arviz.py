@@ -47,8 +47,8 @@ def trees():
     return Trees()
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("two targets", "counts")]
-NAMES = ["regression", "classes", *SLOW, "rows of a user's own", "a ladder"]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("regression", "two targets", "counts")]
+NAMES = ["classes", *SLOW, "rows of a user's own", "a ladder"]
 PICTURES = ("plot_ppc_dist", "plot_loo_pit", "plot_forest", "plot_trace", "plot_rank", "plot_ess")
 
 
@@ -108,6 +108,7 @@ def exact_loo(x, y, noise, beta):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_leave_one_out_at_every_temperature():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(30, 3))

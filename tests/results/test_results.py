@@ -120,6 +120,7 @@ def test_predictive_draws_spread_as_the_noise_says(tree):
     assert residual.std() == pytest.approx(float(tree["posterior"]["noise_scale"].mean()), rel=0.1)
 
 
+@pytest.mark.slow
 def test_classification_end_to_end():
     import jax
 

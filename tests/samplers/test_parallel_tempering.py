@@ -132,6 +132,7 @@ def test_scaled_precision_by_hmc(key, exact_cases):
 
 
 @pytest.mark.parametrize("case", some([1], [0]))
+@pytest.mark.slow
 def test_mean_shift(key, exact_cases, case):
     case = exact_cases["mean_shift"][case]
     shift = case["norm_mu"]
@@ -148,6 +149,7 @@ def binomial_energy(p, data):
 
 
 @pytest.mark.parametrize("case", some([0], [1, 2]))
+@pytest.mark.slow
 def test_unidentifiable_binomial(key, exact_cases, case):
     """Up to n = 100 000, where the posterior is a ridge a thousandth wide."""
     case = exact_cases["unidentifiable_binomial"][case]
@@ -166,6 +168,7 @@ def test_unidentifiable_binomial(key, exact_cases, case):
         assert abs(found.backward - log_z) < 4 * found.backward_error + rounding
 
 
+@pytest.mark.slow
 def test_linear_regression_at_every_temperature(key, exact_cases):
     case = exact_cases["linear_regression"]
     betas = [float(b) for b in case["temperatures"]]  # on to β = 3, past T = 1
@@ -380,6 +383,7 @@ def test_broken_exchange_fails(key, fault, monkeypatch):
     jax.clear_caches()
 
 
+@pytest.mark.slow
 def test_untempered_kernel_fails(key):
     assert worst_moment(key, UntemperedGradient()) > 9
 

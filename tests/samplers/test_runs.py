@@ -112,6 +112,7 @@ def test_half_precision_is_refused_for_numbers_that_it_does_not_hold(key, energy
             sampler(key, wide, **options, storage="float16")
 
 
+@pytest.mark.slow
 def test_a_ladder_keeps_the_rungs_nearest_to_the_temperatures_asked_for(key, energy):
     tree = tx.parallel_tempering(key, energy, **LADDER, keep=[1.0, 1e6])
     temperatures = tree["tempered_posterior"]["temperature"].values

@@ -152,6 +152,7 @@ def test_ising_by_parallel_tempering(key, exact_cases, case):
 
 
 @pytest.mark.parametrize("case", [0, 1])
+@pytest.mark.slow
 def test_ising_thermodynamics_at_every_beta(key, exact_cases, case):
     """At the rungs and at the file's β between them, by reweighting; log Z and entropy count from N log 2."""
     case = exact_cases["ising_4x4"][case]

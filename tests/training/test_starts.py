@@ -34,6 +34,7 @@ def line(width):
 
 
 @pytest.mark.parametrize("width", [1e5, 1e8])
+@pytest.mark.slow
 def test_bottoms_of_any_scale_are_found(key, width):
     energy, best = line(width)
     found = tx.optimise.minimise(key, energy, 4)
@@ -152,6 +153,7 @@ def test_a_wall_that_leaves_out_the_middle_is_started_beyond(key, start):
     assert abs(float(x.mean()) - exact) < 4 * float(azs.mcse(x))
 
 
+@pytest.mark.slow
 def test_a_network_without_hidden_units_starts_from_bottoms(key, small_data):
     stopped = {}
     for hidden in ((), (2,)):

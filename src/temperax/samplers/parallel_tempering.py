@@ -144,7 +144,7 @@ def parallel_tempering(
     program = make_program(
         energy,
         betas,
-        path=_first_path(path, energy),
+        path=first_path(path, energy),
         kernel=chosen,
         num_chains=num_chains,
         kept=np.array([tempering.target_slot(betas)]),
@@ -174,10 +174,9 @@ def parallel_tempering(
     tuner = Tuner(fixed=ladder is not None, auto=auto, path=path, transitions=(transitions, most_transitions))
     with run.stoppable():
         program, state, origin = begin(run, key, energy, program, start, clock, tuner.restore)
-        if flat and not run.resumes and origin.position is not None:
-            program = program.placed(path=tempering.fitted(*laplace(energy, origin.position)))
-            state, _ = engine.evaluate_again(program, run_key, state)
-        program, state = _run_rounds(run, tuner, program, run_key, state, origin, clock)
+        if flat and not run.resumes:
+            program, state = fitted_to_curvature(program, run_key, state, energy, origin)
+        program, state = run_rounds(run, tuner, program, run_key, state, origin, clock)
         clock.lap("rounds")
 
         betas = np.asarray(program.betas)
@@ -212,11 +211,21 @@ _ARGUMENTS = [
 ]
 
 
-def _first_path(path: str, energy: Energy) -> tempering.Path:
+def first_path(path: str, energy: Energy) -> tempering.Path:
     """The path of the first round; where there is no prior to begin with, a reference that is fitted to the starts."""
     if path == "reference" and not energy.proper:
         return tempering.fitted(np.zeros(energy.size), np.ones(energy.size))
     return tempering.PATHS["likelihood" if path == "reference" else path]
+
+
+def fitted_to_curvature(
+    program: Program, key: Array, state: State, energy: Energy, origin: Origin
+) -> tuple[Program, State]:
+    """The program on the way from a Gaussian that is fitted to the lowest start and its curvature."""
+    assert origin.position is not None  # starts are optima, or given
+    program = program.placed(path=tempering.fitted(*laplace(energy, origin.position)))
+    state, _ = engine.evaluate_again(program, key, state)
+    return program, state
 
 
 def round_lengths(num_rounds: int | None = None, num_draws: int | None = None) -> list[int]:
@@ -232,7 +241,7 @@ def round_lengths(num_rounds: int | None = None, num_draws: int | None = None) -
     return lengths if num_draws < LONG_ROUND else [*lengths[:-2], num_draws]
 
 
-def _run_rounds(
+def run_rounds(
     run: Run, tuner: Tuner, program: Program, key: Array, state: State, origin: Origin, clock: Clock
 ) -> tuple[Program, State]:
     """All rounds but the last, and the scans that settle what they found; journeys are counted from their end on."""

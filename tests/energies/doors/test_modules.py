@@ -107,7 +107,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["convolutional", pytest.param("attention", marks=pytest.mark.slow)])
 def test_images(name, digits, key):
     """Networks of images are sampled, and predict classes by their names."""
     make, shape, size = NETWORKS[name]
@@ -131,6 +131,7 @@ def test_networks_of_images_are_sampled(name, digits, key):
 
 
 @pytest.mark.parametrize("name", ["residual", "recurrent"])
+@pytest.mark.slow
 def test_other_networks(name, key):
     """Ways around layers, and a sequence of eight steps, whose last its network tells."""
     x = np.random.default_rng(0).normal(size=(40, 8))
