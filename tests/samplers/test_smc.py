@@ -8,7 +8,7 @@ import pytest
 
 import temperax as tx
 from temperax.errors import Interrupted
-from temperax.samplers import smc
+from temperax.samplers import particles, populations
 
 SIZE, PRECISION = 5, 4.0
 
@@ -69,12 +69,12 @@ def test_what_reads_ladders_reads_its_steps(key, capsys):
 @pytest.mark.parametrize("broken", ["weights forgotten", "weights doubled"])
 def test_broken_weights_fail(key, monkeypatch, broken):
     """The negative control."""
-    whole = smc.Populations.weigh
+    whole = populations.Populations.weigh
 
     def weigh(self, heights, beta):
         whole(self, heights * (0.0 if broken == "weights forgotten" else 2.0), beta)
 
-    monkeypatch.setattr(smc.Populations, "weigh", weigh)
+    monkeypatch.setattr(populations.Populations, "weigh", weigh)
     assert worst_z(tx.smc(key, energy(), **QUICK)) > 6
 
 
@@ -106,7 +106,7 @@ def test_a_run_that_was_stopped_goes_on(tmp_path, key, monkeypatch):
     options = QUICK | {"num_particles": 32, "save_every": 1e-9}
     whole = tx.smc(key, energy(), **options)
     calls = [0]
-    save = smc.Run.save
+    save = particles.Run.save
 
     def stopping(self, *arguments):
         save(self, *arguments)
@@ -114,10 +114,10 @@ def test_a_run_that_was_stopped_goes_on(tmp_path, key, monkeypatch):
         if calls[0] == 4:
             raise Interrupted(tmp_path, "smc")
 
-    monkeypatch.setattr(smc.Run, "save", stopping)
+    monkeypatch.setattr(particles.Run, "save", stopping)
     with pytest.raises(Interrupted):
         tx.smc(key, energy(), directory=tmp_path / "run", **options)
-    monkeypatch.setattr(smc.Run, "save", save)
+    monkeypatch.setattr(particles.Run, "save", save)
     again = tx.smc(key, energy(), directory=tmp_path / "run", resume=True, **options)
     for group in ("posterior", "tempered_stats", "smc"):
         assert again[group].to_dataset().load().equals(whole[group].to_dataset()), group

@@ -197,7 +197,7 @@ def test_a_ladder_gives_switched_labels_equal_weights(key):
     energy = tx.Energy.from_numpyro(model, y)
     ladder = tx.parallel_tempering(key, energy, num_chains=4, num_draws=1024, progress=False)
     first = ladder["posterior"]["means"].isel(means_dim_0=0) > 0
-    share, error = float(first.mean()), float(az.mcse(first.astype(float)).to_array().max())
+    share, error = float(first.mean()), float(az.mcse(first.astype(float)).max())
     assert error < 0.1 and abs(share - 0.5) < 4 * error
     mcmc = MCMC(
         NUTS(model), num_warmup=500, num_samples=500, num_chains=4, chain_method="vectorized", progress_bar=False
