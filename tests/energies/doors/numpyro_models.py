@@ -265,6 +265,26 @@ def fixed_module(x, y):
     numpyro.sample("y", dist.Normal(net(x[:, None])[:, 0], noise), obs=y)
 
 
+def schools(error, y):
+    """Eight schools, centred."""
+    centre = numpyro.sample("centre", dist.Normal(0.0, 5.0))
+    spread = numpyro.sample("spread", dist.HalfCauchy(5.0))
+    with numpyro.plate("school", 8):
+        effect = numpyro.sample("effect", dist.Normal(centre, spread))
+        numpyro.sample("y", dist.Normal(effect, error), obs=y)
+
+
+def bayesian_network(x, y):
+    """The network of NumPyro's own examples, with its function as a deterministic site."""
+    first = numpyro.sample("w1", dist.Normal(jnp.zeros((1, 3)), jnp.ones((1, 3))))
+    second = numpyro.sample("w2", dist.Normal(jnp.zeros((3, 3)), jnp.ones((3, 3))))
+    last = numpyro.sample("w3", dist.Normal(jnp.zeros((3, 1)), jnp.ones((3, 1))))
+    f = numpyro.deterministic("f", jnp.tanh(jnp.tanh(x[:, None] @ first) @ second) @ last)
+    precision = numpyro.sample("precision", dist.Gamma(3.0, 1.0))
+    with numpyro.plate("row", len(x)):
+        numpyro.sample("y", dist.Normal(f, 1.0 / jnp.sqrt(precision)).to_event(1), obs=y[:, None])
+
+
 WITH_GAPS = np.where(np.arange(12) == 4, np.nan, Y)
 
 MODELS = {
@@ -302,6 +322,12 @@ MODELS = {
     "Linen": (linen, (X, Y), {}),
     "NNX": (nnx, (X, Y), {}),
     "Equinox": (equinox, (X, Y), {}),
+    "eight schools": (
+        schools,
+        (np.array([15, 10, 16, 11, 9, 11, 10, 18.0]), np.array([28, 8, -3, 7, -1, 1, 18, 12.0])),
+        {},
+    ),
+    "a network of NumPyro's": (bayesian_network, (X, Y), {}),
     "a fixed module": (fixed_module, (X, Y), {}),
 }
 #: Models whose prior has no distribution.
