@@ -1,6 +1,7 @@
 """Kernels of other libraries, and microcanonical ones: moments in closed form, and what a mistake in them changes."""
 
 import json
+from functools import partial
 
 import arviz as az
 import blackjax
@@ -139,3 +140,9 @@ def test_an_unadjusted_kernel_is_marked(key, capsys):
 def test_one_parameter_has_no_direction_to_turn_to(key):
     with pytest.raises(tx.InputError, match="needs two parameters or more"):
         tx.sample(key, energy(1), kernel="mams", progress=False)
+
+
+def test_an_argument_with_a_default_is_not_beta(key):
+    """A second argument is the inverse temperature where it has no default, or is called so."""
+    assert worst_z(tx.kernels.FromBlackJAX(lambda logp, step=0.15: blackjax.mala(logp, step)), key) < 4.5
+    assert worst_z(tx.kernels.FromBlackJAX(partial(blackjax.mala, step_size=0.15)), key) < 4.5

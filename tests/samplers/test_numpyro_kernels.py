@@ -6,6 +6,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from numpyro.contrib.control_flow import scan
 from numpyro.infer import MCMC, NUTS
 from numpyro.infer.util import potential_energy
 
@@ -102,3 +103,26 @@ def test_what_it_cannot_do_is_said(key):
         MCMC(tx.numpyro.ParallelTempering(normal), num_warmup=50, num_samples=10, progress_bar=False).run(
             key, Y, init_params={"mean": jnp.zeros(())}
         )
+
+
+def test_scopes_and_loops_are_tempered_too(key):
+    """The Jacobian's factor has a scope in its name, and control flow none."""
+
+    def scoped(y):
+        with numpyro.handlers.scope(prefix="a"):
+            scale = numpyro.sample("scale", dist.LogNormal(0.0, 1.0))
+        scan(lambda _, z: (None, numpyro.sample("y", dist.Normal(0.0, scale), obs=z)), None, y)
+
+    energy = tx.Energy.from_numpyro(scoped, Y)
+    position = jnp.array([0.4])
+    found = potential_energy(
+        numpyro.handlers.seed(tx.numpyro.tempered(scoped, 4.0), 0), (Y,), {}, energy.free(position)
+    )
+    assert found == pytest.approx(float(energy.prior_energy(position) + energy.data_energy(position) / 4), rel=1e-5)
+
+
+def test_data_that_change_under_a_ladder_are_refused(key):
+    kernel = tx.numpyro.ParallelTempering(normal, num_replicas=3)
+    mcmc = MCMC(kernel, num_warmup=32, num_samples=5, jit_model_args=True, progress_bar=False)
+    with pytest.raises(tx.InputError, match="jit_model_args = True"):
+        mcmc.run(key, jnp.asarray(Y))

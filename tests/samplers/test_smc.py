@@ -101,17 +101,16 @@ def test_two_modes_keep_their_weights(key):
     assert abs(share.mean() - 0.25) < 4 * max(share.std(ddof=1) / 2, 0.015)
 
 
-def test_a_run_that_was_stopped_goes_on(tmp_path, key, monkeypatch):
-    """Bit for bit as if it had never been stopped, and is read from its directory."""
+@pytest.mark.parametrize("coldest", [0.05, 1.0])
+def test_a_run_that_was_stopped_goes_on(tmp_path, key, monkeypatch, coldest):
+    """On the way and in its last step: bit for bit as if it had never been, and it is read from its directory."""
     options = QUICK | {"num_particles": 32, "save_every": 1e-9}
     whole = tx.smc(key, energy(), **options)
-    calls = [0]
     save = particles.Run.save
 
-    def stopping(self, *arguments):
-        save(self, *arguments)
-        calls[0] += 1
-        if calls[0] == 4:
+    def stopping(self, program, *arguments):
+        save(self, program, *arguments)
+        if float(program.betas[0]) >= coldest:
             raise Interrupted(tmp_path, "smc")
 
     monkeypatch.setattr(particles.Run, "save", stopping)

@@ -120,7 +120,8 @@ class Made:
         ----------
         model
             A function that makes NumPyro's sites.  Pass the same function again, with arguments of the same shapes, to
-            reuse a compiled program; ``param`` sites stay at their initial values.
+            reuse a compiled program: what it closes over must stay what it was, and what changes comes as an argument.
+            ``param`` sites stay at their initial values.
         *args, **kwargs
             Its arguments, with the observed values among them.
 
@@ -131,7 +132,8 @@ class Made:
             sites, the names of plates as dimensions.  New arguments give predictions by `temperax.predict.predictive`.
             Discrete latent sites are summed out where funsor is installed; the data energy is one number then.  Flat
             priors (``ImproperUniform``, latent sites that are scaled or masked) leave two paths, ``"posterior"`` and
-            ``"reference"``.
+            ``"reference"``.  Where a latent site with constraints is scaled or masked, its density is, and its
+            Jacobian is not; in NumPyro's potential both are.
 
         Raises
         ------

@@ -148,7 +148,8 @@ def _of_array(prior: Any, path: str, shape: tuple[int, ...], outputs_first: bool
         raise InputError("prior", prior, "is a prior for layers", "use Energy.mlp, or give one distribution")
     if isinstance(prior, Prior):
         inputs = fan_in(path, shape, outputs_first)
-        scalar = prior.weight(inputs) if len(shape) > 1 else prior.bias(inputs)
+        bias = len(shape) < 2 or path.rpartition("/")[2] == "bias"  # which convolutions of Equinox have as a column
+        scalar = prior.bias(inputs) if bias else prior.weight(inputs)
     elif is_distribution(prior):
         scalar = Elementwise(prior).distribution
     else:

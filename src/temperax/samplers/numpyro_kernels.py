@@ -4,6 +4,7 @@ What a ladder's other rungs say (log Z, round trips, the report) is lost here: `
 `parallel_tempering` keeps it.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
+from numpyro import handlers
 from numpyro.infer import HMC, NUTS
 from numpyro.infer.mcmc import MCMCKernel
 from numpyro.infer.util import constrain_fn
@@ -30,6 +32,9 @@ from temperax.samplers.parallel_tempering import first_path, fitted_to_curvature
 from temperax.samplers.runs import Run
 from temperax.samplers.setup import RUN, begin
 from temperax.samplers.tuner import MOST_TRANSITIONS, Tuner
+
+#: Names of the factors in which NumPyro holds a transform's Jacobian, whatever scopes they are in.
+JACOBIAN = re.compile(r"(.*/)?_.*_log_det")
 
 
 class tempered(Messenger):  # noqa: N801 - a handler, named as NumPyro names its own
@@ -53,8 +58,10 @@ class tempered(Messenger):  # noqa: N801 - a handler, named as NumPyro names its
 
     def process_message(self, msg: dict[str, Any]) -> None:
         """Scale what a site adds to the log density."""
-        jacobian = msg["name"] and msg["name"].startswith("_") and msg["name"].endswith("_log_det")
-        if msg["type"] == "sample" and (self.whole or (msg["is_observed"] and not jacobian)):
+        if msg["type"] != "sample":
+            return
+        jacobian = JACOBIAN.fullmatch(msg["name"])
+        if self.whole or (msg["is_observed"] and not jacobian):
             msg["scale"] = self.beta if msg["scale"] is None else self.beta * msg["scale"]
 
 
@@ -91,6 +98,8 @@ class LadderState(NamedTuple):
     swap_acceptance: Array
     round_trips: Array
     rng_key: Array
+    program: Program
+    run_key: Array
     ladder: State
 
 
@@ -143,9 +152,8 @@ class ParallelTempering(MCMCKernel):
 
     def postprocess_fn(self, args: tuple, kwargs: dict[str, Any]) -> Callable:
         """Constrained values and deterministic sites."""
-        model: Any = self._energy.model
-        prepared, *arguments = model.prepared(self._energy.data)
-        return lambda z: constrain_fn(prepared, *arguments, z, return_deterministic=True)
+        model = handlers.seed(handlers.substitute(self._model, data=self._fixed), 0)
+        return lambda z: constrain_fn(model, args, kwargs or {}, z, return_deterministic=True)
 
     def init(
         self, rng_key: Array, num_warmup: int, init_params: Any, model_args: tuple, model_kwargs: dict[str, Any]
@@ -157,8 +165,9 @@ class ParallelTempering(MCMCKernel):
             raise InputError("init_params", init_params, "are not used", "leave them out: replicas start dispersed")
         chains = 1 if is_prng_key(rng_key) else len(rng_key)
         key = check_key(rng_key if is_prng_key(rng_key) else rng_key[0])
-        self._chains = None if is_prng_key(rng_key) else chains
-        self._energy = energy = Energy.from_numpyro(self._model, *model_args, **(model_kwargs or {}))
+        self._vectorized = not is_prng_key(rng_key)
+        energy = Energy.from_numpyro(self._model, *model_args, **(model_kwargs or {}))
+        self._fixed = energy.data["fixed"]
         program = make_program(
             energy,
             self._betas,
@@ -179,15 +188,18 @@ class ParallelTempering(MCMCKernel):
         if self._path == "reference" and not energy.proper:
             program, state = fitted_to_curvature(program, run_key, state, energy, origin)
         program, state = run_rounds(run, tuner, program, run_key, state, origin, clock)
-        self.program, self._run_key, self._sample_fn = program, run_key, self.sample
+        self._sample_fn = self.sample
         self._num_warmup = num_warmup
         zero, flags = jnp.zeros(chains, program.betas.dtype), jnp.zeros(chains, bool)
         number = jnp.zeros(chains, jnp.int32)
-        seen = self._seen(_targets(program, state), zero, flags, zero, zero, number)
-        return LadderState._make([jnp.int32(0), *seen, rng_key, state])
+        seen = self._seen(program, _targets(program, state), zero, flags, zero, zero, number)
+        return LadderState._make([jnp.int32(0), *seen, rng_key, program, run_key, state])
 
     def sample(self, state: LadderState, model_args: tuple, model_kwargs: dict[str, Any]) -> LadderState:
         """One scan of the ladder; MCMC's own warm-up is passed over."""
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((model_args, model_kwargs))):
+            problem = "would change the data under a ladder that was adapted to others"
+            raise InputError("jit_model_args", True, problem, "leave it False")
         return jax.lax.cond(state.i < self._num_warmup, lambda s: s._replace(i=s.i + 1), self._scan, state)
 
     def _scan(self, state: LadderState) -> LadderState:
@@ -199,14 +211,15 @@ class ParallelTempering(MCMCKernel):
             return after, (*seen, jnp.mean(swaps.acceptance, axis=1), after.journeys.round_trips)
 
         out = (engine.STATE, sharding.ON_EVERY_DEVICE)
-        ladder, seen = engine.on_devices(scan, self.program, self._run_key, state.ladder, out=out)
-        values = self._seen(_targets(self.program, ladder), *seen)
-        return LadderState._make([state.i + 1, *values, state.rng_key, ladder])
+        program, run_key = state.program, state.run_key
+        ladder, seen = engine.on_devices(scan, program, run_key, state.ladder, out=out)
+        values = self._seen(program, _targets(program, ladder), *seen)
+        return LadderState._make([state.i + 1, *values, state.rng_key, program, run_key, ladder])
 
-    def _seen(self, positions: Array, *numbers: Array) -> tuple:
+    def _seen(self, program: Program, positions: Array, *numbers: Array) -> tuple:
         """Positions as NumPyro knows them and numbers, by chain where there are several."""
-        values = (jax.vmap(self._energy.free)(positions), *numbers)
-        return values if self._chains is not None else jax.tree.map(lambda leaf: leaf[0], values)
+        values = (jax.vmap(program.energy.free)(positions), *numbers)
+        return values if self._vectorized else jax.tree.map(lambda leaf: leaf[0], values)
 
 
 def _targets(program: Program, state: State) -> Array:

@@ -55,6 +55,11 @@ class Particles:
         return self.populations.betas[-1]
 
     @property
+    def on_the_way(self) -> bool:
+        """Whether a step is not at its end: a run goes on in the middle of it."""
+        return len(self.populations.records) < len(self.populations.betas)
+
+    @property
     def stage(self) -> int:
         """The number of the step that is under way."""
         return len(self.populations.betas) - 1
@@ -107,7 +112,7 @@ class Particles:
     ) -> None:
         """One step of β: weigh the particles, draw them again where few count, and move them."""
         found = self.populations
-        if len(found.records) == len(found.betas):  # else a run goes on in the middle of a step
+        if not self.on_the_way:
             self._recount()
             self.sums, heights = self._nothing(), self._energies()["path_energy"]
             if ladder is None:
@@ -125,8 +130,8 @@ class Particles:
         ):
             self.state = after
             for name in SUMS:
-                seen = np.asarray(getattr(record, name))[:, :, 0].sum(axis=0)
-                self.sums[name] = self.sums[name] + seen.reshape(found.shape)
+                for scan in np.asarray(getattr(record, name))[:, :, 0]:  # one by one, in whatever blocks they came
+                    self.sums[name] = self.sums[name] + scan.reshape(found.shape)
             self.clock.count(record)
         self.state = engine.end_window(self.program, self.state)
         found.record(self._energies() | self.sums, self._rng())

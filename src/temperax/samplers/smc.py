@@ -141,7 +141,7 @@ def smc(
         particles = Particles(run, key, run_key, energy, program, clock, betas, num_chains, num_particles)
         particles.begin(path, num_warmup)
         with run.bar(0, "smc", "scan") as bar:
-            while particles.beta < betas[-1]:
+            while particles.beta < betas[-1] or particles.on_the_way:
                 particles.descend(bar, scans, conditional_size, resample_below, betas if fixed else None)
         return particles.result(arguments, scans, log_likelihood, storage)
 

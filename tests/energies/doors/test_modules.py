@@ -14,6 +14,7 @@ from networks import Attention, Convolutional, Recurrent, Regularised, Residual
 from numpyro.contrib.module import random_nnx_module
 
 import temperax as tx
+from temperax.energies.parameters import is_distribution
 from temperax.energies.path_priors import fan_in
 
 X = np.linspace(-2.0, 2.0, 24)[:, None]
@@ -229,6 +230,7 @@ class Draws(nn.Module):
 
 
 PLAIN = nn.Dense(1)
+CLIPPED = eqx.nn.MLP(1, 1, 3, 1, jnp.tanh, jax.nn.hard_tanh, key=jax.random.key(0))
 REFUSED = {
     "no module": (lambda: tx.Energy.network(LINE, 3), "module = 3"),
     "one output too many": (
@@ -252,6 +254,19 @@ REFUSED = {
     "no prior": (lambda: tx.Energy.network(LINE, PLAIN, prior={"*": 3.0}), "3.0 is not a prior"),
     "a prior of layers": (lambda: tx.Energy.network(LINE, PLAIN, prior=tx.priors.ARD()), "is a prior for layers"),
     "no stack": (lambda: tx.modules.as_mlp(Residual()), "is not a stack of dense layers"),
+    "another last activation": (lambda: tx.modules.as_mlp(CLIPPED), "one behind the last"),
+    "a softmax between": (
+        lambda: tx.modules.as_mlp(nn.Sequential([nn.Dense(3), nn.softmax, nn.Dense(1)])),
+        "no elementwise functions",
+    ),
+    "dropout between": (
+        lambda: tx.modules.as_mlp(nn.Sequential([nn.Dense(3), nn.Dropout(0.5), nn.Dense(1)])),
+        "no elementwise functions",
+    ),
+    "an activation that learns": (
+        lambda: tx.modules.as_mlp(eqx.nn.MLP(1, 1, 3, 1, eqx.nn.PReLU(), key=jax.random.key(0))),
+        "no elementwise functions",
+    ),
     "no biases": (lambda: tx.modules.as_mlp(nn.Sequential([nn.Dense(3, use_bias=False)])), "lacks biases"),
 }
 
@@ -262,3 +277,15 @@ def test_modules_are_refused_by_one_sentence(name):
     with pytest.raises(tx.InputError, match=message) as raised:
         call()
     assert "\n" not in str(raised.value)
+
+
+def test_biases_of_convolutions_have_the_priors_of_biases(key):
+    """Equinox keeps them as columns."""
+    module = eqx.nn.Sequential([eqx.nn.Conv1d(1, 3, 1, key=key), eqx.nn.Lambda(lambda x: x.reshape(-1)[:1])])
+    energy = tx.Energy.network(LINE, module, prior=FanIn(bias_scale=0.1), likelihood=KNOWN, input_shape=(1, 1))
+    bias = next(
+        p
+        for name, p in zip(energy.names, jax.tree.leaves(energy.prior, is_leaf=is_distribution), strict=True)
+        if "bias" in name
+    )
+    assert float(bias.base_dist.variance.mean()) == pytest.approx(0.01)

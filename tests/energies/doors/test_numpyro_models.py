@@ -329,3 +329,63 @@ def test_only_values_change_and_nothing_compiles(key):
     with Compilations() as compiled:
         tx.sample(key, again, num_warmup=20, num_draws=10, num_chains=2, progress=False)
     assert not compiled.count, compiled.programs
+
+
+# -- what an attack has found ----------------------------------------------------------------------------------------
+
+
+def test_a_discrete_site_that_decides_a_vector_is_refused():
+    def model(y):
+        part = numpyro.sample("part", dist.Bernoulli(0.5), infer={"enumerate": "parallel"})
+        mean = jnp.array([-3.0, 3.0])[part][..., None] * jnp.ones(3)
+        x = numpyro.sample("x", dist.MultivariateNormal(mean, jnp.eye(3)))
+        numpyro.sample("y", dist.MultivariateNormal(x, jnp.eye(3)), obs=y)
+
+    with pytest.raises(tx.InputError, match="distributed as a discrete site decides"):
+        tx.Energy.from_numpyro(model, 3 * jnp.ones(3))
+
+
+def test_times_since_1970_keep_their_digits():
+    """What a model computes in NumPy's double precision before it makes small numbers of it."""
+
+    def model(time, y):
+        slope = numpyro.sample("slope", dist.Normal(0.0, 1.0))
+        numpyro.sample("y", dist.Normal(slope * (time - time.min()), 1.0), obs=y)
+
+    energy = tx.Energy.from_numpyro(model, 1.7e9 + np.arange(5.0), Y[:5])
+    expected = 0.5 * np.sum((Y[:5] - np.arange(5.0)) ** 2) + 2.5 * np.log(2 * np.pi)
+    assert energy.data_energy(jnp.ones(1)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_method_sees_what_its_object_has_become(key):
+    class Owner:
+        offset = 0.0
+
+        def model(self, y):
+            mean = numpyro.sample("mean", dist.Normal(0.0, 10.0))
+            numpyro.sample("y", dist.Normal(mean + self.offset, 0.1), obs=y)
+
+    owner, found = Owner(), []
+    for owner.offset in (0.0, 5.0):
+        energy = tx.Energy.from_numpyro(owner.model, Y)
+        found.append(float(tx.map_estimate(key, energy, num_starts=1, progress=False)["posterior"]["mean"].squeeze()))
+    assert found[0] - found[1] == pytest.approx(5.0, abs=0.05)
+
+
+@pytest.mark.parametrize("pair", [("chain", "chain_"), ("a/s", "a.s")])
+def test_names_that_a_result_cannot_tell_apart_are_refused(pair):
+    def model(y):
+        latent = numpyro.sample(pair[0], dist.Normal(0.0, 1.0))
+        numpyro.deterministic(pair[1], latent + 100.0)
+        numpyro.sample("y", dist.Normal(latent, 1.0).expand([12]), obs=y)
+
+    with pytest.raises(tx.InputError, match="is the name of two parameters"):
+        tx.Energy.from_numpyro(model, Y)
+
+
+def test_a_site_may_be_called_network():
+    def model(y):
+        level = numpyro.sample("network", dist.Normal(0.0, 1.0))
+        numpyro.sample("y", dist.Normal(level, 1.0).expand([12]), obs=y)
+
+    assert tx.Energy.from_numpyro(model, Y).names == ["network"]

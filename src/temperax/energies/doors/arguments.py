@@ -6,6 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+#: A spread of fewer steps of single precision than this has lost its digits.
+FEW_STEPS = 1000
+
 
 class Kept:
     """A value that is no array of a program: equal to an equal one if it can be hashed, else to itself alone."""
@@ -64,4 +67,16 @@ class Arguments:
 def _is_array(leaf: Any, constant: str) -> bool:
     if not isinstance(leaf, (np.ndarray, np.generic, jax.Array)) or jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return False
-    return leaf.dtype.kind in set("biuf") - set(constant)
+    return leaf.dtype.kind in set("biuf") - set(constant) and not _would_round(leaf)
+
+
+def _would_round(leaf: Any) -> bool:
+    """Whether single precision cannot tell the values of an array from one another: times since 1970, say.
+
+    As a constant it is what NumPy computes with before a model makes smaller numbers of it.
+    """
+    kept = np.asarray(leaf)
+    if kept.dtype != np.float64 or jnp.result_type(float) == np.float64 or not kept.size:
+        return False
+    spread, largest = float(np.nanstd(kept)), float(np.nanmax(np.abs(kept)))
+    return 0 < spread < FEW_STEPS * largest * 2.0**-23

@@ -33,12 +33,14 @@ class ModuleNetwork:
     outputs_first: bool = False
 
     @classmethod
-    def of(cls, call: Callable, trained: Any, module: object, **options: Any) -> tuple["ModuleNetwork", dict[str, Any]]:
-        """The network of a tree of arrays, and these by their paths, in dictionaries."""
+    def of(
+        cls, call: Callable, trained: Any, module: object, *, in_variables: bool = False, outputs_first: bool = False
+    ) -> tuple["ModuleNetwork", dict[str, Any]]:
+        """The network of a tree of arrays (or variables that hold them), and these by their paths, in dictionaries."""
         named, structure = jax.tree_util.tree_flatten_with_path(trained)
-        paths = tuple(path_of(keys).removesuffix("/value") for keys, _ in named)  # NNX has arrays in variables
+        paths = tuple(path_of(keys[:-1] if in_variables else keys) for keys, _ in named)
         arrays = nested({path: leaf for path, (_, leaf) in zip(paths, named, strict=True)})
-        return cls(call, structure, paths, type(module).__name__, **options), arrays
+        return cls(call, structure, paths, type(module).__name__, outputs_first), arrays
 
     def __call__(self, parameters: Any, x: Array) -> Array:
         """Outputs at the rows of ``x``."""
@@ -168,7 +170,7 @@ def _of_nnx(module: Any) -> tuple[ModuleNetwork, dict[str, Any]]:
     module.eval()
     split: Any = nnx.split(module, nnx.Param, ...)
     graph, trained, fixed = split
-    return ModuleNetwork.of(_NNX(graph, Arguments(fixed, "biuf")), trained, module)
+    return ModuleNetwork.of(_NNX(graph, Arguments(fixed, "biuf")), trained, module, in_variables=True)
 
 
 def _of_linen(module: Any, row: Array) -> tuple[ModuleNetwork, dict[str, Any]]:
@@ -210,7 +212,7 @@ def as_mlp(module: Any) -> dict[str, Any]:
     if framework == "equinox" and kind == "MLP":
         last = module.final_activation
         widths, activations = [layer.out_features for layer in module.layers], [module.activation]
-        plain = bool(jnp.array_equal(last(jnp.arange(-1.0, 2.0)), jnp.arange(-1.0, 2.0)))
+        plain = not _has_arrays(last) and bool(jnp.array_equal(last(_PROBE), _PROBE))
         biases = all(layer.bias is not None for layer in module.layers)
     elif framework and kind == "Sequential":
         layers = list(module.layers)
@@ -225,12 +227,26 @@ def as_mlp(module: Any) -> dict[str, Any]:
         raise InputError("module", kind, "is not a stack of dense layers", remedy)
     if not biases or not plain or len({id(a) for a in activations}) > 1:
         raise InputError("module", kind, "lacks biases, or has several activations or one behind the last", remedy)
-    names = {function: name for name, function in ACTIVATIONS.items()}
-    activation = activations[0] if activations else "identity"
-    return {"hidden": tuple(widths[:-1]), "activation": names.get(_unwrapped(activation), activation)}
+    activation = activations[0] if activations else jnp.tanh  # which nothing passes through
+    if _has_arrays(activation) or not _is_elementwise(activation):
+        raise InputError("module", kind, "has layers in between that are no elementwise functions", remedy)
+    named = [name for name, function in ACTIVATIONS.items() if function is activation]
+    return {"hidden": tuple(widths[:-1]), "activation": named[0] if named else activation}
 
 
-def _unwrapped(activation: Any) -> Any:
-    """The function inside Equinox's wrapper of it."""
-    inner = getattr(activation, "fn", activation)
-    return getattr(inner, "__wrapped__", inner) if inner not in ACTIVATIONS.values() else inner
+#: Where functions are compared.
+_PROBE = jnp.linspace(-3.1, 2.9, 7)
+
+
+def _has_arrays(function: Any) -> bool:
+    """Whether a function is a layer of its own: dropout, a normalisation, an activation that learns."""
+    named = type(function).__module__.split(".")[0] in ("equinox", "flax") and callable(function)
+    return named and not isinstance(function, jax.custom_jvp) and type(function).__name__ != "Lambda"
+
+
+def _is_elementwise(function: Callable) -> bool:
+    """Whether a function does to each number what it does to it alone."""
+    try:
+        return bool(jnp.allclose(function(_PROBE), jnp.concatenate([function(x[None]) for x in _PROBE])))
+    except Exception:  # whatever a user's layer raises: it is no function of numbers
+        return False

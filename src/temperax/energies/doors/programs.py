@@ -1,8 +1,10 @@
 """Opening a NumPyro model: what its sites say of it, and whether it can be sampled."""
 
 import importlib.util
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -41,8 +43,10 @@ def opened(function: Callable, args: tuple, kwargs: dict[str, Any]) -> tuple[Sit
         If it cannot be sampled.
     """
     check_callable("model", function, "a function that makes NumPyro's sites")
-    model, data, values = _tried(function, (args, kwargs))
-    check_names("model", model.shapes())
+    if inspect.ismethod(function):  # equal to itself whatever its object has become in between
+        function = partial(function.__func__, function.__self__)
+    model, data, values, deterministic = _tried(function, (args, kwargs))
+    check_names("model", dict.fromkeys([*model.shapes(), *deterministic], 0))
     try:
         jax.eval_shape(_energies, model, data)
     except Exception as error:  # whatever its distributions raise
@@ -55,7 +59,7 @@ def _energies(model: SitesModel, data: Any) -> tuple[Any, Array]:
     return model.terms(free, data), model.row_energies(model.constrain(free, data), data)
 
 
-def _tried(function: Callable, given: tuple) -> tuple[SitesModel, dict[str, Any], dict[str, np.ndarray]]:
+def _tried(function: Callable, given: tuple) -> tuple[SitesModel, dict[str, Any], dict[str, np.ndarray], list[str]]:
     """A model of these arguments, with as many of their arrays for values that may change as it allows."""
     for kinds in _CONSTANT:
         arguments = Arguments(given, kinds)
@@ -71,7 +75,7 @@ def _tried(function: Callable, given: tuple) -> tuple[SitesModel, dict[str, Any]
     raise AssertionError("the last kind of arguments returns or raises")
 
 
-def _inspected(model: SitesModel, arrays: list) -> tuple[SitesModel, dict[str, Any], dict[str, np.ndarray]]:
+def _inspected(model: SitesModel, arrays: list) -> tuple[SitesModel, dict[str, Any], dict[str, np.ndarray], list[str]]:
     """Run a model once, abstractly, and keep what its sites say; only observed values and parameters are computed."""
     known: dict[str, Any] = {}
 
@@ -101,7 +105,7 @@ def _inspected(model: SitesModel, arrays: list) -> tuple[SitesModel, dict[str, A
     data = {"arrays": arrays, "fixed": fixed}
     if found.summed:
         _check_summed(found, data)
-    return found, data, shown
+    return found, data, shown, known["deterministic"]
 
 
 def _about(sites: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,6 +147,7 @@ def _about(sites: Mapping[str, Any]) -> dict[str, Any]:
         "observed": tuple(observed),
         "summed": tuple(discrete),
         "masked": masked,
+        "deterministic": [name for name, site in sites.items() if site["type"] == "deterministic"],
         "proper": proper,
         "max_plates": max(plates),
     }
@@ -179,14 +184,16 @@ def _check_summed(model: SitesModel, data: Any) -> None:
     function, args, kwargs = model.prepared(data)
     summed = enum(config_enumerate(function), -model.max_plates - 1)
     values = {latent.name: jnp.zeros(latent.shape) for latent in model.latents}
-    summed_sites: dict[str, int] = {}
+    ranks: dict[str, list[int]] = {}
 
     def run(values: dict[str, Array]) -> None:
-        for name, site in handlers.trace(handlers.substitute(summed, data=values)).get_trace(*args, **kwargs).items():
-            summed_sites[name] = len(site["fn"].batch_shape) if site["type"] == "sample" else 0
+        plain = model.trace(values, data)
+        every = handlers.trace(handlers.substitute(summed, data=values)).get_trace(*args, **kwargs)
+        for latent in model.latents:
+            ranks[latent.name] = [len(sites[latent.name]["fn"].batch_shape) for sites in (plain, every)]
 
     jax.eval_shape(run, values)
     for latent in model.latents:
-        if summed_sites.get(latent.name, 0) > max(model.max_plates, len(latent.shape)):
+        if ranks[latent.name][1] > ranks[latent.name][0]:
             problem = "is distributed as a discrete site decides"
             raise InputError("model", f"site {latent.name}", problem, "write the sum over that site yourself")

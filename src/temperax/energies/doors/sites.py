@@ -120,7 +120,9 @@ class SitesModel(Model, Joint):
             log, transform = _log_prob(sites[name]), biject_to(sites[name]["fn"].support)
             jacobian = transform.log_abs_det_jacobian(free[name], value)
             spare = tuple(range(-(jnp.ndim(jacobian) - jnp.ndim(log)), 0))
-            terms[name] = -(log + jnp.sum(jacobian, axis=spare))
+            jacobian = jnp.sum(jacobian, axis=spare)
+            whole = jnp.shape(jacobian) == jnp.shape(log)  # else a mask has spread the density of one value
+            terms[name] = -(log + jacobian) if whole else -(jnp.sum(log) + jnp.sum(jacobian))
         return terms
 
     def localised(self, model: Any, free: Mapping[str, Array], precision: float) -> tuple[Any, Any]:

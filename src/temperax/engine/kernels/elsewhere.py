@@ -1,5 +1,6 @@
 """Kernels of BlackJAX and NumPyro as explorers of a temperature."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -89,12 +90,23 @@ class FromNumPyro(Explorer):
 
 def _made(build: Callable, density: Callable, beta: Array) -> Any:
     """What a user's function builds, of one argument or of two."""
-    made = build(density, beta) if takes(build, 2) else build(density)
+    made = build(density, beta) if _asks_for_beta(build) else build(density)
     if not hasattr(made, "init"):
         raise InputError(
             "build", made, "is no sampler", "return a SamplingAlgorithm of BlackJAX or a kernel of NumPyro"
         )
     return made
+
+
+def _asks_for_beta(build: Callable) -> bool:
+    """Whether a second argument has no default of its own, or is named so."""
+    parameters = [
+        p
+        for p in inspect.signature(build).parameters.values()
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    second = parameters[1] if len(parameters) > 1 else None
+    return second is not None and (second.default is second.empty or second.name == "beta")
 
 
 def _info_of(position: Array, found: Any, steps: str, diverging: str) -> Info:
