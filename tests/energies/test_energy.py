@@ -217,3 +217,14 @@ def test_parameters_may_have_any_name(tmp_path, key):
     values = energy.variables(jnp.arange(float(energy.size)))
     np.testing.assert_allclose(energy.position(values), np.arange(energy.size))
     assert tx.diagnostics.verdicts(tree) is not None
+
+
+def test_whole_numbers_among_data_are_indices(key):
+    """Arrays of them stay whole; lists and numbers are numbers like any other."""
+    y, group = np.array([0.3, -1.2, 0.7, 2.0]), np.array([0, 1, 1, 0])
+    energy = tx.Energy.from_log_density(
+        lambda p, data: -jnp.sum((data["y"] - p[data["group"]]) ** 2), jnp.zeros(2), data={"y": y, "group": group}
+    )
+    assert float(energy.data_energy(jnp.zeros(2))) == pytest.approx(np.sum(y**2), rel=1e-6)
+    listed = tx.Energy(lambda p, data: p * data[0], dist.Normal(), [1, 2])
+    assert all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(listed.data))

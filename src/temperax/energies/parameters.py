@@ -32,7 +32,11 @@ def check_fit(prior: Any, parameters: Any) -> None:
 
 
 def as_data(leaf: Any) -> Array:
-    """Data as an array, or what is wrong with them."""
+    """Data as an array, or what is wrong with them; arrays of whole numbers stay so, since they may be indices."""
+    if isinstance(leaf, (np.ndarray, jax.Array)) and leaf.dtype.kind in "iu" and leaf.size:
+        largest = max(abs(int(leaf.min())), abs(int(leaf.max())))
+        if largest <= np.iinfo(jnp.result_type(int)).max:
+            return jax.device_put(np.asarray(leaf).astype(jnp.result_type(int)))
     try:
         with np.errstate(over="ignore"):
             array = as_float(leaf)
