@@ -16,7 +16,7 @@ _TAKEN = ("chain", "draw", "temperature")
 def name_of(path: Sequence) -> str:
     """A leaf's path as a variable's name; the level that only says "network" is left out."""
     parts = [str(getattr(p, "key", getattr(p, "name", getattr(p, "idx", p)))) for p in path]
-    return variable_name("_".join(parts[1:] if parts[:1] == ["network"] and len(parts) > 1 else parts) or "theta")
+    return variable_name("_".join(parts[1:] if parts[:1] == ["network"] else parts) or "theta")
 
 
 def variable_name(name: str) -> str:

@@ -381,11 +381,3 @@ def test_names_that_a_result_cannot_tell_apart_are_refused(pair):
 
     with pytest.raises(tx.InputError, match="is the name of two parameters"):
         tx.Energy.from_numpyro(model, Y)
-
-
-def test_a_site_may_be_called_network():
-    def model(y):
-        level = numpyro.sample("network", dist.Normal(0.0, 1.0))
-        numpyro.sample("y", dist.Normal(level, 1.0).expand([12]), obs=y)
-
-    assert tx.Energy.from_numpyro(model, Y).names == ["network"]
