@@ -207,6 +207,11 @@ def check_key(key: Any) -> "jax.Array":
     return key
 
 
+def told(error: Exception) -> str:
+    """What kind of error somebody else's code raised, and the first line of what it says."""
+    return f"{type(error).__name__}: {(str(error) or ' ').splitlines()[0]}"
+
+
 def check_result(
     tree: object,
     group: str,

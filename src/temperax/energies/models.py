@@ -19,7 +19,7 @@ from temperax.energies.likelihoods import Likelihood
 from temperax.energies.networks import MLP, effective_weight, factor_weight
 from temperax.energies.parameters import is_distribution
 from temperax.energies.priors import Normal
-from temperax.errors import InputError
+from temperax.errors import InputError, told
 
 
 class Model:
@@ -159,6 +159,12 @@ def takes(function: Callable, number: int) -> bool:
     return True
 
 
+def failing_module(module: object, on: str, error: Exception) -> InputError:
+    """What to say of a module that raises an error of its own."""
+    remedy = "give input_shape where rows are not flat, and switch off dropout and running averages"
+    return InputError("module", module, f"fails on {on} ({told(error)})", remedy)
+
+
 def check_outputs(network: Callable, prior: Any, data: Dataset, likelihood: Likelihood) -> None:
     """Say so where a network does not return (row, output): the targets would be broadcast against it."""
     if isinstance(network, MLP):
@@ -172,9 +178,7 @@ def check_outputs(network: Callable, prior: Any, data: Dataset, likelihood: Like
     try:
         out = jax.eval_shape(network, parameters, jax.ShapeDtypeStruct(data.x.shape, dtype))
     except Exception as error:  # whatever a user's module raises
-        problem = f"fails on the inputs ({type(error).__name__}: {(str(error) or ' ').splitlines()[0]})"
-        remedy = "give input_shape where rows are not flat, and switch off dropout and running averages"
-        raise InputError("module", network, problem, remedy) from error
+        raise failing_module(network, "the inputs", error) from error
     wanted = (len(data.x), likelihood.num_outputs(data.y))
     if getattr(out, "shape", None) != wanted:
         raise InputError("module", out, f"does not return {wanted}, (row, output)", "return one row for each row of x")

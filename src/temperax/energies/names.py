@@ -13,9 +13,14 @@ from temperax.errors import InputError
 _TAKEN = ("chain", "draw", "temperature")
 
 
+def parts_of(path: Sequence) -> list[str]:
+    """The keys of a leaf's path, whatever holds the leaf."""
+    return [str(getattr(p, "key", getattr(p, "name", getattr(p, "idx", p)))) for p in path]
+
+
 def name_of(path: Sequence) -> str:
     """A leaf's path as a variable's name; the level that only says "network" is left out."""
-    parts = [str(getattr(p, "key", getattr(p, "name", getattr(p, "idx", p)))) for p in path]
+    parts = parts_of(path)
     return variable_name("_".join(parts[1:] if parts[:1] == ["network"] else parts) or "theta")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array
 from numpyro.distributions import Distribution
 
+from temperax.energies.names import parts_of
 from temperax.energies.parameters import check_fit, is_distribution, leaves_of
 from temperax.energies.priors import ARD, Elementwise, Prior
 from temperax.errors import InputError
@@ -21,7 +22,7 @@ _TO_HEADS = ("query", "key", "value")
 
 def path_of(keys: Any) -> str:
     """A leaf's path, as patterns name it: ``"layers/0/kernel"``."""
-    return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in keys)
+    return "/".join(parts_of(keys))
 
 
 def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ path is always chosen by name).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -175,6 +175,13 @@ def temper(base: Array, path: Array, beta: Array) -> Array:
     """A + βV, which at β = 0 is A even where V is infinite."""
     scale = jnp.reshape(beta, jnp.shape(beta) + (1,) * (jnp.ndim(path) - jnp.ndim(beta)))
     return base + jnp.where(scale == 0, 0.0, scale * path)
+
+
+def temper_on_host(base: Any, path: Any, betas: np.ndarray) -> np.ndarray:
+    """`temper` of host arrays whose last axis is the temperature, in their own precision."""
+    betas = np.asarray(betas, base.dtype)
+    with np.errstate(invalid="ignore"):
+        return base + np.where(betas == 0, 0, betas * path)
 
 
 def potential_at(path: Path, energy: Boltzmann, beta: Float[Array, ""], position: Float[Array, " parameter"]) -> Array:

@@ -101,13 +101,17 @@ def positions(
     arrays = {}
     dims = energy.dims
     for name, like in expected.items():
-        own = [d for d in dims[name] if d in variables[name].dims]
-        values = variables[name].transpose(*lead, *own, ...).values
+        values = _in_order(variables[name], lead, dims[name])
         if (shape := values.shape[len(lead) :]) != like.shape:
             raise InputError("tree", name, f"is of shape {shape}, not {like.shape}", "give the energy that was sampled")
         arrays[name] = values
     check_energy(tree, energy, other_rows=other_rows)
     return np.asarray(_positions(energy.bare(), arrays, len(lead)))
+
+
+def _in_order(variable: Any, lead: list[str], own: list[str]) -> np.ndarray:
+    """Values with the dimensions of draws first, and then those of the variable, in whatever order they came."""
+    return variable.transpose(*lead, *(d for d in own if d in variable.dims), ...).values
 
 
 def predictions(tree: xr.DataTree, energy: Energy, x: Any, group: str = "posterior") -> xr.DataArray:
@@ -194,8 +198,8 @@ def predictive(key: Any, tree: xr.DataTree | xr.Dataset, energy: Energy, /, *arg
     own = energy.dims
     drawn, sizes = {}, [draws.sizes[d] for d in lead]
     for name, site in zip(energy.names, model.shapes(), strict=True):
-        ordered = draws[name].transpose(*lead, *(d for d in own[name] if d in draws[name].dims), ...)
-        drawn[site] = ordered.values.reshape(-1, *ordered.shape[len(lead) :])
+        ordered = _in_order(draws[name], lead, own[name])
+        drawn[site] = ordered.reshape(-1, *ordered.shape[len(lead) :])
     values, dims = model.predicted(key, drawn, energy.data, args, kwargs)
     found = {name: ([*lead, *dims[name]], value.reshape(*sizes, *value.shape[1:])) for name, value in values.items()}
     return xr.Dataset(found, coords={d: draws[d] for d in lead if d in draws.coords})

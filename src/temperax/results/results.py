@@ -22,7 +22,7 @@ from temperax.energies.dataset import Dataset
 from temperax.energies.energy import Energy
 from temperax.energies.models import NetworkModel
 from temperax.engine.program import Record
-from temperax.engine.tempering import target_slot
+from temperax.engine.tempering import target_slot, temper_on_host
 from temperax.errors import check_result
 from temperax.results import predict, recipes
 from temperax.results.fingerprints import fingerprint
@@ -210,10 +210,8 @@ def _variables(
 def _tempered_stats(draws: Record, betas: np.ndarray, step_size: np.ndarray, discrete: bool) -> dict[str, Any]:
     """Statistics (chain, draw, temperature) in ArviZ's names where it has them."""
     beta = np.asarray(betas, dtype=draws.base_energy.dtype)
-    with np.errstate(invalid="ignore"):
-        potential = draws.base_energy + np.where(beta == 0, 0, beta * draws.path_energy)
     return {
-        "lp": -potential,
+        "lp": -temper_on_host(draws.base_energy, draws.path_energy, betas),
         "energy": draws.energy,
         "prior_energy": draws.prior_energy,
         "data_energy": draws.data_energy,

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from temperax.engine import engine
 from temperax.engine.kernels import MAMS
 from temperax.engine.program import Program, Record, State
+from temperax.engine.tempering import temper_on_host
 from temperax.machine import sharding
 from temperax.machine.progress import tqdm
 
@@ -19,9 +20,7 @@ SETTLING = 1 / 3
 
 def heights_of(record: Record, betas: Float[np.ndarray, " temperature"]) -> Float[np.ndarray, "draw chain temperature"]:
     """A + βV of every draw, in nats from the run's origin."""
-    with np.errstate(invalid="ignore"):
-        along = np.where(betas == 0, 0.0, betas * np.asarray(record.path_energy, float))
-    return np.asarray(record.base_energy, float) + along
+    return temper_on_host(np.asarray(record.base_energy, float), np.asarray(record.path_energy, float), betas)
 
 
 def energy_bias(

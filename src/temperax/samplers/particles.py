@@ -243,8 +243,7 @@ class Particles:
         columns = {name: np.stack([r[name].T for r in found.records], axis=-1) for name in (*ENERGIES, *SUMS)}
         shape, betas = (particles, chains, len(found.betas)), np.array(found.betas)
         position = engine.to_host(self.program, self.state).points.position.reshape(chains, particles, 1, -1)
-        with np.errstate(invalid="ignore"):
-            potential = columns["base_energy"] + np.where(betas == 0, 0.0, betas * columns["path_energy"])
+        potential = tempering.temper_on_host(columns["base_energy"], columns["path_energy"], betas)
         numbers: dict[str, Any] = {
             "position": position.swapaxes(0, 1),
             "energy": potential,  # particles have no momentum between scans

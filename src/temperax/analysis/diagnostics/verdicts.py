@@ -192,8 +192,9 @@ def _bias(tree: xr.DataTree) -> tuple[float, float]:
     """The largest bias of an energy in standard deviations of its draws, and the temperature where it is."""
     lp = tempered_stats(tree)["lp"].transpose("temperature", ...)
     deviations = lp.std(("chain", "draw")).values
-    biases = [abs(bias) for _, bias, _ in json.loads(tree.attrs["energy_bias"])]
-    relative = np.array(biases[-len(deviations) :]) / np.where(deviations > 0, deviations, np.inf)
+    betas, biases, _ = np.array(json.loads(tree.attrs["energy_bias"])).T
+    here = np.abs(betas[:, None] - lp["beta"].values).argmin(axis=0)  # a result may have been cut
+    relative = np.abs(biases[here]) / np.where(deviations > 0, deviations, np.inf)
     worst = int(relative.argmax())
     return float(relative[worst]), float(lp["temperature"].values[worst])
 

@@ -5,6 +5,7 @@ programs, and a nested dictionary of its arrays.  What it does not train (batch 
 dropout is switched off.
 """
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from jaxtyping import Array, Float
 
 from temperax.energies.dataset import Dataset
 from temperax.energies.doors.arguments import Arguments
-from temperax.energies.models import takes
+from temperax.energies.models import failing_module, takes
 from temperax.energies.networks import ACTIVATIONS
 from temperax.energies.path_priors import leaf_at, nested, path_of
 from temperax.errors import InputError, check_callable, check_count
@@ -141,15 +142,15 @@ def opened(
 
 def _framework(module: object) -> str:
     """Which framework a module is of; one that has not been imported has made none."""
-    for name, kind in (("flax.nnx", "Module"), ("flax.linen", "Module"), ("equinox", "Module")):
-        if name in sys.modules and isinstance(module, getattr(sys.modules[name], kind)):
+    for name in ("flax.nnx", "flax.linen", "equinox"):
+        if name in sys.modules and isinstance(module, sys.modules[name].Module):
             return name
     return ""
 
 
 def _checked(input_shape: Sequence[int], columns: int) -> tuple[int, ...]:
     shape = tuple(check_count("input_shape", size) for size in input_shape)
-    if jnp.prod(jnp.array(shape, int)) != columns:
+    if math.prod(shape) != columns:
         raise InputError("input_shape", shape, f"does not hold the {columns} inputs of a row", "give a shape that does")
     return shape
 
@@ -158,9 +159,7 @@ def _initial(module: object, initialise: Callable[[], Any]) -> Any:
     try:
         return initialise()
     except Exception as error:  # whatever a user's module raises
-        problem = f"fails on a row of the inputs ({type(error).__name__}: {(str(error) or ' ').splitlines()[0]})"
-        remedy = "give input_shape where rows are not flat, and switch off dropout and running averages"
-        raise InputError("module", type(module).__name__, problem, remedy) from error
+        raise failing_module(type(module).__name__, "a row of the inputs", error) from error
 
 
 def _of_nnx(module: Any) -> tuple[ModuleNetwork, dict[str, Any]]:
@@ -212,7 +211,7 @@ def as_mlp(module: Any) -> dict[str, Any]:
     if framework == "equinox" and kind == "MLP":
         last = module.final_activation
         widths, activations = [layer.out_features for layer in module.layers], [module.activation]
-        plain = not _has_arrays(last) and bool(jnp.array_equal(last(_PROBE), _PROBE))
+        plain = not _is_layer(last) and bool(jnp.array_equal(last(_PROBE), _PROBE))
         biases = all(layer.bias is not None for layer in module.layers)
     elif framework and kind == "Sequential":
         layers = list(module.layers)
@@ -228,7 +227,7 @@ def as_mlp(module: Any) -> dict[str, Any]:
     if not biases or not plain or len({id(a) for a in activations}) > 1:
         raise InputError("module", kind, "lacks biases, or has several activations or one behind the last", remedy)
     activation = activations[0] if activations else jnp.tanh  # which nothing passes through
-    if _has_arrays(activation) or not _is_elementwise(activation):
+    if _is_layer(activation) or not _is_elementwise(activation):
         raise InputError("module", kind, "has layers in between that are no elementwise functions", remedy)
     named = [name for name, function in ACTIVATIONS.items() if function is activation]
     return {"hidden": tuple(widths[:-1]), "activation": named[0] if named else activation}
@@ -238,7 +237,7 @@ def as_mlp(module: Any) -> dict[str, Any]:
 _PROBE = jnp.linspace(-3.1, 2.9, 7)
 
 
-def _has_arrays(function: Any) -> bool:
+def _is_layer(function: Any) -> bool:
     """Whether a function is a layer of its own: dropout, a normalisation, an activation that learns."""
     named = type(function).__module__.split(".")[0] in ("equinox", "flax") and callable(function)
     return named and not isinstance(function, jax.custom_jvp) and type(function).__name__ != "Lambda"

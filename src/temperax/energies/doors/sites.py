@@ -25,7 +25,7 @@ from temperax.energies.doors.arguments import Arguments
 from temperax.energies.models import FunctionModel, Model
 from temperax.energies.names import dimensions, variable_name
 from temperax.energies.positions import Joint
-from temperax.errors import InputError
+from temperax.errors import InputError, told
 
 
 class Latent(NamedTuple):
@@ -197,7 +197,7 @@ def _shapes_of(model: Callable, args: tuple, kwargs: dict[str, Any]) -> dict[str
 
 def failing(function: Callable, error: Exception) -> InputError:
     """What to say of a model that raises an error of its own."""
-    problem = f"fails on its arguments ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
+    problem = f"fails on its arguments ({told(error)})"
     return InputError(
         "model", getattr(function, "__qualname__", function), problem, "call it with those it is made for"
     )

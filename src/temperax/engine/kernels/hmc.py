@@ -1,22 +1,19 @@
 """Hamiltonian Monte Carlo: NumPyro's trajectories, of a length that all replicas of a scan jitter alike."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax.tree_util import register_dataclass
-from jaxtyping import Array, Float
+from jaxtyping import Array
 from numpyro.infer.util import ParamInfo
 
 from temperax.engine.kernels.kernel import Info, PotentialAt, Tuning
-from temperax.engine.kernels.trajectories import check_numbers, end_of, info_of, trajectory
-from temperax.errors import MOST
+from temperax.engine.kernels.trajectories import Jittered, end_of, info_of, trajectory
 
 
 @register_dataclass
 @dataclass(frozen=True)
-class HMC:
+class HMC(Jittered):
     """Hamiltonian Monte Carlo with jittered trajectory length.
 
     A trajectory lasts ``u * trajectory_length`` with u from a low-discrepancy sequence in (0, 1] that all replicas of
@@ -37,21 +34,6 @@ class HMC:
         Most leapfrog steps of one trajectory.
     """
 
-    step_size: float | None = None
-    trajectory_length: float | None = None
-    inverse_mass: float | Float[np.ndarray, " parameter"] | None = None
-    target_acceptance: float = 0.85
-    max_steps: int = 2048
-    rank: int | None = field(default=None, metadata={"static": True})
-
-    def __post_init__(self) -> None:
-        if isinstance(self.target_acceptance, (int, float)):  # else JAX rebuilds the pytree, and `as_kernel` checks
-            self.check()
-
-    def check(self) -> None:
-        """Say which of the numbers cannot be used, and make an array of a list of them."""
-        check_numbers(self, ("step_size", "trajectory_length"), {"max_steps": MOST})
-
     def step(
         self,
         key: Array,
@@ -62,8 +44,7 @@ class HMC:
         jitter: Array,
     ) -> tuple[ParamInfo, Info]:
         """One trajectory of NumPyro's HMC."""
-        longest = jnp.asarray(self.max_steps, tuning.step_size.dtype) * tuning.step_size
-        length = jnp.clip(jitter * tuning.trajectory_length, tuning.step_size, longest)
+        length = self.length(tuning, jitter)
         momentum_key, key = jax.random.split(key)
         state = trajectory(
             "HMC", key, potential_at, beta, start, tuning, momentum_key=momentum_key, trajectory_length=length

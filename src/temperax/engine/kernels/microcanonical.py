@@ -9,20 +9,18 @@ Silverstein & Seljak 2023, *Microcanonical Hamiltonian Monte Carlo*; the Metropo
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float
 from numpyro.infer.util import ParamInfo
 
 from temperax.engine.kernels.kernel import Info, PotentialAt, Tuning
 from temperax.engine.kernels.mass import in_frame
-from temperax.engine.kernels.trajectories import check_numbers
-from temperax.errors import MOST
+from temperax.engine.kernels.trajectories import Jittered
 
 #: A trajectory whose energy rises by more than this, in nats, diverges, as in NumPyro.
 DIVERGED = 1000.0
@@ -99,7 +97,7 @@ def fly(
 
 @register_dataclass
 @dataclass(frozen=True)
-class MAMS:
+class MAMS(Jittered):
     """Metropolis-adjusted microcanonical trajectories (Robnik, Cohn-Gordon & Seljak 2025); exact.
 
     For energies of two parameters or more.
@@ -112,25 +110,10 @@ class MAMS:
         Mean acceptance that step-size adaptation aims at.
     """
 
-    step_size: float | None = None
-    trajectory_length: float | None = None
-    inverse_mass: float | Float[np.ndarray, " parameter"] | None = None
     target_acceptance: float = 0.9
-    max_steps: int = 2048
-    rank: int | None = field(default=None, metadata={"static": True})
 
     #: Whether its draws are of the distribution itself, or of one that is near.
     exact: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        if isinstance(
-            self.target_acceptance, (int, float, type(None))
-        ):  # else JAX rebuilds the pytree, and `as_kernel` checks
-            self.check()
-
-    def check(self) -> None:
-        """Say which of the numbers cannot be used, and make an array of a list of them."""
-        check_numbers(self, ("step_size", "trajectory_length"), {"max_steps": MOST})
 
     def step(
         self,
@@ -142,8 +125,7 @@ class MAMS:
         jitter: Array,
     ) -> tuple[ParamInfo, Info]:
         """One trajectory."""
-        longest = jnp.asarray(self.max_steps, tuning.step_size.dtype) * tuning.step_size
-        length = jnp.clip(jitter * tuning.trajectory_length, tuning.step_size, longest)
+        length = self.length(tuning, jitter)
         fly_key, accept_key = jax.random.split(key)
 
         def run(potential_at: PotentialAt, start: ParamInfo, inverse_mass: Array) -> Flight:
@@ -184,8 +166,13 @@ class MCLMC(MAMS):
 
     exact: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        if self.target_acceptance is None:
+            self.check()
+        super().__post_init__()
+
     def check(self) -> None:
-        """As `MAMS.check`, where no target is one that fits the energy."""
+        """As for every kernel, where no target is one that fits the energy."""
         if self.target_acceptance is None:
             object.__setattr__(self, "inverse_mass", self.fitted(1).inverse_mass)  # checked as it is made
         else:

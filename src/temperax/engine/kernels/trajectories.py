@@ -1,17 +1,53 @@
-"""What HMC and NUTS share: NumPyro's transitions and states as the engine reads them, checks of a user's numbers."""
+"""What kernels share: NumPyro's transitions and states as the engine reads them, jittered lengths, a user's numbers."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from numpyro.infer.hmc import HMCState, hmc, momentum_generator
 from numpyro.infer.util import ParamInfo
 
-from temperax.engine.kernels.kernel import Info, Kernel, PotentialAt, Tuning
+from temperax.engine.kernels.kernel import Info, PotentialAt, Tuning
 from temperax.engine.kernels.mass import in_frame
-from temperax.errors import LARGEST, SMALLEST, InputError, check_array, check_count, check_fraction, check_positive
+from temperax.errors import (
+    LARGEST,
+    MOST,
+    SMALLEST,
+    InputError,
+    check_array,
+    check_count,
+    check_fraction,
+    check_positive,
+)
+
+
+@dataclass(frozen=True)
+class Jittered:
+    """The numbers of a kernel whose trajectories last a share of a length that is adapted; see `HMC`."""
+
+    step_size: float | None = None
+    trajectory_length: float | None = None
+    inverse_mass: float | Float[np.ndarray, " parameter"] | None = None
+    target_acceptance: float = 0.85
+    max_steps: int = 2048
+    rank: int | None = field(default=None, metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        if isinstance(self.target_acceptance, (int, float)):  # else JAX rebuilds the pytree, and `as_kernel` checks
+            self.check()
+
+    def check(self) -> None:
+        """Say which of the numbers cannot be used, and make an array of a list of them."""
+        check_numbers(self, ("step_size", "trajectory_length"), {"max_steps": MOST})
+
+    def length(self, tuning: Tuning, jitter: Array) -> Float[Array, ""]:
+        """How long a trajectory lasts, in units of time: from one step to the most."""
+        longest = jnp.asarray(self.max_steps, tuning.step_size.dtype) * tuning.step_size
+        return jnp.clip(jitter * tuning.trajectory_length, tuning.step_size, longest)
 
 
 def trajectory(
@@ -62,7 +98,7 @@ def info_of(state: HMCState, momentum: Array, trajectory: Array) -> Info:
     return Info(state.accept_prob, state.num_steps, state.diverging, state.energy, momentum, trajectory)
 
 
-def check_numbers(kernel: Kernel, optional: tuple[str, ...], counts: dict[str, int]) -> None:
+def check_numbers(kernel: Any, optional: tuple[str, ...], counts: dict[str, int]) -> None:
     """Check the numbers a user gave: the optional ones, and counts with the most that each may be."""
     check_fraction("target_acceptance", kernel.target_acceptance)
     for name, most in counts.items():
