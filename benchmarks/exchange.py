@@ -34,8 +34,9 @@ from jax.tree_util import register_dataclass
 import temperax as tx
 from benchmarks import harness
 from benchmarks.ladder import CASES, FullTrajectories, scaled_precision_energy
-from temperax import ladder, predict
+from temperax import ladder
 from temperax.energies.energy import Energy
+from temperax.results import reading
 
 #: What TFP's last release runs on.
 PINS = ("jax==0.4.35", "jaxlib==0.4.35", "tensorflow-probability==0.25.0", "numpy<2")
@@ -133,7 +134,7 @@ def concrete(leapfrogs: int, chains: int, replicas: int, scans: int) -> Task:
     steps = tree["tempered_stats"]["step_size"].mean(("chain", "draw")).values
     # At β = 0 temperax takes no steps; what suits the prior, of unit width, is a quarter of its period.
     steps[0] = np.pi / 2 / leapfrogs
-    starts = predict.positions(tree, energy, "tempered_posterior")[:, -1]
+    starts = reading.positions(tree, energy, "tempered_posterior")[:, -1]
     case = {"case": "network", "x": energy.data["x"], "y": energy.data["y"], "units": 50, "block": 10}
     return Task("concrete, 8-50-1", energy, betas, steps, starts, leapfrogs, case)
 
@@ -160,7 +161,7 @@ def temperax_side(task: Task, seconds: float) -> dict:
         tree, laps = run(draws)
     group = tree["exchange"].to_dataset()
     return {
-        "positions": predict.positions(tree, task.energy),
+        "positions": reading.positions(tree, task.energy),
         "rejection": 1 - group["swap_acceptance"].mean(("chain", "draw")).values,
         "replica": group["replica"].transpose("chain", "draw", "temperature").values,
         "acceptance": tree["tempered_stats"]["acceptance_rate"].mean(("chain", "draw")).values,
@@ -178,8 +179,8 @@ def tfp_side(task: Task, seconds: float) -> dict:
         "betas": task.betas,
         "step_sizes": task.steps,
         "starts": starts,
-        "prior_energy": predict.over_draws(prior_energies, task.energy, None, starts),
-        "data_energy": predict.over_draws(data_energies, task.energy, None, starts),
+        "prior_energy": reading.over_draws(prior_energies, task.energy, None, starts),
+        "data_energy": reading.over_draws(data_energies, task.energy, None, starts),
         "leapfrogs": task.leapfrogs,
         "seconds": seconds,
     }
@@ -245,9 +246,9 @@ def round_trips(replica: np.ndarray) -> int:
 def row(task: Task, side: str, found: dict) -> dict:
     """Rates of one side; ESS is that of β = 1, of predictions where there are some and of the position where not."""
     f, energy = found["positions"], task.energy
-    data_energy = predict.over_draws(data_energies, energy, None, f)
+    data_energy = reading.over_draws(data_energies, energy, None, f)
     if energy.dataset is not None:
-        f = predict.over_draws(predict.means, energy, jnp.asarray(energy.dataset.x_test), f)
+        f = reading.over_draws(reading.means, energy, jnp.asarray(energy.dataset.x_test), f)
     draws = ("chain", "draw")
     tree = xr.Dataset({"f": ((*draws, "row", "value")[: f.ndim], f), "energy": (draws, data_energy)})
     ess, rhat = arviz_stats.ess(tree), arviz_stats.rhat(tree)

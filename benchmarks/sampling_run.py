@@ -21,8 +21,9 @@ import xarray as xr
 import temperax as tx
 from benchmarks import harness
 from benchmarks.samplers import CHAINS, SAMPLERS, TARGETS, Setup, Whole
-from temperax import predict
+from temperax.analysis.predict.scoring import log_predictive_density
 from temperax.energies.energy import Energy
+from temperax.results import reading
 
 #: What a user waits for: the worst R-hat and the least bulk ESS of the predictions of held-out rows.
 RHAT, ESS = 1.01, 400.0
@@ -52,7 +53,7 @@ def statistics(energy: Energy, f: np.ndarray, log_density: np.ndarray, data_ener
     found = xr.Dataset({"f": ((*draws, "row", "value"), f), "energy": (draws, data_energy)})
     rhat, ess, error = arviz_stats.rhat(found), arviz_stats.ess(found), arviz_stats.mcse(found[["energy"]])
     wrong = (f.mean(axis=(0, 1)) - data.y_test) * data.y_scale
-    lppd = predict.log_predictive_density(log_density.reshape(-1, log_density.shape[-1])).mean()
+    lppd = log_predictive_density(log_density.reshape(-1, log_density.shape[-1])).mean()
     return {
         "draws": f.shape[1],
         "rhat_f_max": float(rhat["f"].max()),
@@ -152,9 +153,9 @@ class Gathered:
         data = self.energy.dataset
         x, y = jnp.asarray(data.x_test), jnp.asarray(data.y_test)
         new = (
-            predict.over_draws(predict.means, self.energy, x, positions),
-            predict.over_draws(predict.log_densities, self.energy, (x, y), positions),
-            -predict.over_draws(predict.log_likelihoods, self.energy, None, positions).sum(axis=-1, dtype=np.float64),
+            reading.over_draws(reading.means, self.energy, x, positions),
+            reading.over_draws(reading.log_densities, self.energy, (x, y), positions),
+            -reading.over_draws(reading.log_likelihoods, self.energy, None, positions).sum(axis=-1, dtype=np.float64),
         )
         for part, values in zip(self.parts, new, strict=True):
             part[:] = [np.concatenate([*part, values[:, :draws]], axis=1)]

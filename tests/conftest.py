@@ -22,7 +22,7 @@ CHECKED = (
     "engine.exchange",
     "engine.ladder",
     "machine.sharding",
-    "results.predict",
+    "results.reading",
 )
 jaxtyping.install_import_hook([f"temperax.{name}" for name in CHECKED], "beartype.beartype")
 

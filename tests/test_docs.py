@@ -19,6 +19,16 @@ model { mean ~ normal(0, 1); scale ~ normal(0, 1); y ~ normal(mean, scale); }
 """
 
 
+@pytest.fixture(autouse=True)
+def precision():
+    """PyMC's JAX backend switches JAX to double precision as it is imported; other tests are not to see that."""
+    import jax
+
+    before = jax.config.jax_enable_x64
+    yield
+    jax.config.update("jax_enable_x64", before)
+
+
 def blocks(page):
     return re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), flags=re.S)
 

@@ -34,7 +34,7 @@ from temperax import datasets
 from temperax.command import cli
 from temperax.energies.datasets import Dataset
 from temperax.engine import engine
-from temperax.results import recipes
+from temperax.results import notation
 from temperax.training import bottoms, descent
 
 FUZZ = settings(
@@ -448,9 +448,9 @@ BAD = {
     "use_cpu_devices": (lambda v: sharding.use_cpu_devices(v), not_count()),
     # results
     "scores": (lambda v: predict.scores(v), not_result),
-    "predictions tree": (lambda v: predict.predictions(v, energy(), X), not_result),
-    "predictions x": (lambda v: predict.predictions(empty_groups(), energy(), v), not_name),
-    "predictions energy": (lambda v: predict.predictions(empty_groups(), v, X), not_name),
+    "predictions tree": (lambda v: predict.predictions(v, X, energy()), not_result),
+    "predictions x": (lambda v: predict.predictions(empty_groups(), v, energy()), not_name),
+    "predictions energy": (lambda v: predict.predictions(empty_groups(), X, v), not_name),
     "curves betas": (
         lambda v: thermodynamics.curves((LADDER, ENERGIES), v),
         junk.filter(lambda v: not isinstance(v, list)) | st.just(np.nan) | st.just(2.0),
@@ -817,13 +817,13 @@ def test_processes_end_by_one_sentence(folder):
 )
 def test_recipes_build_nothing_that_is_not_listed(kind, name):
     hostile = {kind: name, "arguments": {"command": "touch x"}}
-    refused("recipes", lambda: recipes.decode(json.loads(json.dumps({"prior": [hostile]}))))
+    refused("recipes", lambda: notation.decode(json.loads(json.dumps({"prior": [hostile]}))))
 
 
 def test_what_recipes_list_are_settings_and_distributions():
     rooms = ("temperax.energies.priors", "temperax.energies.likelihoods", "temperax.engine.kernels")
-    assert all(cls.__module__.startswith(rooms) for cls in recipes._CLASSES.values())
-    assert all(issubclass(cls, dist.Distribution) for cls in recipes._DISTRIBUTIONS.values())
+    assert all(cls.__module__.startswith(rooms) for cls in notation._CLASSES.values())
+    assert all(issubclass(cls, dist.Distribution) for cls in notation._DISTRIBUTIONS.values())
 
 
 def test_every_download_is_verified(monkeypatch, tmp_path):

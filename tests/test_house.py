@@ -26,6 +26,7 @@ FLOORS = [
     "samplers",
     "analysis",
     "plots",
+    "estimators",
     "command",
 ]
 #: What a floor has that others may not import: the library as users see it is for the last floor alone.

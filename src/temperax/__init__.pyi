@@ -3,6 +3,7 @@
 from temperax import plots as plots
 from temperax.analysis import diagnostics as diagnostics
 from temperax.analysis import learning_coefficient as singular  # noqa: F401 - public under this name
+from temperax.analysis import predict as predict
 from temperax.analysis import studies as studies
 from temperax.analysis import thermodynamics as thermodynamics
 from temperax.analysis import transitions as transitions
@@ -25,10 +26,12 @@ from temperax.errors import InputError as InputError
 from temperax.errors import Interrupted as Interrupted
 from temperax.errors import ProcessError as ProcessError
 from temperax.errors import StorageError as StorageError
+from temperax.estimators.tempered import TemperedClassifier as TemperedClassifier
+from temperax.estimators.tempered import TemperedRegressor as TemperedRegressor
 from temperax.machine.sharding import use_compilation_cache as use_compilation_cache
 from temperax.machine.sharding import use_cpu_devices as use_cpu_devices
 from temperax.machine.sharding import use_processes as use_processes
-from temperax.results import predict as predict
+from temperax.results.carried import energy_of as energy_of
 from temperax.results.results import add_log_likelihood as add_log_likelihood
 from temperax.samplers import numpyro_kernels as numpyro  # noqa: F401 - public under this name
 from temperax.samplers import optimise as optimise

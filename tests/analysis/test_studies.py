@@ -9,7 +9,7 @@ import xarray as xr
 import temperax as tx
 from temperax import plots, predict, studies
 from temperax.analysis.studies import compression, draws, generalisation
-from temperax.results import results
+from temperax.results import reading, results
 
 BETAS = np.array([0.5, 1.0, 2.0])
 
@@ -329,10 +329,10 @@ def test_bits(regression, ladder):
 def test_other_values_do_not_compile_again(regression):
     energy, tree = regression
     studies.quantisation(tree, energy, (2,), max_draws=10)
-    before = predict._chunked._cache_size()
+    before = reading._chunked._cache_size()
     studies.quantisation(tree, energy, (3, 4, 5), max_draws=10)
     studies.gaussian_replacement(tree, energy, jax.random.key(1), max_draws=10)
-    assert predict._chunked._cache_size() == before
+    assert reading._chunked._cache_size() == before
 
 
 def test_a_gaussian_posterior_is_its_own_gaussian(regression):

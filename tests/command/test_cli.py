@@ -22,17 +22,28 @@ QUICK = ("--hidden", "2", "--warmup", "20", "--draws", "20", "--chains", "2", "-
 
 
 def test_a_csv_from_table_to_picture(tmp_path):
-    rows = "\n".join(f"{i % 7},{(i * i) % 11},{3 * (i % 7) - (i * i) % 11}" for i in range(60))
-    (tmp_path / "table.csv").write_text("a,b,price\n" + rows)
+    rows = "\n".join(f"{'xy'[i % 2]},{(i * i) % 11},n{i},{3 * (i % 7) - (i * i) % 11}" for i in range(60))
+    (tmp_path / "table.csv").write_text("kind,b,id,price\n" + rows)
     arguments = ("sample", "table.csv", "--target", "price", "--temperature", "1", "--temperature", "0.3")
-    done = temperax(*arguments, "--path", "posterior", "--out", "out", *QUICK, cwd=tmp_path)
+    arguments = (*arguments, "--column", "id=drop", "--path", "posterior")
+    done = temperax(*arguments, "--out", "out", *QUICK[:-1], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "category of 2: x, y" in done.stdout and "not used" in done.stdout
     expected = ("R-hat of f", "T = 1", "T = 0.3", "MAP, early stopping", "linear model", "rmse", "lppd", "nats a row")
     for words in expected:
         assert words in done.stdout
     assert {"result.nc", "summary.png", "scores.csv"} <= {p.name for p in (tmp_path / "out").iterdir()}
-    again = temperax(*arguments, "--path", "posterior", "--out", "out", *QUICK, cwd=tmp_path)
+    again = temperax(*arguments, "--out", "out", *QUICK, cwd=tmp_path)
     assert again.returncode == 2 and "has a result" in again.stderr
+    (tmp_path / "new.csv").write_text("b,kind\n3,x\n4,y\n")
+    done = temperax("predict", "out", "new.csv", "--level", "0.5", "--quiet", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "2 rows predicted" in done.stdout
+    header, *lines = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
+    assert header == "row,mean,sd,sd_epistemic,sd_aleatoric,eti50_lb,eti50_ub" and len(lines) == 2
+    (tmp_path / "new.csv").write_text("b,kind\n3,z\n")
+    done = temperax("predict", "out", "new.csv", cwd=tmp_path)
+    assert done.returncode == 2 and "'kind' holds z in rows 0" in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.slow
@@ -67,6 +78,9 @@ MISTAKES = [
     (("resume", "nowhere"), "command.json"),
     (("thermodynamics", "nowhere"), "no result.nc"),
     (("thermodynamics", "."), "cannot be read"),
+    (("predict", "nowhere", "new.csv"), "has no result.nc and no run.json"),
+    (("predict", ".", "new.csv", "--level", "2"), "--level = 2.0 is not in (0, 1)"),
+    (("sample", "table.csv", "--target", "y", "--column", "a"), "--column = 'a' is not name=kind"),
 ]
 
 
@@ -82,7 +96,7 @@ def answers(tmp_path_factory):
 
 
 def takes_no_folder(arguments):
-    return "--out" in arguments or arguments[0] in ("resume", "thermodynamics")
+    return "--out" in arguments or arguments[0] in ("resume", "thermodynamics", "predict")
 
 
 @pytest.mark.parametrize("number", range(len(MISTAKES)), ids=[" ".join(arguments) for arguments, _ in MISTAKES])

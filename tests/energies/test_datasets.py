@@ -59,7 +59,7 @@ def test_csv(tmp_path):
     assert data.x.shape == (18, 2) and data.x_test.shape == (2, 2)
     for target, problem in (("cost", "not a column"), ("price", "not numeric")):
         if target == "price":
-            file.write_text("a,b,price\nx,2,3\ny,3,4\n")
+            file.write_text("a,b,price\n1,2,x\n2,3,y\n")
         with pytest.raises(tx.InputError, match=problem):
             tx.Dataset.from_csv(file, target)
 

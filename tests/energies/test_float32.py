@@ -114,7 +114,7 @@ def test_targets_of_very_different_scale(key):
     options = {"num_chains": 2, "num_warmup": 100, "num_draws": 100, "progress": False}
     trees = [tx.sample(key, energy, **options) for energy in (plain, wide)]
     f = [
-        tx.predict.predictions(tree, energy, x).mean(("chain", "draw"))
+        tx.predict.predictions(tree, x, energy)["f"].mean(("chain", "draw"))
         for tree, energy in zip(trees, (plain, wide), strict=True)
     ]
     np.testing.assert_allclose(f[1] / scale, f[0], atol=1e-2)

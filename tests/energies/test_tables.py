@@ -134,15 +134,15 @@ def test_probabilities_carry_names_and_columns_are_found(key):
     energy = tx.Energy.mlp(data, (2,))
     tree = tx.sample(key, energy, num_chains=2, num_warmup=20, num_draws=5, start="prior", progress=False)
     assert tree["predictions"]["class"].values.tolist() == ["cat", "dog", "eel"]
-    right = tx.predict.predictions(tree, energy, FRAME)
-    assert right["value"].values.tolist() == ["cat", "dog", "eel"]
-    np.testing.assert_array_equal(right, tx.predict.predictions(tree, energy, FRAME[[" height ", "width"]]))
+    right = tx.predict.predictions(tree, FRAME)["f"]
+    assert right["class"].values.tolist() == ["cat", "dog", "eel"]
+    np.testing.assert_array_equal(right, tx.predict.predictions(tree, FRAME[[" height ", "width"]], energy)["f"])
     with pytest.raises(tx.InputError, match="has others, depth"):
-        tx.predict.predictions(tree, energy, FRAME.assign(depth=1.0))
+        tx.predict.predictions(tree, FRAME.assign(depth=1.0), energy)
     gaps = X.copy()
     gaps[[2, 5], 1] = np.nan
     with pytest.raises(tx.InputError, match=r"^x = nan at row 2, column 1 is not finite \(rows 2, 5 in all\);"):
-        tx.predict.predictions(tree, energy, gaps)
+        tx.predict.predictions(tree, gaps, energy)
     again = tx.repeat(tree, num_draws=2)
     assert again["predictions"]["class"].values.tolist() == ["cat", "dog", "eel"]
     assert jax.tree.structure(again.attrs["classes"]) == jax.tree.structure(tree.attrs["classes"])
@@ -176,10 +176,10 @@ def test_classes_that_do_not_occur_have_a_probability(key, given):
     data = tx.Dataset.from_arrays(x, y, *held, task="classification", classes=given)
     energy = tx.Energy.mlp(data, (2,))
     tree = tx.sample(key, energy, num_chains=2, num_warmup=20, num_draws=10, progress=False)
-    f = tx.predict.predictions(tree, energy, x[:2])
-    assert f["value"].values.tolist() == ["a", "b", "c", "d"]
-    np.testing.assert_allclose(f.sum("value"), 1.0, rtol=1e-5)
-    assert float(f.sel(value="d").mean()) < 0.2
+    f = tx.predict.predictions(tree, x[:2], energy)["f"]
+    assert f["class"].values.tolist() == ["a", "b", "c", "d"]
+    np.testing.assert_allclose(f.sum("class"), 1.0, rtol=1e-5)
+    assert float(f.sel(**{"class": "d"}).mean()) < 0.2
     assert np.isfinite(tx.predict.scores(tree)["lppd"]).all()
 
 
@@ -215,4 +215,4 @@ def test_inputs_too_large_for_single_precision_are_refused_in_predictions(key):
     energy = tx.Energy.mlp(tx.Dataset.from_arrays(x, x[:, 0]), (2,))
     tree = tx.sample(key, energy, num_chains=2, num_warmup=5, num_draws=5, progress=False)
     with pytest.raises(tx.InputError, match="is too large to compute with"):
-        tx.predict.predictions(tree, energy, [[1e60, 0.0]])
+        tx.predict.predictions(tree, [[1e60, 0.0]], energy)

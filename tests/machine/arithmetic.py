@@ -33,7 +33,7 @@ def main():
         found[f"mean by {kernel}"] = float(draws.mean()), float(draws.std()) / 15
     tree = tx.sample(KEY, energy, [1.0, 0.5], path="posterior", log_likelihood=True, **QUICK)
     tx.predict.scores(tree)
-    tx.predict.predictions(tree, energy, x)
+    tx.predict.predictions(tree, x)
     tx.diagnostics.report(tree)
     ladder = tx.parallel_tempering(KEY, own, **(LADDER | {"num_draws": 512}))
     evidence = tx.thermodynamics.log_evidence(ladder)

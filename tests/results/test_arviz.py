@@ -167,9 +167,9 @@ def test_what_was_cut_is_read(trees, cut, capsys):
     tree = CUTS[cut](trees["a ladder"])
     energy = tx.Energy.mlp(DATA["regression"], ())
     assert np.isfinite(tx.predict.scores(tree)["lppd"]).all()
-    f = tx.predict.predictions(tree, energy, X[40:])
-    assert f.dims == ("chain", "draw", "row", "value")
-    whole = tx.predict.predictions(trees["a ladder"], energy, X[40:])
+    f = tx.predict.predictions(tree, X[40:], energy)["f"]
+    assert f.dims == ("chain", "draw", "row", "target")
+    whole = tx.predict.predictions(trees["a ladder"], X[40:])["f"]
     np.testing.assert_allclose(f.isel(chain=0, draw=0), whole.isel(chain=0, draw=0), rtol=1e-5)
     assert len(tx.diagnostics.report(tree)) > 5
     tx.add_log_likelihood(tree.copy(), energy)

@@ -40,13 +40,15 @@ OTHERS = {
 def test_another_energy_of_the_same_shape_is_refused(tree, energy, what):
     other = OTHERS[what](energy)
     with pytest.raises(tx.InputError, match=f"is not what was sampled: it differs in .*{what}"):
-        tx.predict.predictions(tree, other, energy.dataset.x_test)
+        tx.predict.predictions(tree, energy.dataset.x_test, other)
 
 
 def test_the_same_energy_made_again_is_taken(tree, energy, small_data):
     again = tx.Energy.mlp(small_data, (3,))
     x = small_data.x_test * small_data.x_scale + small_data.x_mean
-    found = [tx.predict.predictions(tree, e, x).values for e in (energy, again, pickle.loads(pickle.dumps(energy)))]
+    found = [
+        tx.predict.predictions(tree, x, e)["f"].values for e in (energy, again, pickle.loads(pickle.dumps(energy)))
+    ]
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])
 
@@ -54,7 +56,7 @@ def test_the_same_energy_made_again_is_taken(tree, energy, small_data):
 def test_a_result_without_a_fingerprint_is_taken_on_trust(tree, energy):
     old = tree.copy()
     del old.attrs["fingerprint"]
-    assert tx.predict.predictions(old, energy.replace(activation="relu"), energy.dataset.x_test).shape[-2] == 20
+    assert tx.predict.predictions(old, energy.dataset.x_test, energy.replace(activation="relu"))["f"].shape[-2] == 20
 
 
 def test_functions_are_told_apart_by_what_they_compute():

@@ -99,7 +99,7 @@ def test_functions_have_no_recipe(small_data):
 def test_predictions_at_new_inputs(tree, energy):
     data = energy.dataset
     x = data.x_test * data.x_scale + data.x_mean
-    f = tx.predict.predictions(tree, energy, x)
+    f = tx.predict.predictions(tree, x, energy)["f"]
     expected = tree["predictions"]["f"] * data.y_scale + data.y_mean
     np.testing.assert_allclose(f, expected, rtol=1e-3, atol=1e-3)
 

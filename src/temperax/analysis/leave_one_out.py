@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
+from scipy.special import logsumexp
 
 from temperax.analysis import statistics
 from temperax.engine.tempering import target_slot
@@ -64,8 +65,32 @@ def loo_of(log_density: Float[np.ndarray, "chain draw row"], beta: float) -> Any
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if beta > 0:
-            weights, shape = (beta * values["y"]).azstats.psislw(dim=("chain", "draw"))
+            weights, shape = _smoothed(beta * values["y"])
         else:  # no row has had a part in the draws
             weights = xr.full_like(values["y"], -np.log(values.sizes["chain"] * values.sizes["draw"]))
             shape = xr.zeros_like(values["y"][0, 0])
         return whole(tree, pointwise=True, log_weights=weights, pareto_k=shape)
+
+
+def _smoothed(logs: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """ArviZ's smoothed log weights and shapes of every row.
+
+    Where the largest weights of a row are one number, from a replica that stood still, no tail can be fitted: they stay
+    as they are, and the shape is infinite.
+    """
+    flat = np.sort(logs.values.reshape(-1, logs.sizes["row"]), axis=0)
+    tail = max(1, int(min(0.2 * len(flat), 3 * np.sqrt(len(flat)))))  # as long as ArviZ takes it
+    stands = xr.DataArray(flat[tail - 1] - flat[0] <= np.finfo(float).tiny, dims="row", coords={"row": logs["row"]})
+    if not stands.any():
+        return logs.azstats.psislw(dim=("chain", "draw"))
+    weights = -logs - logsumexp(-logs.values, axis=(0, 1))
+    shape = xr.full_like(logs[0, 0], np.inf)
+    moves = ~stands.values
+    if moves.any():
+        weights[..., moves], shape[moves] = (found.values for found in _ordered(logs[..., moves]))
+    return weights, shape
+
+
+def _ordered(logs: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    weights, shape = logs.azstats.psislw(dim=("chain", "draw"))
+    return weights.transpose(*logs.dims), shape

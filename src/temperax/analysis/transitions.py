@@ -19,7 +19,7 @@ from temperax.energies.energy import Energy
 from temperax.engine.ladder import check_ladder
 from temperax.errors import InputError, check_count, check_key, check_result
 from temperax.machine.progress import patiently
-from temperax.results import predict
+from temperax.results import reading
 from temperax.samplers import optimise
 
 #: Smoothing of energy histograms in standard deviations; discrete levels are smoothed over their spacing at least.
@@ -229,7 +229,7 @@ def hysteresis(key: Array, energy: Energy, betas: Float[np.ndarray, " temperatur
     check_count("num_chains", options.get("num_chains", 4), 2)  # one leaves no spread over chains
     down, up = jax.random.split(key)
     cooling = optimise.anneal(down, energy, betas, **options)
-    last = predict.positions(cooling, energy)[:, 0]
+    last = reading.positions(cooling, energy)[:, 0]
     heating = optimise.anneal(up, energy, betas[::-1], **(options | {"start": last}))
     ways = np.stack([check_result(tree, "annealing")["path_energy"].values for tree in (cooling, heating)])
     ways[1] = ways[1, :, ::-1]

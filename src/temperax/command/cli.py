@@ -5,7 +5,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from temperax.command.mistakes import check, check_finished, errors_in_one_sentence, read_command
+from temperax.command.mistakes import (
+    as_path,
+    check,
+    check_finished,
+    check_share,
+    errors_in_one_sentence,
+    read_command,
+    writable,
+)
 
 app = typer.Typer(
     help="Tempered posteriors of Bayesian neural networks: HMC, NUTS and parallel tempering on JAX.",
@@ -25,6 +33,15 @@ Data = Annotated[
 ]
 Target = Annotated[list[str] | None, typer.Option(help="Target column of a CSV file; repeat for several.")]
 Task = Annotated[Literal["regression", "classification", "counts"], typer.Option(help="Kind of target of a CSV file.")]
+Column = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=KIND", help="What a column is: number, category, date, date:FORMAT or drop; repeat for several."
+    ),
+]
+Unknown = Annotated[
+    Literal["error", "column"], typer.Option(help="What new rows do with a category that no row here has.")
+]
 Split = Annotated[int, typer.Option(help="Which train/test split.", min=0)]
 Hidden = Annotated[list[int] | None, typer.Option(help="Width of a hidden layer; repeat for more. [default: 50]")]
 Activation = Annotated[str, typer.Option(help="Activation of the hidden layers.")]
@@ -70,6 +87,8 @@ def sample(
     data: Data,
     target: Target = None,
     task: Task = "regression",
+    column: Column = None,
+    unknown: Unknown = "error",
     split: Split = 0,
     hidden: Hidden = None,
     activation: Activation = "tanh",
@@ -109,6 +128,8 @@ def temper(
     data: Data,
     target: Target = None,
     task: Task = "regression",
+    column: Column = None,
+    unknown: Unknown = "error",
     split: Split = 0,
     hidden: Hidden = None,
     activation: Activation = "tanh",
@@ -165,6 +186,27 @@ def resume(
 
         machine = shell.Machine(devices, coordinator, num_processes, process_id)
         shell.resume(run, found, draws, machine, quiet=quiet)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, by this command line or by directory=.")],
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV file with the columns that the run was given.")],
+    out: Annotated[Path | None, typer.Option(help="CSV file to write. [default: RUN/predictions.csv]")] = None,
+    level: Annotated[float, typer.Option(help="Probability of the interval.")] = 0.9,
+    every_temperature: Annotated[bool, typer.Option("--every-temperature", help="At all that were kept.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Predict new rows: mean, standard deviation and interval with noise, or class probabilities, in original units.
+
+    Example: temperax predict run new.csv
+    """
+    with errors_in_one_sentence():
+        found, file = as_path(run), writable(out if out is not None else run / "predictions.csv")
+        check_share("--level", level)
+        from temperax.command import shell
+
+        shell.predict(found, table, file, level, every_temperature, quiet=quiet)
 
 
 @app.command()

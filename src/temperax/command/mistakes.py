@@ -56,7 +56,7 @@ def _check_data(options: Mapping[str, Any]) -> None:
     data = options["data"]
     large = Path(data).is_file() and Path(data).stat().st_size > SMALL
     if data not in datasets.UCI and data not in datasets.SKLEARN and not (large and options["target"]):
-        load(data, options["target"], options["task"], options["split"])
+        load(options)
 
 
 def _check_activation(name: str) -> None:
@@ -98,6 +98,26 @@ def check_finished(run: Path) -> None:
         raise InputError("RUN", str(run), "has no result.nc", "name the folder of a finished run")
 
 
+def check_share(name: str, value: float) -> None:
+    """Say so where an option is no probability."""
+    if not 0 < value < 1:
+        raise InputError(name, value, "is not in (0, 1)", "give such as 0.9")
+
+
+def writable(file: Path) -> Path:
+    """A file that can be written, before any work is done."""
+    try:
+        there = file.exists()
+        with file.open("a"):
+            pass
+        if not there:
+            file.unlink()  # of what fails later, nothing is left
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", error)
+        raise InputError("--out", str(file), f"cannot be written ({reason})", "choose another file") from error
+    return file
+
+
 def _prepare(out: Path, overwrite: bool) -> None:
     """The folder of the results, before any work is done."""
     try:
@@ -117,8 +137,9 @@ def _prepare(out: Path, overwrite: bool) -> None:
         raise InputError("--out", str(out), f"cannot be written ({reason})", "choose another folder") from error
 
 
-def load(data: str, target: list[str] | None, task: str, split: int) -> Dataset:
+def load(options: Mapping[str, Any]) -> Dataset:
     """A published data set by its name, or the user's CSV."""
+    data, target, split = options["data"], options["target"], options["split"]
     if data in datasets.UCI or data in datasets.SKLEARN:
         return datasets.load(data, split)
     if not Path(data).suffix and not Path(data).exists():
@@ -126,18 +147,35 @@ def load(data: str, target: list[str] | None, task: str, split: int) -> Dataset:
         raise InputError("DATA", data, "is neither a data set nor a file", f"choose one of {known}")
     if not target:
         raise InputError("--target", target, "is missing", "name the target column of the CSV file")
+    columns = dict(_column(said) for said in options.get("column") or [])
+    more = {"columns": columns, "unknown": options.get("unknown", "error")}
     try:
-        return Dataset.from_csv(data, target, task=task, split=split)  # type: ignore[arg-type]
+        return Dataset.from_csv(data, target, task=options["task"], split=split, **more)
     except InputError as error:
         if error.argument != "path":
             raise
         raise InputError("DATA", data, error.problem, error.remedy) from error
 
 
+def _column(said: str) -> tuple[str, str]:
+    """A column's name and what it is, from ``name=kind``."""
+    name, equals, kind = said.rpartition("=")
+    if not equals or not name:
+        raise InputError("--column", said, "is not name=kind", "write such as zip=category")
+    return name, kind
+
+
+def as_path(run: Path) -> Path:
+    """The folder of a run that has draws: a finished one's, or one of the library's own run directories."""
+    if not (run / "result.nc").is_file() and not (run / "run.json").is_file():
+        raise InputError("RUN", str(run), "has no result.nc and no run.json", "name the folder of a run")
+    return run
+
+
 #: The options of the library's arguments.
 SAME = (
     *("temperature", "path", "kernel", "hidden", "activation", "hottest", "coldest", "transitions", "storage", "split"),
-    *("task", "target", "save_every", "devices", "coordinator", "num_processes", "process_id"),
+    *("task", "target", "unknown", "save_every", "devices", "coordinator", "num_processes", "process_id"),
 )
 OPTIONS = {name: name.replace("_", "-") for name in SAME} | {
     "num_chains": "chains",
@@ -146,6 +184,7 @@ OPTIONS = {name: name.replace("_", "-") for name in SAME} | {
     "num_replicas": "replicas",
     "scale": "prior-scale",
     "directory": "out",
+    "columns": "column",
 }
 
 

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 import temperax as tx
 from temperax.command.mistakes import COMMAND, RUN, as_replicas, load
 from temperax.energies.energy import Energy
+from temperax.energies.tables import read_csv
 from temperax.errors import InputError, check_result
 from temperax.machine import sharding
 
@@ -103,6 +104,8 @@ def _run(kind: str, options: Mapping[str, Any], out: Path, *, quiet: bool, resum
     """Run or go on, print the tables, and write result, scores and pictures."""
     try:
         energy, key = _energy(options)
+        if not quiet and not resume and sharding.first_process():
+            show_columns(energy)
         every = {"directory": out, "resume": resume, "save_every": options["save_every"], "progress": not quiet}
         tree = SAMPLERS[kind](key, energy, options, **every)
     except KeyError as error:
@@ -117,6 +120,29 @@ def _run(kind: str, options: Mapping[str, Any], out: Path, *, quiet: bool, resum
         draws = tree["posterior"].sizes["draw"]
         print(f"stopped after {draws} of {options['draws']} draws, which are saved; temperax resume {out} goes on")
         raise typer.Exit(130)
+
+
+def show_columns(energy: Energy) -> None:
+    """How the columns of the user's table were read, and what becomes of them."""
+    data = energy.dataset
+    if data is None or data.encoding is None:
+        return
+    print(data.encoding.table().to_string())
+    what = f"{len(data.classes)} classes: {', '.join(data.classes)}" if data.classes else data.task
+    print(f"target: {', '.join(data.targets)} ({what}); {len(data.x)} training rows, {len(data.x_test)} held out\n")
+
+
+def predict(run: Path, table: Path, out: Path, level: float, every_temperature: bool, *, quiet: bool) -> None:
+    """Predict the rows of a table by a run, write them as CSV, and show the first."""
+    tx.use_cpu_devices(1)
+    tree = read_result(run) if (run / "result.nc").is_file() else tx.open_run(run).load()
+    group = "tempered_posterior" if every_temperature and "tempered_posterior" in tree.children else "posterior"
+    frame = read_csv(table)
+    found = tx.predict.summary(tree, frame, intervals=(level,), group=group, progress=not quiet)
+    found.index = found.index.set_names([*(["temperature"] if found.index.nlevels > 1 else []), "row"])
+    found.to_csv(out)
+    print(found.head(10).to_string(float_format="{:.4g}".format))
+    print(f"{len(frame)} rows predicted; all of them are in {out}")
 
 
 def read_result(run: Path) -> xr.DataTree:
@@ -151,7 +177,7 @@ def _energy(options: Mapping[str, Any]) -> tuple[Energy, Array]:
     """The energy that the options describe, and the key of the run."""
     widths = tuple(options["hidden"]) if options["hidden"] is not None else (50,)
     prior = tx.priors.Normal(options["prior_scale"])
-    dataset = load(options["data"], options["target"], options["task"], options["split"])
+    dataset = load(options)
     if not len(dataset.x_test):
         few = "has too few rows to hold any out for the scores"
         raise InputError("DATA", options["data"], few, "give at least 5 rows")

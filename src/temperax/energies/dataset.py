@@ -2,17 +2,21 @@
 
 import os
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from temperax.energies.labels import as_classes
 from temperax.energies.tables import LARGEST_SINGLE, as_table, check_size, column_names, in_order, read_csv
 from temperax.errors import InputError, all_at_once, check_choice, check_count, listed
+
+if TYPE_CHECKING:  # pandas is imported when there is a frame, so that a mistake in a command line is found before it is
+    import pandas as pd
+
+    from temperax.energies.encoding import Encoding, Unknown
 
 Task = Literal["regression", "classification", "counts"]
 TASKS = {"regression": "regression", "classification": "classification", "counts": "counts"}
@@ -42,6 +46,8 @@ class Dataset:
         Names of the data set and of its columns.
     classes
         Names of the classes 0, 1, … of a classification.
+    encoding
+        How a table's columns became inputs, of a data set from a frame or a CSV file.
     """
 
     x: np.ndarray
@@ -57,6 +63,7 @@ class Dataset:
     inputs: tuple[str, ...]
     targets: tuple[str, ...]
     classes: tuple[str, ...] = ()
+    encoding: "Encoding | None" = None
 
     def __repr__(self) -> str:
         """What it is, in a line."""
@@ -155,79 +162,154 @@ class Dataset:
             named,
         )
 
-    @classmethod
-    def from_csv(
-        cls,
-        path: str | os.PathLike,
-        target: str | Sequence[str],
-        *,
-        task: Task = "regression",
-        split: int = 0,
-        train_fraction: float = 0.9,
-        standardise: bool = True,
-    ) -> "Dataset":
-        """A data set from a CSV file with a header, split at random as the published sets are.
+    def scaled(self, argument: str, x: Any) -> np.ndarray:
+        """New inputs as the network takes them: encoded as the data set's own table was, and standardised.
 
         Parameters
         ----------
-        path
-            The file, on this machine, with commas or semicolons; every column but ``target`` is an input and must be
-            numeric.  A first column without a name that counts the rows is left out.
-        target
-            Name of the target's column, or several.
-        task, standardise
-            As in `from_arrays`.
-        split
-            Which random split, 0 … 999.
-        train_fraction
-            Share of the rows to train on; 1.0 holds nothing out.
+        argument
+            How the caller names them.
+        x
+            A frame with the columns of the table (targets may be among them), or an array (row, input) in the units
+            that the data set was given in.
 
         Raises
         ------
         InputError
-            If the file cannot be read as a table, the target is not a column, or a column is not numeric.
+            If the columns are not the inputs, or values are missing, unknown or too large: with their rows.
+        """
+        if self.encoding is not None and hasattr(x, "columns") and hasattr(x, "rename"):
+            x = self.encoding.encode(argument, x, self.targets)
+        x = as_table(argument, in_order(argument, x, self.inputs))
+        if x.shape[1] != self.x.shape[1]:
+            raise InputError(argument, x.shape, f"is not (row, {self.x.shape[1]})", "give one column an input")
+        return _standardised(argument, x, self.x_mean, self.x_scale)
+
+    @classmethod
+    def from_csv(cls, path: str | os.PathLike, target: str | Sequence[str], **options: Any) -> "Dataset":
+        """A data set from a CSV file with a header.
+
+        Parameters
+        ----------
+        path
+            The file, on this machine, with commas or semicolons.  A first column without a name that counts the rows
+            is left out.
+        target, **options
+            As in `from_frame`.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read as a table, and as `from_frame`.
+        """
+        _check_target(target)
+        return cls.from_frame(read_csv(path), target, **{"name": Path(path).stem} | options)
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: "pd.DataFrame",
+        target: str | Sequence[str],
+        *,
+        task: Task = "regression",
+        columns: Mapping[str, str] | None = None,
+        unknown: "Unknown" = "error",
+        split: int = 0,
+        train_fraction: float = 0.9,
+        standardise: bool = True,
+        name: str = "frame",
+    ) -> "Dataset":
+        """A data set from a frame, split at random as the published sets are.
+
+        Columns become inputs by a recipe that is learned from the training rows, kept with every result and applied to
+        new rows: numbers as they are, text as categories (one input a category, or one for two), dates as days since
+        1970 and as sine and cosine of the year, week and day that they span; where numbers are missing, the training
+        rows' mean stands, with an input that says so.  ``data.encoding.table()`` shows it.
+
+        Parameters
+        ----------
+        frame
+            One row an observation; every column but ``target`` is an input.
+        target
+            Name of the target's column, or several.
+        task, standardise
+            As in `from_arrays`.
+        columns
+            What columns are, where they do not say it themselves: ``"number"``, ``"category"``, ``"date"`` (ISO 8601),
+            ``"date:%d.%m.%Y"`` or ``"drop"``, by name.
+        unknown
+            What is done about a category that is in no row: ``"error"`` names it; ``"column"`` keeps an input for it,
+            of whose weights the data say nothing.
+        split
+            Which random split, 0 … 999.
+        train_fraction
+            Share of the rows to train on; 1.0 holds nothing out.
+        name
+            Of the data set, to show.
+
+        Raises
+        ------
+        InputError
+            If the target is not a column or is missing in a row, or a column cannot be read as what it is.
         """
         import pandas as pd
 
+        from temperax.energies.encoding import Encoding
+
         check_choice("task", task, TASKS)
-        targets = [target] if isinstance(target, str) else target
-        if not isinstance(targets, Sequence) or not targets or not all(isinstance(name, str) for name in targets):
-            raise InputError("target", target, "is not a column's name", "give one, or a list of several")
-        targets = list(targets)
-        table = read_csv(path)
+        if not isinstance(frame, pd.DataFrame):
+            raise InputError("frame", frame, "is no frame", "give a pandas.DataFrame, or use from_arrays")
+        targets = _check_target(target)
+        frame = frame.rename(columns=lambda name: str(name).strip()).reset_index(drop=True)
+        if twice := sorted(set(frame.columns[frame.columns.duplicated()])):
+            raise InputError("frame", twice, "are names of several columns", "give every column a name of its own")
         for column in targets:
-            if column not in table.columns:
-                columns = ", ".join(map(str, table.columns[:20])) + (", …" if len(table.columns) > 20 else "")
-                raise InputError("target", column, "is not a column", f"choose from {columns}")
-        if not len(table):
-            raise InputError("path", str(path), "has a header and no rows", "give one row an observation")
-
-        def check_column(column: str) -> None:
-            label = column in targets and task == "classification"
-            if not label and not pd.api.types.is_numeric_dtype(table[column]):
-                raise InputError("column", column, "is not numeric", "encode it as numbers or drop it")
-            missing = table[column].isna() if label else ~np.isfinite(table[column].to_numpy(float))
-            if missing.any():
-                rows, what = listed(np.flatnonzero(missing)), "label" if label else "finite number"
-                raise InputError(
-                    "column", column, f"has no {what} in rows {rows} under the header", "impute or drop it"
-                )
-
-        all_at_once(*(partial(check_column, column) for column in table.columns))
-        for column in targets:
-            _say_what_it_is_taken_for(column, table[column], task)
-        inputs = [column for column in table.columns if column not in targets]
-        return split_at_random(
-            table[inputs].to_numpy(float),
-            table[targets].to_numpy() if task == "classification" else table[targets].to_numpy(float),
-            split,
-            train_fraction,
-            task=task,
-            standardise=standardise,
-            name=Path(path).stem,
-            inputs=[str(column) for column in inputs],
-            targets=targets,
+            if column not in frame.columns:
+                shown = ", ".join(map(str, frame.columns[:20])) + (", …" if len(frame.columns) > 20 else "")
+                raise InputError("target", column, "is not a column", f"choose from {shown}")
+        if not len(frame):
+            raise InputError("frame", frame.shape, "has a header and no rows", "give one row an observation")
+        if len(targets) == len(frame.columns):
+            raise InputError("target", listed(targets), "leaves no inputs", "give a table with inputs")
+        train, test = split_rows(len(frame), split, train_fraction)
+        y, encoding = all_at_once(
+            lambda: _targets(frame[targets], task),
+            lambda: Encoding.learn(frame.drop(columns=targets), train, columns, unknown),
         )
+        x = encoding.encode("frame", frame, tuple(targets))
+        options: dict[str, Any] = {"task": task, "standardise": standardise, "name": name}
+        names = {"inputs": encoding.inputs, "targets": targets}
+        found = cls.from_arrays(x[train], y[train], x[test], y[test], **options, **names)
+        return replace(found, encoding=encoding)
+
+
+def _check_target(target: object) -> list[str]:
+    """Names of target columns."""
+    targets = [target] if isinstance(target, str) else target
+    if not isinstance(targets, Sequence) or not targets or not all(isinstance(name, str) for name in targets):
+        raise InputError("target", target, "is not a column's name", "give one, or a list of several")
+    return list(targets)
+
+
+def _targets(frame: "pd.DataFrame", task: str) -> np.ndarray:
+    """The targets (row, target) of a frame: numbers, or labels of classes."""
+    import pandas as pd
+
+    def column(name: str) -> np.ndarray:
+        values = frame[name]
+        label = task == "classification"
+        if not label and not pd.api.types.is_numeric_dtype(values):
+            remedy = "encode it as numbers, or say task='classification'"
+            raise InputError("column", name, "is not numeric, and is the target", remedy)
+        missing = values.isna().to_numpy() if label else ~np.isfinite(values.to_numpy(float, na_value=np.nan))
+        if missing.any():
+            rows, what = listed(np.flatnonzero(missing)), "label" if label else "finite number"
+            problem = f"has no {what} in rows {rows} under the header, and is the target"
+            raise InputError("column", name, problem, "remove these rows")
+        _say_what_it_is_taken_for(name, values, task)
+        return values.to_numpy() if label else values.to_numpy(float)
+
+    return np.stack(all_at_once(*(lambda name=name: column(name) for name in frame.columns)), axis=1)
 
 
 def _say_what_it_is_taken_for(column: str, values: Any, task: str) -> None:
@@ -255,15 +337,20 @@ def split_at_random(
     **names: Any,
 ) -> Dataset:
     """Hold rows out by the published recipe."""
+    train, test = split_rows(len(x), split, train_fraction)
+    return Dataset.from_arrays(x[train], y[train], x[test], y[test], task=task, **names)
+
+
+def split_rows(rows: int, split: int, train_fraction: float = 0.9) -> list[np.ndarray]:
+    """Numbers of the training and of the held-out rows of a split, by the published recipe."""
     check_count("split", split, 0, _MOST_SPLITS - 1)
     if isinstance(train_fraction, bool) or not isinstance(train_fraction, (int, float)) or not 0 < train_fraction <= 1:
         raise InputError("train_fraction", train_fraction, "is not in (0, 1]", "give a share such as 0.9")
     # The published splits come from the legacy global generator; an own RandomState gives the same stream.
     generator = np.random.RandomState(1)  # noqa: NPY002
     for _ in range(split + 1):
-        order = generator.choice(range(len(x)), len(x), replace=False)
-    train, test = np.split(order, [round(train_fraction * len(x))])
-    return Dataset.from_arrays(x[train], y[train], x[test], y[test], task=task, **names)
+        order = generator.choice(range(rows), rows, replace=False)
+    return np.split(order, [round(train_fraction * rows)])
 
 
 def _standardised(argument: str, table: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -80,6 +80,9 @@ class Made:
         module
             A Flax NNX or Linen module, an Equinox module (of one row), a pair ``(init(key, x), apply(parameters, x))``,
             or ``apply(parameters, x) -> (row, output)`` alone.  Pass the same one again to reuse a compiled program.
+            Or, as a string, the import path ``"package.nets:make"`` of one of these or of a function that makes it:
+            then a result's file alone is enough for predictions (so it is for Linen modules and functions that can be
+            imported; an NNX or Equinox module has no name of its own).
             What a module does not train stays as it is: batch statistics, and dropout is switched off.
         parameters
             With ``apply`` alone, a pytree of arrays with the shapes of the parameters, as an initialiser returns them.
@@ -110,7 +113,15 @@ class Made:
         likelihood, prior = complete(data, likelihood, prior)
         network, values = opened(module, parameters, data, input_shape)
         network, tree = tree_prior(prior, network, values)
-        return cls._of_network(data, network, likelihood, tree)
+        energy = cls._of_network(data, network, likelihood, tree)
+        energy.arguments = {
+            "module": module,
+            "parameters": parameters,
+            "likelihood": likelihood,
+            "prior": prior,
+            "input_shape": input_shape,
+        }
+        return energy
 
     @classmethod
     def from_numpyro(cls, model: Callable, *args: Any, **kwargs: Any) -> Self:
@@ -216,20 +227,25 @@ class Made:
         energy.dataset = data
         return energy
 
+    @classmethod
+    def of_arguments(cls, data: Dataset, arguments: Mapping[str, Any]) -> Self:
+        """The energy of a network from the ``arguments`` that another one was made by, `mlp` or `network`."""
+        return (cls.network if "module" in arguments else cls.mlp)(data, **arguments)
+
     def replace(self, data: Dataset | None = None, **changes: Any) -> Self:
-        """The same `mlp` energy with some of its arguments changed: ``energy.replace(activation="relu")``.
+        """The same `mlp` or `network` energy with some of its arguments changed: ``energy.replace(activation="relu")``.
 
         Raises
         ------
         InputError
-            If the energy is not an MLP's, or a name is not one of `mlp`'s arguments.
+            If the energy is not a network's, or a name is not one of its maker's arguments.
         """
         if self.arguments is None:
-            raise InputError("energy", self, "was not made by Energy.mlp", "build the changed energy itself")
+            raise InputError("energy", self, "was not made by Energy.mlp or network", "build the changed energy itself")
         unknown = set(changes) - set(self.arguments)
         if unknown:
-            known = ", ".join(["data", *self.arguments])
-            raise InputError("changes", sorted(unknown), "are not arguments of Energy.mlp", f"use {known}")
+            known, made = ", ".join(["data", *self.arguments]), "network" if "module" in self.arguments else "mlp"
+            raise InputError("changes", sorted(unknown), f"are not arguments of Energy.{made}", f"use {known}")
         dataset = self.dataset if data is None else data
         assert dataset is not None  # arguments and dataset are set together
-        return self.mlp(dataset, **(self.arguments | changes))
+        return self.of_arguments(dataset, self.arguments | changes)

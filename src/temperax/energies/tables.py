@@ -115,7 +115,7 @@ def read_csv(path: Any) -> Any:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError:
             text = content.decode("latin-1")
-        table = pd.read_csv(io.StringIO(text), sep=separator, low_memory=False, skipinitialspace=True)
+        table = pd.read_csv(io.StringIO(text), sep=separator, low_memory=False, skipinitialspace=True, na_values="?")
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
             "path", str(path), f"cannot be read as CSV ({error})", "give a CSV file with a header"

@@ -19,11 +19,13 @@ from temperax.plots.findings import (
     uncertainty,
 )
 from temperax.plots.ladders import barrier, index_process, ladder, swap_rates
+from temperax.plots.predictive import calibration, selective_risk
 from temperax.plots.runs import energies, mean_energy, mixing, predictions, scores, summary
 
 __all__ = [
     "annealing_against_restarts",
     "barrier",
+    "calibration",
     "cold_posterior",
     "effective_parameters",
     "energies",
@@ -41,6 +43,7 @@ __all__ = [
     "quantisation",
     "relevance",
     "scores",
+    "selective_risk",
     "summary",
     "swap_rates",
     "thermodynamic_curves",

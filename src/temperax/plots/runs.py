@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from temperax.analysis import diagnostics
+from temperax.analysis import diagnostics, predict
 from temperax.analysis.diagnostics.temperatures import check_held_out
 from temperax.errors import check_result
 from temperax.plots.canvas import against_temperature, axes_or_new, new_figure, temperature_axis
-from temperax.results import predict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ import xarray as xr
 
 from temperax.energies.energy import Energy
 from temperax.errors import InputError
-from temperax.results import recipes
+from temperax.results import notation
 
 
 def digest(*parts: Any) -> str:
@@ -73,7 +73,7 @@ def check_energy(tree: xr.DataTree, energy: Energy, *, other_rows: bool = False)
         return
     theirs, ours = json.loads(tree.attrs["fingerprint"]), fingerprint(energy)
     differs = {name for name in theirs if theirs[name] != ours.get(name)}
-    recipe, own = json.loads(tree.attrs.get("energy", "null")), recipes.encode(energy.arguments)
+    recipe, own = json.loads(tree.attrs.get("energy", "null")), notation.encode(energy.arguments)
     what = []
     if recipe and own:
         what = [name for name in own if own[name] != recipe.get(name)]

@@ -24,7 +24,7 @@ from temperax.energies.models import NetworkModel
 from temperax.engine.program import Record
 from temperax.engine.tempering import target_slot, temper_on_host
 from temperax.errors import check_result
-from temperax.results import predict, recipes
+from temperax.results import notation, reading
 from temperax.results.fingerprints import fingerprint
 
 DRAWS = ("chain", "draw")
@@ -112,7 +112,7 @@ def position_groups(
     chains, draws = positions.shape[:2]
     number = (first + np.arange(draws)) * chains + np.arange(chains)[:, None]
     number = np.broadcast_to(number[..., None] % 2**32, positions.shape[:3]).astype(np.uint32)
-    values = predict.over_draws(_of_draw, energy, known, positions, number)
+    values = reading.over_draws(_of_draw, energy, known, positions, number)
     variables = {name: column.astype(STORAGE[storage], copy=False) for name, column in values["variables"].items()}
     found = {"posterior": _variables(energy, {name: column[:, :, target] for name, column in variables.items()})}
     if len(betas) > 1:
@@ -267,19 +267,19 @@ def data_groups(data: Dataset) -> dict[str, xr.Dataset]:
 def _held_out_groups(
     data: Dataset, found: Mapping[str, np.ndarray], betas: np.ndarray, target: int
 ) -> dict[str, xr.Dataset]:
-    """Predictions of the held-out rows: f and log density at every kept temperature, targets at the posterior's."""
-    tempered = {name: values for name, values in found.items() if name != "y"}
+    """Predictions of the held-out rows at every kept temperature, and those of the posterior's apart."""
     value = "target" if found["f"].shape[-1] == data.y.shape[1] else "class"
     coords: dict[str, Any] = {"target": list(data.targets)} if value == "target" else {}
     if value == "class" and len(data.classes) == found["f"].shape[-1]:
         coords = {"class": list(data.classes)}
-    rows = ["temperature", "test_row"]
-    dims = {name: rows if name == "log_density" else [*rows, value] for name in tempered}
+    own = {"log_density": [], "f": [value], "variance": ["target"], "y": ["target"]}
+    dims = {name: ["temperature", "test_row", *own[name]] for name in found}
+    coords |= {"target": list(data.targets)}
     posterior = {name: found[name][:, :, target] for name in ("f", "y")}
     posterior_dims = {"f": ["test_row", value], "y": ["test_row", "target"]}
     return {
-        "predictions": _dataset(posterior, posterior_dims, coords | {"target": list(data.targets)}),
-        "tempered_predictions": _dataset(tempered, dims, coords | temperature_coords(betas)),
+        "predictions": _dataset(posterior, posterior_dims, coords),
+        "tempered_predictions": _dataset(found, dims, coords | temperature_coords(betas)),
     }
 
 
@@ -325,8 +325,8 @@ def add_log_likelihood(tree: xr.DataTree, energy: Energy) -> None:
     group = "tempered_posterior" if several else "posterior"
     draws = check_result(tree, group)
     betas = 1.0 / draws["temperature"].values if several else np.ones(1)
-    positions = predict.positions(tree, energy, group)
-    logs = predict.over_draws(_log_likelihoods, energy, energy.data, positions)
+    positions = reading.positions(tree, energy, group)
+    logs = reading.over_draws(_log_likelihoods, energy, energy.data, positions)
     logs = logs if several else {name: values[:, :, None] for name, values in logs.items()}
     target = target_slot(betas) if several else 0
     for name, found in _training_groups(energy, {"log_likelihood": logs}, betas, target).items():
@@ -361,12 +361,13 @@ def describe(
         "key_implementation": str(jax.random.key_impl(key)),
         "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
         "function": function,
-        "arguments": recipes.encode(arguments),
-        "energy": recipes.encode(energy.arguments),
+        "arguments": notation.encode(arguments),
+        "energy": notation.encode(energy.arguments),
         "fingerprint": fingerprint(energy),
         "data": data.name if data is not None else "",
         "task": data.task if data is not None else "",
         "classes": list(data.classes) if data is not None else [],
+        "encoding": data.encoding.to_json() if data is not None and data.encoding is not None else None,
         "num_parameters": energy.size,
         "layout": energy.layout,
         "started": started,

@@ -1,7 +1,6 @@
 """`repeat`: run a result again, from what it carries alone."""
 
 import inspect
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,10 +10,9 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array
 
-from temperax.energies.dataset import Dataset
-from temperax.energies.energy import Energy
 from temperax.errors import InputError, check_array, check_key, check_result, listed
-from temperax.results import recipes
+from temperax.results import notation
+from temperax.results.carried import energy_of, recipe
 from temperax.samplers.parallel_tempering import parallel_tempering
 from temperax.samplers.sample import sample
 
@@ -29,7 +27,7 @@ def repeat(tree: xr.DataTree, *, key: Array | None = None, **changes: Any) -> xr
     Parameters
     ----------
     tree
-        A result of `sample` or `parallel_tempering` on an energy of `Energy.mlp`.
+        A result of `sample` or `parallel_tempering` on an energy of `Energy.mlp` or `Energy.network`.
     key
         Another random key.
     **changes
@@ -38,7 +36,7 @@ def repeat(tree: xr.DataTree, *, key: Array | None = None, **changes: Any) -> xr
     Raises
     ------
     InputError
-        If the energy was not an MLP's, or holds functions of the user's own, or a change is no argument.
+        If the energy was not a network's, or holds functions that cannot be imported, or a change is no argument.
     """
     check_result(tree, "posterior")
     name = str(tree.attrs.get("function"))
@@ -47,11 +45,8 @@ def repeat(tree: xr.DataTree, *, key: Array | None = None, **changes: Any) -> xr
     known = set(inspect.signature(SAMPLERS[name]).parameters) - {"key", "energy"}
     if unknown := sorted(set(changes) - known):
         raise InputError("changes", listed(unknown), f"are not arguments of {name}", f"use {listed(sorted(known), 40)}")
-    recipe = _recipe(tree, "energy")
-    if recipe is None:
-        raise InputError("tree", "energy", "carries no recipe", f"call {name} with the energy")
-    energy = Energy.mlp(_dataset_of(tree), **recipes.decode(recipe))
-    arguments = recipes.decode(_recipe(tree, "arguments"))
+    energy = energy_of(tree)
+    arguments = notation.decode(recipe(tree, "arguments"))
     if not isinstance(arguments, dict) or not set(arguments) <= known:
         raise InputError("tree", "arguments", f"are not those of {name}", "use the version that wrote it")
     for pair in EITHER:
@@ -62,30 +57,8 @@ def repeat(tree: xr.DataTree, *, key: Array | None = None, **changes: Any) -> xr
 
 def _key(tree: xr.DataTree) -> Array:
     """The key of a result."""
-    data = check_array("tree", _recipe(tree, "key"), "give a result as it was returned").astype(np.uint32)
+    data = check_array("tree", recipe(tree, "key"), "give a result as it was returned").astype(np.uint32)
     try:
         return jax.random.wrap_key_data(jnp.asarray(data), impl=tree.attrs.get("key_implementation"))
     except (TypeError, ValueError) as error:
         raise InputError("tree", data, "carries no random key", "give a result as it was returned") from error
-
-
-def _recipe(tree: xr.DataTree, name: str) -> Any:
-    """One of the attributes that say how a result came to be."""
-    try:
-        return json.loads(tree.attrs[name])
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise InputError("tree", name, "is missing or damaged", "give a result as it was returned") from error
-
-
-def _dataset_of(tree: xr.DataTree) -> Dataset:
-    names = ("x", "x_test", "y_test", "x_mean", "x_scale", "y_mean", "y_scale")
-    constant = check_result(tree, "constant_data", *names, "input", "target")
-    return Dataset(
-        y=check_result(tree, "observed_data", "y")["y"].values.reshape(constant.sizes["row"], -1),
-        task=tree.attrs["task"],
-        name=tree.attrs["data"],
-        inputs=tuple(constant["input"].values.tolist()),
-        targets=tuple(constant["target"].values.tolist()),
-        classes=tuple(json.loads(tree.attrs.get("classes", "[]"))),
-        **{name: constant[name].values for name in names},
-    )

@@ -26,7 +26,7 @@ from temperax.engine.program import Program, Record, State
 from temperax.errors import InputError, Interrupted, ProcessError, StorageError
 from temperax.machine import sharding
 from temperax.machine.progress import tqdm
-from temperax.results import recipes, results
+from temperax.results import notation, results
 from temperax.results.fingerprints import digest, program_of
 from temperax.storage.checkpoint import Checkpoint
 from temperax.storage.rundir import RunDirectory, place
@@ -308,7 +308,7 @@ def describe(function: str, key: Array, energy: Energy, arguments: Mapping[str, 
         "function": function,
         "key": np.asarray(jax.random.key_data(key)).tolist(),
         "key_implementation": str(jax.random.key_impl(key)),
-        "arguments": recipes.encode({k: v for k, v in arguments.items() if k not in FREE}),
+        "arguments": notation.encode({k: v for k, v in arguments.items() if k not in FREE}),
         "data": digest(*jax.tree.leaves(energy.data), *_on_host(energy)),
         "model": digest(program_of(energy), *jax.tree.leaves(energy.bare())),  # and the data, so it comes after them
         "versions": {name: version(name) for name in VERSIONS},

@@ -15,7 +15,7 @@ from temperax.analysis import thermodynamics
 from temperax.analysis.studies import draws
 from temperax.energies.energy import Energy
 from temperax.errors import InputError, check_count
-from temperax.results import predict
+from temperax.results import reading
 from temperax.training.landscape import prior_draws
 
 #: Exact draws of the prior that its scales are read from.
@@ -83,7 +83,7 @@ def _signal_to_noise(
     rows = len(energy.data["x"])
     chosen = draws.some_of(rows, draws.MOST_ROWS)
     x, keys = energy.data["x"][chosen], jax.random.split(jax.random.key(0), positions.shape[:-1])
-    fisher = predict.over_draws(_fisher, energy, x, positions, keys) * (rows / len(chosen))
+    fisher = reading.over_draws(_fisher, energy, x, positions, keys) * (rows / len(chosen))
     beta = draws.betas(tree)[:, None]
     prior = _prior_scale(energy) ** -2.0 * (beta if tree.attrs["path"] == "posterior" else 1.0)
     return np.where(_is_weight(energy), np.abs(positions) * np.sqrt(beta * fisher + prior), np.inf)
@@ -269,7 +269,7 @@ def effective_parameters(tree: xr.DataTree, energy: Energy | None = None, max_dr
     if energy is None:
         return found
     positions = draws.positions(tree, energy, max_draws, network=False)
-    logs = predict.over_draws(predict.log_likelihoods, energy, energy.data, positions)
+    logs = reading.over_draws(reading.log_likelihoods, energy, energy.data, positions)
     value, error = draws.jackknife(lambda c: draws.penalty(logs[c], draws.betas(tree)), len(logs))
     waic = draws.with_errors(["temperature"], draws.temperatures(tree), from_waic=(value, error))
     return found.merge(waic, join="left", compat="override")
@@ -282,8 +282,8 @@ def _scores(
     x, y = jnp.asarray(held.x), jnp.asarray(held.y)
     values, errors = [], []
     for positions in changed.values():
-        logs = predict.over_draws(predict.log_densities, energy, (x, y), positions).astype(float)
-        f = predict.over_draws(predict.means, energy, x, positions)
+        logs = reading.over_draws(reading.log_densities, energy, (x, y), positions).astype(float)
+        f = reading.over_draws(reading.means, energy, x, positions)
 
         def over(kept: np.ndarray, logs: np.ndarray = logs, f: np.ndarray = f) -> np.ndarray:
             mean = f[kept].mean(axis=(0, 1), dtype=float)

@@ -13,7 +13,7 @@ from scipy.special import entr, logsumexp
 from temperax.analysis.studies import draws
 from temperax.energies.energy import Energy
 from temperax.errors import InputError, check_count, check_positive, check_result
-from temperax.results import predict
+from temperax.results import reading
 
 
 def overlap(tree: xr.DataTree, bins: int = 40, max_draws: int = 200) -> xr.Dataset:
@@ -157,7 +157,7 @@ def _standardised(x: Any, constant: xr.Dataset) -> np.ndarray:
 
 def _of_classes(energy: Energy, x: Array, positions: np.ndarray, key: Array) -> tuple[np.ndarray, np.ndarray]:
     """Entropy, noise, mutual information and disagreement (4, temperature) of classes, and errors."""
-    p = predict.over_draws(predict.means, energy, x, positions).astype(float)
+    p = reading.over_draws(reading.means, energy, x, positions).astype(float)
     targets = energy.data["y"].shape[1]
     # chain, draw, temperature, row, target, class
     p = p[..., None, :] if p.shape[-1] > targets else np.stack([1 - p, p], axis=-1)
@@ -176,7 +176,7 @@ def _of_numbers(energy: Energy, x: Array, positions: np.ndarray, key: Array) -> 
     """The same of numbers, by Monte Carlo."""
     chains, count, rungs, _ = positions.shape
     keys = jax.random.split(key, positions.shape[:3])
-    f = predict.over_draws(predict.means, energy, x, positions)
+    f = reading.over_draws(reading.means, energy, x, positions)
     own, mixed = _log_densities(energy.bare(), x, jnp.asarray(positions), keys)
     own, mixed = (np.asarray(v, float) for v in (own, mixed))
 

@@ -11,7 +11,7 @@ from temperax.analysis.ensemble import log_mean_exp
 from temperax.energies.energy import Energy
 from temperax.energies.models import NetworkModel
 from temperax.errors import InputError, check_count, check_result
-from temperax.results import predict
+from temperax.results import reading
 
 #: Most rows at which a study evaluates entropies, gradients and curvatures.
 MOST_ROWS = 500
@@ -65,7 +65,7 @@ def positions(
         raise InputError("energy", energy.model, "has no predictions", "build it by Energy.mlp or Energy.network")
     thinned = xr.DataTree.from_dict({"tempered_posterior": draws})
     thinned.attrs = tree.attrs
-    return predict.positions(thinned, energy, "tempered_posterior", other_rows=other_rows)
+    return reading.positions(thinned, energy, "tempered_posterior", other_rows=other_rows)
 
 
 def held_out(tree: xr.DataTree) -> HeldOut:

@@ -13,7 +13,7 @@ from temperax.analysis.leave_one_out import loo_of
 from temperax.analysis.studies import draws
 from temperax.energies.energy import Energy
 from temperax.errors import InputError, check_count, check_positive, check_result
-from temperax.results import predict
+from temperax.results import reading
 
 #: What is reported of every temperature's optimum: this share of the resamples lies within the interval.
 INTERVAL = 0.9
@@ -163,8 +163,8 @@ def _split(tree: xr.DataTree, energy: Energy, max_draws: int) -> Split:
         "y": check_result(tree, "observed_data")["y"].values.reshape(len(tree["constant_data"]["x"]), -1),
     }
     model = energy.with_data({name: jnp.asarray(values) for name, values in rows.items()})
-    train = predict.over_draws(predict.log_likelihoods, model, model.data, positions)
-    f = predict.over_draws(predict.means, model, model.data["x"], positions)
+    train = reading.over_draws(reading.log_likelihoods, model, model.data, positions)
+    f = reading.over_draws(reading.means, model, model.data["x"], positions)
     logs = {"train": train, "test": predictive["log_density"].values}
     return Split(
         {part: logsumexp(v.astype(float), axis=1) - np.log(v.shape[1]) for part, v in logs.items()},
@@ -208,7 +208,7 @@ def generalisation_gap(
     """
     positions = draws.positions(tree, energy, max_draws)
     test = draws.tempered(tree, max_draws, "tempered_predictions")["log_density"].values.astype(float)
-    train = predict.over_draws(predict.log_likelihoods, energy, energy.data, positions).astype(float)
+    train = reading.over_draws(reading.log_likelihoods, energy, energy.data, positions).astype(float)
     if learning_coefficient is not None:
         check_positive("learning_coefficient", learning_coefficient)
     coords, beta, rows = draws.temperatures(tree), draws.betas(tree), train.shape[-1]

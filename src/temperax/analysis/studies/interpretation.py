@@ -13,7 +13,7 @@ from temperax.energies.energy import Energy
 from temperax.energies.models import NetworkModel
 from temperax.energies.networks import ACTIVATIONS, MLP, effective_weight
 from temperax.errors import check_count, check_result
-from temperax.results import predict, results
+from temperax.results import reading, results
 
 #: Ends of the 90 % intervals over draws.
 _ENDS = (0.05, 0.95)
@@ -48,7 +48,7 @@ def relevance(tree: xr.DataTree, energy: Energy, max_draws: int = 100) -> xr.Dat
     positions = draws.positions(tree, energy, max_draws)
     x = jnp.asarray(energy.data["x"])[draws.some_of(len(energy.data["x"]), draws.MOST_ROWS)]
     kept = draws.tempered(tree, max_draws)
-    measured = {"sensitivity": predict.over_draws(_sensitivity, energy, x, positions).astype(float)}
+    measured = {"sensitivity": reading.over_draws(_sensitivity, energy, x, positions).astype(float)}
     if "layer_0_input_scale" in kept:
         measured["scale"] = kept["layer_0_input_scale"].values.astype(float)
     inputs = check_result(tree, "constant_data")["input"].values
@@ -119,17 +119,17 @@ def expressivity(
     line_key, prior_key = jax.random.split(jax.random.key(0) if key is None else key)
     if (beta > 0).all():
         keys = jax.random.split(prior_key, positions.shape[:2])
-        prior = predict.over_draws(_of_prior, energy, None, positions[:, :, 0], keys)
+        prior = reading.over_draws(_of_prior, energy, None, positions[:, :, 0], keys)
         positions = np.concatenate([prior[:, :, None], positions], axis=2)
         beta = np.concatenate([[0.0], beta])
     place = np.linspace(-0.5, 1.5, points)
     x = _lines(line_key, energy.data["x"], lines, place)
-    found = predict.over_draws(_along_lines, energy, x, positions)
+    found = reading.over_draws(_along_lines, energy, x, positions)
     coords = results.temperature_coords(beta)
     pairs = {name: draws.mean(values) for name, values in found.items()}
     shown = positions.reshape(-1, *positions.shape[2:])
     shown = shown[draws.some_of(len(shown), functions)]
-    f = predict.over_draws(predict.means, energy, jnp.asarray(x[0]), shown)[..., 0]
+    f = reading.over_draws(reading.means, energy, jnp.asarray(x[0]), shown)[..., 0]
     return (
         draws.with_errors(["temperature"], coords, **pairs)
         .assign(f=(("function", "temperature", "point"), f))

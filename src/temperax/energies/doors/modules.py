@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from temperax.energies.dataset import Dataset
 from temperax.energies.doors.arguments import Arguments
+from temperax.energies.importing import imported
 from temperax.energies.models import failing_module, takes
 from temperax.energies.networks import ACTIVATIONS
 from temperax.energies.path_priors import leaf_at, nested, path_of
@@ -110,6 +111,7 @@ def opened(
     InputError
         If it is none, or its initialiser fails on a row of the inputs.
     """
+    module = _named(module) if isinstance(module, str) else module
     shape = (data.x.shape[1],) if input_shape is None else _checked(input_shape, data.x.shape[1])
     row = jnp.zeros((1, *shape), jnp.result_type(float))
     framework = _framework(module)
@@ -138,6 +140,14 @@ def opened(
     if input_shape is not None:
         network = Shaped(network, shape, getattr(network, "outputs_first", False))
     return network, arrays
+
+
+def _named(path: str) -> Any:
+    """What stands at an import path: a module of a framework, functions, or a function that makes one of these."""
+    found = imported("module", path)
+    if not _framework(found) and callable(found) and takes(found, 0):
+        return _initial(path, found)
+    return found
 
 
 def _framework(module: object) -> str:

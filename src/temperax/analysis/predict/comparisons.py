@@ -1,0 +1,88 @@
+"""Two runs beside one another, and predictions that may be withheld."""
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from temperax.analysis.predict.scoring import HELD_OUT
+from temperax.analysis.predict.summaries import probabilities
+from temperax.errors import InputError, check_result
+
+
+def agreement(tree: xr.DataTree, other: xr.DataTree) -> pd.Series:
+    """How far two classifiers say the same of the same held-out rows.
+
+    Izmailov, Vikram, Hoffman & Wilson 2021, *What are Bayesian neural network posteriors really like?*
+
+    Parameters
+    ----------
+    tree, other
+        Results on one data set.
+
+    Returns
+    -------
+    pandas.Series
+        ``agreement`` (share of rows whose most probable class is the same) and ``total_variation`` (mean over rows of
+        half the sum of the probabilities' distances).
+
+    Raises
+    ------
+    InputError
+        If one is no classification's, has no held-out rows, or they are not the other's.
+    """
+    ours, theirs = (_mean_probabilities(name, result) for name, result in (("tree", tree), ("other", other)))
+    first, second = (np.asarray(result["constant_data"]["x_test"]) for result in (tree, other))
+    if ours.shape != theirs.shape or first.shape != second.shape or not np.allclose(first, second):
+        raise InputError("other", theirs.shape, "is of other held-out rows", "compare results on one data set")
+    same = ours.argmax(axis=1) == theirs.argmax(axis=1)
+    distance = 0.5 * np.abs(ours - theirs).sum(axis=1)
+    return pd.Series({"agreement": same.mean(), "total_variation": distance.mean()})
+
+
+def _mean_probabilities(argument: str, tree: xr.DataTree) -> np.ndarray:
+    """Class probabilities (row, class) of the posterior's draws together."""
+    f = check_result(tree, "predictions", "f", **HELD_OUT)["f"]
+    if tree.attrs.get("task") != "classification":
+        raise InputError(argument, tree.attrs.get("task"), "is no classification", "give results of classifiers")
+    return probabilities(f.mean(("chain", "draw")).transpose("test_row", ...).values.astype(float))
+
+
+def selective_risk(tree: xr.DataTree) -> pd.DataFrame:
+    """The error that is left when the least certain predictions are withheld.
+
+    Geifman & El-Yaniv 2017, *Selective classification for deep neural networks*.
+
+    Parameters
+    ----------
+    tree
+        A result with held-out rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By ``coverage``, the share of rows that are predicted, surest first: ``risk``, the share of them that is wrong,
+        or the RMSE in original units (of several targets, over all), and ``uncertainty``, that of the last of them:
+        one minus the highest probability, or the predictive standard deviation.
+
+    Raises
+    ------
+    InputError
+        If the result has no held-out rows.
+    """
+    data = check_result(tree, "constant_data", "y_test", "y_scale", **HELD_OUT)
+    y, scale = data["y_test"].values, data["y_scale"].values
+    if tree.attrs.get("task") == "classification":
+        p = _mean_probabilities("tree", tree)
+        uncertainty, loss = 1 - p.max(axis=1), (p.argmax(axis=1) != y[:, 0]).astype(float)
+    else:
+        drawn = check_result(tree, "predictions", "f", "y", **HELD_OUT)[["f", "y"]]
+        f, noisy = (drawn[n].stack(sample=("chain", "draw")).transpose("sample", "test_row", ...) for n in ("f", "y"))
+        uncertainty = (noisy.values.std(axis=0) * scale).mean(axis=1)
+        loss = (((f.values.mean(axis=0) - y) * scale) ** 2).mean(axis=1)
+    order = np.argsort(uncertainty, kind="stable")
+    count = np.arange(1, len(order) + 1)
+    risk = np.cumsum(loss[order]) / count
+    if tree.attrs.get("task") != "classification":
+        risk = np.sqrt(risk)
+    columns = {"risk": risk, "uncertainty": uncertainty[order]}
+    return pd.DataFrame(columns, index=pd.Index(count / len(order), name="coverage"))

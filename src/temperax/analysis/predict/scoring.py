@@ -1,0 +1,164 @@
+"""Scores of the held-out rows, at every kept temperature."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from jaxtyping import Float
+from scipy.special import logsumexp
+
+from temperax.analysis.predict.summaries import entropy, probabilities
+from temperax.errors import check_result
+
+#: What to say of a result without held-out rows.
+HELD_OUT = {"problem": "has no held-out predictions", "remedy": "sample with a data set that holds rows out"}
+
+
+def log_predictive_density(log_density: np.ndarray) -> np.ndarray:
+    """Log (1/S Σ_s p(y | x, θ_s)) of each row, from log densities (draw, row)."""
+    return logsumexp(log_density, axis=0) - np.log(len(log_density))
+
+
+def pointwise(tree: xr.DataTree) -> xr.DataArray:
+    """Log predictive density of every held-out row: (temperature, test_row), in nats, in standardised units.
+
+    Raises
+    ------
+    InputError
+        If the result has no held-out rows.
+    """
+    logs = check_result(tree, "tempered_predictions", "log_density", "temperature", **HELD_OUT)["log_density"]
+    found = log_predictive_density(logs.stack(sample=("chain", "draw")).transpose("sample", ...).values)
+    rows = logs.isel(chain=0, draw=0, drop=True)
+    return rows.copy(data=found).rename("log_density")
+
+
+def scores(tree: xr.DataTree) -> pd.DataFrame:
+    """Held-out scores of every temperature's draws.
+
+    Parameters
+    ----------
+    tree
+        A result with held-out rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a temperature: ``lppd`` (mean log pointwise predictive density, nats, in standardised units of the
+        target) and ``lppd_original`` (the same as a density in original units).
+
+        Of regressions and counts, in original units: ``rmse`` and ``mae`` of the mean; ``crps`` (continuous ranked
+        probability score); ``coverage_90`` and ``width_90`` of the equal-tailed interval; of regressions
+        ``gaussian_lpd`` too, the score of one Gaussian with the predictive mean and variance that some papers report.
+
+        Of classifications: ``accuracy``, ``log_loss``, ``brier`` (Σ over classes of squared errors), ``ece`` (expected
+        calibration error in 15 bins, Guo et al. 2017), ``auc`` (area under the ROC curve, of several classes the mean
+        of each against the rest), ``entropy`` and ``mutual_information`` (of class and parameters), nats.
+
+    Raises
+    ------
+    InputError
+        If the result has no held-out rows.
+    """
+    predictive = check_result(tree, "tempered_predictions", "f", "log_density", "temperature", **HELD_OUT)
+    data = check_result(tree, "constant_data", "y_test", "y_scale", **HELD_OUT)
+    rows = pointwise(tree)
+    y, y_scale = data["y_test"].values, data["y_scale"].values
+    table = []
+    for temperature in predictive["temperature"].values:
+        here = predictive.sel(temperature=temperature)
+        parts = {
+            name: here[name].stack(sample=("chain", "draw")).transpose("sample", "test_row", ...).values.astype(float)
+            for name in ("f", "variance", "y")
+            if name in here
+        }
+        lppd = float(rows.sel(temperature=temperature).mean())
+        row = {
+            "temperature": float(temperature),
+            "lppd": lppd,
+            "lppd_original": lppd - float(np.log(y_scale).sum()),
+        }
+        task = tree.attrs["task"]
+        row |= _of_classes(parts["f"], y) if task == "classification" else _of_numbers(parts, y, y_scale)
+        if task == "regression" and "variance" in parts:
+            row["gaussian_lpd"] = _gaussian(parts, y, y_scale)
+        table.append(row)
+    return pd.DataFrame(table).set_index("temperature")
+
+
+def _of_numbers(parts: dict[str, np.ndarray], y: np.ndarray, y_scale: np.ndarray) -> dict[str, float]:
+    """Scores of a mean, and of targets drawn with noise where the result has them."""
+    from sklearn.metrics import mean_absolute_error, root_mean_squared_error
+
+    mean = parts["f"].mean(axis=0)
+    # Each target in its own unit; of several, the mean over them, and the root of the mean square for RMSE.
+    found = {
+        "rmse": float(root_mean_squared_error((y * y_scale).ravel(), (mean * y_scale).ravel())),
+        "mae": float(mean_absolute_error(y * y_scale, mean * y_scale)),
+    }
+    if "y" not in parts or len(parts["y"]) < 2:
+        return found
+    import scoringrules
+
+    low, high = np.quantile(parts["y"], (0.05, 0.95), axis=0)
+    each = scoringrules.crps_ensemble(y, parts["y"], m_axis=0, estimator="qd")
+    return found | {
+        "crps": float(np.mean(each * y_scale)),
+        "coverage_90": float(((low <= y) & (y <= high)).mean()),
+        "width_90": float(np.mean((high - low) * y_scale)),
+    }
+
+
+def _gaussian(parts: dict[str, np.ndarray], y: np.ndarray, y_scale: np.ndarray) -> float:
+    """The score of the one Gaussian with the predictive mean and variance."""
+    mean, variance = parts["f"].mean(axis=0), parts["f"].var(axis=0) + parts["variance"].mean(axis=0)
+    log_density = -0.5 * ((y - mean) ** 2 / variance + np.log(2 * np.pi * variance)) - np.log(y_scale)
+    return float(log_density.sum(axis=-1).mean())
+
+
+def _of_classes(f: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """Scores of class probabilities (draw, row, class); those of several targets apart, and averaged."""
+    if y.shape[1] > 1:
+        each = [_of_classes(f[..., t : t + 1], y[:, t : t + 1]) for t in range(y.shape[1])]
+        return pd.DataFrame(each).mean().to_dict()
+    from sklearn.metrics import accuracy_score, log_loss
+
+    p, labels = probabilities(f), y[:, 0].astype(int)
+    mean = p.mean(axis=0)
+    mean /= mean.sum(axis=1, keepdims=True)  # single precision's last digit
+    classes = np.arange(mean.shape[1])
+    total, own = entropy(mean), entropy(p).mean(axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of classes that no held-out row has, which are named in labels
+        loss = float(log_loss(labels, mean, labels=classes))
+    return {
+        "accuracy": float(accuracy_score(labels, mean.argmax(axis=1))),
+        "log_loss": loss,
+        "brier": float(((mean - np.eye(len(classes))[labels]) ** 2).sum(axis=1).mean()),
+        "ece": expected_calibration_error(mean, labels),
+        "auc": _auc(mean, labels),
+        "entropy": float(total.mean()),
+        "mutual_information": float((total - own).mean()),
+    }
+
+
+def expected_calibration_error(
+    probability: Float[np.ndarray, "row class"], labels: np.ndarray, bins: int = 15
+) -> float:
+    """Mean distance of confidence and accuracy over bins of confidence."""
+    confidence, correct = probability.max(axis=1), probability.argmax(axis=1) == labels
+    which = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [abs(np.sum(confidence[which == b] - correct[which == b])) for b in range(bins)]
+    return float(np.sum(gaps) / len(labels))
+
+
+def _auc(probability: np.ndarray, labels: np.ndarray) -> float:
+    """Area under the ROC curve: of each class that occurs, and not alone, against the rest; NaN if there is none."""
+    from sklearn.metrics import roc_auc_score
+
+    classes = [1] if probability.shape[1] == 2 else range(probability.shape[1])
+    mixed = [c for c in classes if 0 < np.sum(labels == c) < len(labels)]
+    found: list[Any] = [roc_auc_score(labels == c, probability[:, c]) for c in mixed]
+    return float(np.mean(found)) if found else np.nan

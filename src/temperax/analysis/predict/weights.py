@@ -1,0 +1,84 @@
+"""Weights of chains, where they stand in separate modes: by evidence, or by how well they predict."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from jaxtyping import Float
+from scipy.special import softmax
+
+from temperax.analysis import statistics
+from temperax.analysis.ensemble import ensemble
+from temperax.analysis.leave_one_out import loo_of
+from temperax.analysis.thermodynamics import log_evidence
+from temperax.errors import InputError, check_array, check_choice, check_result
+
+#: How chains may be weighted, and by what: ArviZ's names where it has them.
+METHODS: Mapping[str, str] = {
+    "draws": "every draw alike",
+    "evidence": "the evidence that each ladder found",
+    "stacking": "the leave-one-out score of the mixture",
+    "pseudo-BMA": "the leave-one-out score of each",
+    "BB-pseudo-BMA": "the same, by Bayesian bootstrap",
+}
+
+
+def chain_weights(tree: xr.DataTree, method: str = "stacking") -> pd.Series:
+    """Weights of the chains of a result's posterior, which add to 1.
+
+    Chains that mixed are one sample, and their draws count alike; chains that stayed in separate modes have no weights
+    by their number.  Yao, Vehtari & Gelman 2022, *Stacking for non-mixing Bayesian computations*.
+
+    Parameters
+    ----------
+    tree
+        A result.
+    method
+        ``"draws"``: alike.  ``"evidence"``: exp of each independent ladder's log Z, which takes their mode's mass to
+        be what each ladder found.  ``"stacking"``, ``"pseudo-BMA"``, ``"BB-pseudo-BMA"``: `az.compare` of the chains by
+        leave-one-out scores.
+
+    Returns
+    -------
+    pandas.Series
+        By chain.
+
+    Raises
+    ------
+    InputError
+        For another method, a result without a ladder or without log likelihoods, and fewer than 25 draws a chain.
+    """
+    check_choice("weights", method, METHODS)
+    chains = check_result(tree, "posterior")["chain"].values.tolist()
+    if len(chains) == 1 or method == "draws":
+        weights = np.full(len(chains), 1 / len(chains))
+    elif method == "evidence":
+        found = ensemble(tree)
+        log_z = [log_evidence((found.betas, found.energies[n : n + 1])).mbar for n in range(len(chains))]
+        weights = softmax(log_z)
+    else:
+        words = {"problem": "has no log likelihoods", "remedy": "sample with log_likelihood=True"}
+        logs = check_result(tree, "log_likelihood", "y", **words)["y"].transpose("chain", "draw", ...).values
+        logs = logs.reshape(*logs.shape[:2], -1)
+        each = {str(chain): loo_of(logs[n : n + 1], 1.0) for n, chain in enumerate(chains)}
+        table = statistics.compare(each, method=method)
+        weights = table["weight"][[str(chain) for chain in chains]].to_numpy(float)
+    return pd.Series(weights, pd.Index(chains, name="chain"), name=method)
+
+
+def as_weights(tree: xr.DataTree, weights: Any, chains: int) -> Float[np.ndarray, " chain"]:
+    """Weights by a method's name or as they are given, adding to 1.
+
+    Raises
+    ------
+    InputError
+        If they are not one number ≥ 0 a chain, or all 0.
+    """
+    if isinstance(weights, str):
+        return chain_weights(tree, weights).to_numpy()
+    found = np.ravel(check_array("weights", weights, "give one number a chain, or a method's name"))
+    if found.shape != (chains,) or not np.isfinite(found).all() or (found < 0).any() or not found.sum():
+        raise InputError("weights", weights, f"are not {chains} numbers ≥ 0", "give one a chain, or a method's name")
+    return found / found.sum()

@@ -1,0 +1,303 @@
+"""How the columns of a table become inputs: numbers, categories, dates and what is missing, by a recipe that is kept.
+
+The recipe is learned from the training rows and applied to new ones; it is plain data, and travels with a result.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from temperax.energies.tables import in_order
+from temperax.errors import InputError, all_at_once, check_choice, listed
+
+Unknown = Literal["error", "column"]
+UNKNOWN = dict.fromkeys(get_args(Unknown), "")
+#: What a column may be said to be; a date may be followed by its format, ``"date:%d.%m.%Y"``.
+KINDS = ("number", "category", "date", "drop")
+#: A column of text with more values is a name or a number of its own rather than a category.
+MOST_LEVELS = 50
+#: Periods in days by which a date is wound up, and how long the training rows must span to learn of one.
+PERIODS = {"year": (365.2425, 365.0), "week": (7.0, 14.0), "day": (1.0, 2.0)}
+MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one column becomes inputs.
+
+    Attributes
+    ----------
+    name
+        As the table has it.
+    kind
+        ``number``, ``category`` or ``date``.
+    levels
+        Of a category: its values as text, sorted; ``missing`` is one where values are missing.
+    periods
+        Of a date: the members of `PERIODS` whose sine and cosine are inputs, beside the days since 1970.
+    format
+        Of a date: how it is written, ``""`` for ISO 8601.
+    fill
+        What stands for a missing number or date, the mean of the training rows; None where none is missing.
+    other
+        Of a category: whether values that training rows lack have an input of their own.
+    """
+
+    name: str
+    kind: str
+    levels: tuple[str, ...] = ()
+    periods: tuple[str, ...] = ()
+    format: str = ""
+    fill: float | None = None
+    other: bool = False
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs that it becomes."""
+        if self.kind == "category":
+            shown = self.levels[1:] if len(self.levels) == 2 and not self.other else self.levels
+            return tuple(f"{self.name}={level}" for level in (*shown, *(["(other)"] if self.other else [])))
+        waves = [f"{self.name} {wave} of {period}" for period in self.periods for wave in ("sin", "cos")]
+        return (self.name, *waves, *([f"{self.name} is missing"] if self.fill is not None else []))
+
+    def encode(self, values: pd.Series) -> np.ndarray:
+        """The inputs (row, input) of its values."""
+        if self.kind == "category":
+            return self._encode_category(values)
+        numbers = as_days(self, values) if self.kind == "date" else as_numbers(self, values)
+        missing = np.isnan(numbers)
+        if missing.any() and self.fill is None:
+            problem = f"has no {self.kind} in rows {listed(np.flatnonzero(missing))}, and training rows lacked none"
+            raise InputError("column", self.name, problem, "impute it, or train on rows that lack some")
+        filled = np.where(missing, self.fill, numbers) if self.fill is not None else numbers
+        angles = [2 * np.pi * filled / PERIODS[period][0] for period in self.periods]
+        waves = [wave(angle) for angle in angles for wave in (np.sin, np.cos)]
+        return np.stack([filled, *waves, *([missing.astype(float)] if self.fill is not None else [])], axis=1)
+
+    def _encode_category(self, values: pd.Series) -> np.ndarray:
+        labels = as_labels(values)
+        codes = pd.Categorical(labels, categories=list(self.levels)).codes
+        unknown = codes < 0
+        if unknown.any() and not self.other:
+            found = sorted(set(labels[unknown]))
+            problem = f"holds {listed(found)} in rows {listed(np.flatnonzero(unknown))}, which no training row has"
+            raise InputError("column", self.name, problem, "map it to a known one, or train with unknown='column'")
+        one_hot = (codes[:, None] == np.arange(len(self.levels))).astype(float)
+        if self.other:
+            return np.concatenate([one_hot, unknown[:, None].astype(float)], axis=1)
+        return one_hot[:, 1:] if len(self.levels) == 2 else one_hot
+
+    def describe(self) -> dict[str, str]:
+        """What it was taken for, in words."""
+        if self.kind == "category":
+            what = f"category of {len(self.levels)}: {listed(self.levels)}"
+            return {"read as": what, "unknown": "an input of its own" if self.other else "an error"}
+        what = self.kind
+        if self.kind == "date":
+            what = f"date ({self.format or 'ISO 8601'}): days" + "".join(f", {period}" for period in self.periods)
+        return {"read as": what, "missing": "" if self.fill is None else f"mean ({self.fill:.4g}), and an input"}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How the columns of a table become inputs.
+
+    Attributes
+    ----------
+    columns
+        One for each column that is used, in the order of the table.
+    dropped
+        Columns that are not.
+    """
+
+    columns: tuple[Column, ...]
+    dropped: tuple[str, ...] = ()
+
+    @classmethod
+    def learn(
+        cls, frame: pd.DataFrame, train: np.ndarray, kinds: Mapping[str, str] | None = None, unknown: Unknown = "error"
+    ) -> "Encoding":
+        """The encoding of a frame's columns.
+
+        Parameters
+        ----------
+        frame
+            The inputs, all rows: categories that only held-out rows have are known too.
+        train
+            Numbers of the training rows, from which the means that stand for missing values are taken.
+        kinds
+            What columns are, where they do not say it themselves: ``number``, ``category``, ``date`` (ISO 8601),
+            ``date:<format>`` or ``drop``.
+        unknown
+            What a category does with a value that it does not know: ``"error"``, or ``"column"``, an input of its own,
+            of whose weights the data say nothing.
+
+        Raises
+        ------
+        InputError
+            If a column cannot be read as what it is or is said to be, with its rows.
+        """
+        kinds = dict(kinds or {})
+        check_choice("unknown", unknown, UNKNOWN)
+        if strange := [name for name in kinds if name not in frame.columns]:
+            raise InputError("columns", listed(strange), "are not among the inputs", f"use {listed(frame.columns, 20)}")
+        dropped = tuple(name for name in frame.columns if kinds.get(name) == "drop")
+        used = [name for name in frame.columns if name not in dropped]
+        if not used:
+            raise InputError("columns", kinds, "drops every input", "keep one at least")
+        learners: list[Callable[[], Column]] = [
+            partial(_learn, frame[name], train, kinds.get(name, ""), unknown) for name in used
+        ]
+        return cls(tuple(all_at_once(*learners)), dropped)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs."""
+        return tuple(name for column in self.columns for name in column.inputs)
+
+    def encode(self, argument: str, frame: pd.DataFrame, targets: tuple[str, ...] = ()) -> np.ndarray:
+        """The inputs (row, input) of a frame that has the same columns; dropped ones and targets may be among them.
+
+        Raises
+        ------
+        InputError
+            If columns are missing or there are others, or values cannot be read.
+        """
+        frame = frame.rename(columns=lambda name: str(name).strip())
+        frame = frame.drop(columns=[name for name in (*self.dropped, *targets) if name in frame])
+        frame = in_order(argument, frame, [column.name for column in self.columns])
+        parts = all_at_once(*(partial(column.encode, frame[column.name]) for column in self.columns))
+        return np.concatenate(parts, axis=1)
+
+    def table(self) -> pd.DataFrame:
+        """How each column was read: what it was taken for, what is done where it is missing or unknown, its inputs."""
+        rows = {column.name: column.describe() | {"inputs": len(column.inputs)} for column in self.columns}
+        rows |= {name: {"read as": "not used", "inputs": 0} for name in self.dropped}
+        wanted = ["read as", "missing", "unknown", "inputs"]
+        found = pd.DataFrame.from_dict(rows, orient="index").rename_axis("column").reindex(columns=wanted)
+        return found.fillna("").loc[:, lambda table: (table != "").any()]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values from which `from_json` makes it again."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, found: Any) -> "Encoding | None":
+        """The encoding that `to_json` wrote; None of None.
+
+        Raises
+        ------
+        InputError
+            If it is none.
+        """
+        if found is None:
+            return None
+        try:
+            columns: list[dict[str, Any]] = [
+                {k: tuple(v) if isinstance(v, list) else v for k, v in c.items()} for c in found["columns"]
+            ]
+            return cls(tuple(Column(**column) for column in columns), tuple(found["dropped"]))
+        except (TypeError, KeyError, AttributeError) as error:
+            raise InputError("encoding", found, "is damaged", "use a result as it was written") from error
+
+
+# -- what a column is --------------------------------------------------------------------------------------------------
+
+
+def _learn(values: pd.Series, train: np.ndarray, kind: str, unknown: str) -> Column:
+    """The column of a frame, as what it is said to be or looks like."""
+    name, (kind, _, date_format) = str(values.name), kind.partition(":")
+    if kind and kind not in KINDS or (date_format and kind != "date"):
+        raise InputError("columns", {name: kind}, "is no kind of column", f"choose from {', '.join(KINDS)}")
+    kind = kind or _looks_like(values)
+    if kind == "category":
+        labels = as_labels(values)
+        levels = sorted(set(labels) - {MISSING}) + ([MISSING] if (labels == MISSING).any() else [])
+        if len(levels) > MOST_LEVELS:
+            problem = f"has {len(levels)} different values, {listed(map(repr, levels))}"
+            remedy = f"drop it (columns={{{name!r}: 'drop'}}), group them, or write dates as ISO 8601"
+            raise InputError("column", name, problem, remedy)
+        return Column(name, kind, levels=tuple(levels), other=unknown == "column")
+    column = Column(name, kind, format=date_format)
+    numbers = as_days(column, values) if kind == "date" else as_numbers(column, values)
+    missing, known = np.isnan(numbers), numbers[train][~np.isnan(numbers[train])]
+    if not known.size:
+        raise InputError("column", name, f"has no {kind} in any training row", "drop it")
+    with np.errstate(over="ignore"):
+        fill = float(np.mean(known)) if missing.any() else None
+    periods: tuple[str, ...] = ()
+    if kind == "date":
+        whole = (known == np.floor(known)).all()
+        span = {p: np.ptp(known) >= least and not (p == "day" and whole) for p, (_, least) in PERIODS.items()}
+        periods = tuple(period for period, long in span.items() if long)
+    return Column(name, kind, periods=periods, format=date_format, fill=fill)
+
+
+def _looks_like(values: pd.Series) -> str:
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return "date"
+    if pd.api.types.is_numeric_dtype(values):  # booleans too
+        return "number"
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return "category"
+    there = values[values.notna()]
+    if not len(there):
+        return "number"  # which says that none is there
+    numeric = pd.to_numeric(there, errors="coerce").notna()
+    if numeric.all():
+        return "number"
+    if numeric.mean() > 0.5:
+        rows = listed(np.flatnonzero(values.notna())[~numeric.to_numpy()])
+        problem = f"holds numbers, and in rows {rows} text ({listed(map(repr, there[~numeric]))})"
+        remedy = f"leave these empty, or say columns={{{str(values.name)!r}: 'category'}}"
+        raise InputError("column", str(values.name), problem, remedy)
+    return "date" if _iso(there).notna().all() else "category"
+
+
+def _iso(values: pd.Series) -> pd.Series:
+    """Dates as ISO 8601 writes them; text that is no such date is missing."""
+    text = values.map(lambda value: value if hasattr(value, "year") or re.match(r"\d{4}-?\d\d", str(value)) else None)
+    return pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True)
+
+
+def as_labels(values: pd.Series) -> np.ndarray:
+    """Values of a category as text; whole numbers look the same whatever holds them."""
+
+    def label(value: Any) -> str:
+        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+
+    return np.array([MISSING if pd.isna(value) else label(value) for value in values.tolist()], object)
+
+
+def as_numbers(column: Column, values: pd.Series) -> np.ndarray:
+    """Values as numbers, NaN where they are missing."""
+    found = pd.to_numeric(values, errors="coerce")
+    if (wrong := (found.isna() & values.notna()).to_numpy()).any():
+        problem = f"holds {listed(map(repr, values[wrong]))} in rows {listed(np.flatnonzero(wrong))}"
+        raise InputError("column", column.name, problem, "give numbers, or leave the values empty")
+    numbers = found.to_numpy(float, na_value=np.nan)
+    if (wrong := np.isinf(numbers)).any():
+        problem = f"has no finite number in rows {listed(np.flatnonzero(wrong))}"
+        raise InputError("column", column.name, problem, "remove the rows, or leave the values empty")
+    return numbers
+
+
+def as_days(column: Column, values: pd.Series) -> np.ndarray:
+    """Dates as days since 1970-01-01 (of the same zone where they have one), NaN where they are missing."""
+    if column.format:
+        found = pd.to_datetime(values, format=column.format, errors="coerce", utc=True)
+    elif pd.api.types.is_datetime64_any_dtype(values):
+        found = pd.to_datetime(values, utc=True)
+    else:
+        found = _iso(values)
+    if (wrong := (found.isna() & values.notna()).to_numpy()).any():
+        shown, how = listed(map(repr, values[wrong])), column.format or "ISO 8601"
+        problem = f"holds {shown} in rows {listed(np.flatnonzero(wrong))}, no dates as {how} writes them"
+        raise InputError("column", column.name, problem, "say columns={…: 'date:%d.%m.%Y'} or the like")
+    days = (found - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
+    return days.to_numpy(float)

@@ -1,0 +1,74 @@
+"""Pictures of predictions on held-out rows: their calibration by ArviZ, and what withholding some of them gains."""
+
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from temperax.analysis import predict
+from temperax.errors import check_result
+from temperax.plots.canvas import axes_or_new
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def calibration(tree: xr.DataTree, *, coverage: bool = False) -> "Figure":
+    """Whether held-out targets fall where the posterior's predictions say, by ArviZ.
+
+    Of regressions and counts the probability integral transform of every row as the distance of its ECDF from the
+    uniform one, in an envelope that a calibrated model leaves in few cases (``plot_ppc_pit``); of classifications the
+    frequency of each class against its predicted probability (``plot_ppc_pava``).
+
+    Parameters
+    ----------
+    tree
+        A result with held-out rows.
+    coverage
+        Of regressions: draw the coverage of central intervals instead.
+
+    Raises
+    ------
+    InputError
+        If the result has no held-out rows.
+    """
+    words = {"problem": "has no held-out predictions", "remedy": "sample with a data set that holds rows out"}
+    drawn = check_result(tree, "predictions", "y", **words)["y"].rename(test_row="row")
+    observed = check_result(tree, "constant_data", "y_test", **words)["y_test"].rename(test_row="row")
+    name = str(drawn["target"].values[0]) if drawn.sizes["target"] == 1 else "y"
+    if drawn.sizes["target"] == 1:
+        drawn, observed = drawn.isel(target=0, drop=True), observed.isel(target=0, drop=True)
+    found = xr.DataTree.from_dict(
+        {"posterior_predictive": xr.Dataset({name: drawn}), "observed_data": xr.Dataset({name: observed})}
+    )
+    import arviz_plots
+    from matplotlib import pyplot
+
+    several = drawn.ndim > 3 or (tree.attrs.get("task") == "classification" and not _two(tree))
+    figure_options = {"layout": "constrained"} | ({} if several else {"figsize": (5.0, 3.6)})
+    options: dict[str, Any] = {"backend": "matplotlib", "figure_kwargs": figure_options}
+    if tree.attrs.get("task") == "classification":
+        found = found.map_over_datasets(lambda group: group.astype(int))
+        kind = "categorical" if several else "binary"
+        picture = arviz_plots.plot_ppc_pava(found, data_type=kind, **options)
+    else:
+        picture = arviz_plots.plot_ppc_pit(found, coverage=coverage, **options)
+    figure = picture.viz["figure"].item()
+    pyplot.close(figure)  # which ArviZ leaves among pyplot's own
+    return figure
+
+
+def _two(tree: xr.DataTree) -> bool:
+    """Whether a classification is of two classes."""
+    return check_result(tree, "predictions", "f")["f"].sizes.get("class", 1) <= 2
+
+
+def selective_risk(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
+    """The error of the surest predictions against the share of rows that is predicted."""
+    found = predict.selective_risk(tree)
+    axes = axes_or_new(axes)
+    axes.plot(found.index, found["risk"])
+    what = "error rate" if tree.attrs.get("task") == "classification" else "RMSE"
+    axes.set(xlabel="share of rows that is predicted, surest first", ylabel=what, title="Selective prediction")
+    axes.set_xlim(0, 1.02)
+    return axes

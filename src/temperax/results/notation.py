@@ -1,0 +1,154 @@
+"""How a run was made, as JSON and back: what a result carries so that it can be read and run again from its file alone.
+
+Only classes of temperax, distributions of NumPyro and Linen modules are built, and what a user wrote is found by its
+import path; nothing is unpickled, and no text of a file is executed.
+"""
+
+import base64
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import numpyro.distributions as dist
+from numpyro.distributions import Distribution
+
+from temperax.energies import likelihoods, priors
+from temperax.energies.importing import import_path, imported
+from temperax.engine import kernels
+from temperax.errors import InputError
+
+_CLASSES: dict[str, type] = {
+    f"{module.__name__.rpartition('.')[2]}.{name}": cls
+    for module in (priors, likelihoods, kernels)
+    for name, cls in vars(module).items()
+    if dataclasses.is_dataclass(cls) and isinstance(cls, type)
+}
+_NAMES = {cls: name for name, cls in _CLASSES.items()}
+_DISTRIBUTIONS: dict[str, type[Distribution]] = {
+    name: getattr(dist, name)
+    for name in dist.__all__
+    if isinstance(getattr(dist, name), type) and issubclass(getattr(dist, name), Distribution)
+}
+#: Arrays of more values are written as bytes.
+MOST_VALUES = 256
+
+
+def encode(value: Any) -> Any:
+    """A value as plain JSON; functions and classes of the user's appear by their import path, if they have one."""
+    if isinstance(value, Distribution):
+        arguments = {name: encode(getattr(value, name)) for name in value.arg_constraints}
+        return {"distribution": type(value).__name__, "arguments": arguments}
+    if type(value) in _NAMES:
+        fields = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        return {"class": _NAMES[type(value)], "arguments": fields}
+    if isinstance(value, Mapping):
+        return {str(k): encode(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [encode(v) for v in value]
+        # Of plain values it does not matter which of the two they are; of arrays, the structure is a model's own.
+        return {"tuple": items} if isinstance(value, tuple) and any(isinstance(i, dict) for i in items) else items
+    if isinstance(value, (np.ndarray, np.generic, jax.Array)):
+        return _encode_array(np.asarray(value))
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if _is_linen(type(value)) and (path := import_path(type(value))):
+        fields = {
+            f.name: encode(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if f.init and f.name not in ("parent", "name") and getattr(value, f.name) is not f.default
+        }
+        return {"linen": path, "arguments": fields}
+    name = getattr(value, "__qualname__", type(value).__qualname__)
+    return {"function": import_path(value) or name}
+
+
+def _encode_array(array: np.ndarray) -> Any:
+    if array.ndim == 0:
+        return array.item()
+    values = {"values": array.tolist()}
+    if array.size > MOST_VALUES and array.dtype.kind in "biuf":
+        values = {"bytes": base64.b64encode(np.ascontiguousarray(array, array.dtype.newbyteorder("<"))).decode()}
+    return {"array": array.dtype.name, "shape": list(array.shape)} | values
+
+
+def _is_linen(kind: type) -> bool:
+    return any(base.__module__ == "flax.linen.module" and base.__name__ == "Module" for base in kind.__mro__)
+
+
+def decode(value: Any) -> Any:
+    """The value that `encode` wrote.
+
+    Raises
+    ------
+    InputError
+        For a function or a module that has no import path or is not found there, and for names that are not on the
+        list.
+    """
+    if isinstance(value, list):
+        return [decode(v) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if "tuple" in value and isinstance(value["tuple"], list):
+        return tuple(decode(value["tuple"]))
+    if "array" in value:
+        return _decode_array(value)
+    if "function" in value:
+        return _decode_function(value["function"])
+    if "linen" in value:
+        return _decode_linen(value)
+    for kind, known in (("class", _CLASSES), ("distribution", _DISTRIBUTIONS)):
+        if kind in value:
+            name, arguments = value[kind], value.get("arguments")
+            if not isinstance(name, str) or name not in known:
+                raise InputError("recipe", name, "is not known to this version", "use the version that wrote it")
+            wanted = set(inspect.signature(known[name]).parameters)
+            if not isinstance(arguments, dict) or not set(arguments) <= wanted:
+                raise InputError(
+                    "recipe", arguments, f"is not what {name} is made of", "use a result as it was written"
+                )
+            try:
+                return known[name](**decode(arguments))
+            except InputError:
+                raise
+            except (
+                TypeError,
+                ValueError,
+                AttributeError,
+            ) as error:  # NumPyro's own checks
+                raise InputError("recipe", arguments, f"makes no {name}", "use a result as it was written") from error
+    return {k: decode(v) for k, v in value.items()}
+
+
+def _decode_array(value: dict[str, Any]) -> np.ndarray:
+    try:
+        if "bytes" in value:
+            found = np.frombuffer(base64.b64decode(value["bytes"]), np.dtype(value["array"]).newbyteorder("<"))
+        else:
+            found = np.array(value["values"], value["array"])
+        return found.astype(value["array"]).reshape(value["shape"])
+    except (TypeError, ValueError, KeyError) as error:
+        raise InputError("recipe", value.get("array"), "is no array", "use a result as it was written") from error
+
+
+def _decode_function(path: Any) -> Any:
+    if not isinstance(path, str) or ":" not in path:
+        problem = "is the user's own function or class, of no module that can be imported"
+        raise InputError("recipe", path, problem, "give the energy itself (energy=, or to the sampler)")
+    found = imported("recipe", path)
+    if not callable(found):
+        raise InputError("recipe", path, "is no function", "use a result as it was written")
+    return found
+
+
+def _decode_linen(value: dict[str, Any]) -> Any:
+    kind, arguments = imported("recipe", str(value["linen"])), value.get("arguments")
+    if not isinstance(kind, type) or not _is_linen(kind) or not isinstance(arguments, dict):
+        raise InputError("recipe", value["linen"], "is no Linen module", "use a result as it was written")
+    arguments = decode(arguments)
+    wanted = {f.name for f in dataclasses.fields(kind) if f.init}
+    if not set(arguments) <= wanted:
+        raise InputError("recipe", sorted(arguments), f"is not what {kind.__name__} is made of", "install its version")
+    return kind(**arguments)

@@ -1,0 +1,226 @@
+"""Predictions with their bands, against closed forms; scores, against their definitions and libraries."""
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.metrics
+from scipy import stats
+
+import temperax as tx
+from temperax.analysis.predict.scoring import _of_classes
+from tests.compilations import Compilations
+
+RNG = np.random.default_rng(5)
+X = RNG.normal(size=(60, 2)) * [1.0, 30.0] + [5.0, 0.0]
+F = 40.0 * X[:, 0] + X[:, 1]
+Y = F + 20.0 * RNG.normal(size=60)
+NOISE = 0.5  # of the standardised target
+
+
+@pytest.fixture(scope="module")
+def line():
+    """A line with known noise, whose posterior is normal: sampled at T = 1 and 1/4."""
+    data = tx.Dataset.from_arrays(X[:45], Y[:45], X[45:], Y[45:])
+    energy = tx.Energy.mlp(data, (), likelihood=tx.likelihoods.Gaussian(NOISE))
+    tree = tx.sample(
+        jax.random.key(2), energy, [1.0, 0.25], path="posterior", num_warmup=200, num_draws=1500, progress=False
+    )
+    return energy, tree
+
+
+def exact(data, x, beta):
+    """Mean and variances (of f, of the noise) of the line's predictions at β on the posterior path, original units."""
+
+    def design(rows):
+        return np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
+
+    a = design(data.x)
+    precision = beta * (a.T @ a / NOISE**2 + np.eye(a.shape[1]))
+    mean = np.linalg.solve(precision, beta * a.T @ data.y / NOISE**2)
+    new = design((x - data.x_mean) / data.x_scale)
+    f = (new @ mean) * data.y_scale + data.y_mean
+    epistemic = np.einsum("ri,ij,rj->r", new, np.linalg.inv(precision), new) * data.y_scale**2
+    return f[:, 0], epistemic, NOISE**2 * float(data.y_scale[0]) ** 2
+
+
+@pytest.mark.parametrize("slot", [0, 1])
+def test_bands_of_a_line_are_the_exact_ones(line, slot):
+    """Within four standard errors, from the effective sample size; without the noise's part they are not."""
+    energy, tree = line
+    temperature = tree["tempered_posterior"]["temperature"].values[slot]
+    new = np.array([[5.0, 0.0], [8.0, 60.0], [20.0, -300.0]])
+    table = tx.predict.summary(tree, new, group="tempered_posterior", intervals=(0.5, 0.9)).loc[temperature]
+    mean, epistemic, aleatoric = exact(energy.dataset, new, 1 / temperature)
+    size = 1500  # of 6000 draws, at least, see below
+    assert float(tx.diagnostics.summary(tree)["ess_f_min"].iloc[slot]) > size
+    np.testing.assert_array_less(np.abs(table["mean"] - mean), 4 * np.sqrt(epistemic / size))
+    np.testing.assert_allclose(table["sd_epistemic"], np.sqrt(epistemic), rtol=4 / np.sqrt(2 * size))
+    np.testing.assert_allclose(table["sd_aleatoric"], np.sqrt(aleatoric), rtol=1e-5)
+    sd = np.sqrt(epistemic + aleatoric)
+    np.testing.assert_allclose(table["sd"], sd, rtol=4 / np.sqrt(2 * size))
+    for level in (50, 90):
+        low, high = stats.norm.interval(level / 100, mean, sd)
+        np.testing.assert_array_less(np.abs(table[f"eti{level}_lb"] - low), 0.1 * sd)
+        np.testing.assert_array_less(np.abs(table[f"eti{level}_ub"] - high), 0.1 * sd)
+    assert not np.allclose(table["eti90_ub"] - mean, 1.645 * np.sqrt(epistemic), atol=0.1 * sd[0])  # the control
+
+
+def test_a_row_does_not_depend_on_its_company_and_nothing_compiles_again(line):
+    energy, tree = line
+    x = RNG.normal(size=(300, 2))
+    whole = tx.predict.predictions(tree, x)
+    with Compilations() as compiled:
+        part = tx.predict.predictions(tree, x[140:150])
+    assert compiled.count == 0, compiled.programs
+    np.testing.assert_array_equal(part["f"], whole["f"].isel(row=slice(140, 150)).assign_coords(row=np.arange(10)))
+    assert float((whole["y"] - whole["f"]).std()) == pytest.approx(NOISE * float(energy.dataset.y_scale[0]), rel=0.02)
+    other = tx.predict.predictions(tree, x[:5], key=jax.random.key(9))
+    assert not np.array_equal(other["y"], whole["y"].isel(row=slice(0, 5)))
+
+
+def test_frames_keep_their_index_and_temperatures_come_together(line):
+    _, tree = line
+    frame = pd.DataFrame(X[:4], columns=["x0", "x1"], index=["a", "b", "c", "d"])
+    table = tx.predict.summary(tree, frame, intervals=(), quantiles=(0.5,))
+    assert table.index.tolist() == ["a", "b", "c", "d"]
+    assert list(table) == ["mean", "sd", "sd_epistemic", "sd_aleatoric", "q0.5"]
+    both = tx.predict.summary(tree, frame, group="tempered_posterior")
+    assert both.index.names == ["temperature", None] and len(both) == 8
+    pd.testing.assert_series_equal(both.loc[1.0]["mean"], table["mean"])
+
+
+def test_weights_of_chains(line):
+    """Of a chain alone its own predictions; alike where nothing tells them apart; and never what is no weight."""
+    _, tree = line
+    x = X[:3]
+    alone = tx.predict.summary(tree.isel(chain=[2]), x)
+    weighted = tx.predict.summary(tree, x, weights=[0, 0, 5.0, 0])
+    np.testing.assert_allclose(weighted[["mean", "sd_epistemic"]], alone[["mean", "sd_epistemic"]], rtol=1e-6)
+    np.testing.assert_allclose(weighted["eti90_ub"], alone["eti90_ub"], atol=0.2 * alone["sd"].max())
+    for method in ("draws", "evidence", "stacking", "BB-pseudo-BMA"):
+        found = tx.predict.chain_weights(tree, method)
+        assert found.sum() == pytest.approx(1) and (found >= 0).all()
+    for wrong in ([1.0, 2.0], [-1.0, 1, 1, 1], [0.0] * 4, [np.nan, 1, 1, 1], "loo"):
+        with pytest.raises(tx.InputError, match="^weights = "):
+            tx.predict.summary(tree, x, weights=wrong)
+
+
+def test_a_chain_that_predicts_nothing_has_no_weight(line):
+    _, tree = line
+    broken = tree.copy(deep=True)
+    broken["log_likelihood"]["y"].values[3] -= 5.0
+    assert tx.predict.chain_weights(broken, "stacking")[3] < 0.01
+    assert tx.predict.chain_weights(broken, "pseudo-BMA")[3] < 0.01
+
+
+def test_scores_are_those_of_the_libraries(line):
+    """RMSE, MAE, coverage and CRPS of predictive draws against the definitions, in original units."""
+    _, tree = line
+    row = tx.predict.scores(tree).loc[1.0]
+    y, scale, shift = (tree["constant_data"][n].values for n in ("y_test", "y_scale", "y_mean"))
+    held = tree["tempered_predictions"].sel(temperature=1.0)
+    f, drawn = (
+        held[n].stack(s=("chain", "draw")).transpose("test_row", "target", "s").values[:, 0] * scale + shift
+        for n in ("f", "y")
+    )
+    target = y[:, 0] * scale + shift
+    assert row["rmse"] == pytest.approx(np.sqrt(np.mean((f.mean(axis=1) - target) ** 2)), rel=1e-5)
+    assert row["mae"] == pytest.approx(np.mean(np.abs(f.mean(axis=1) - target)), rel=1e-5)
+    # Of a Gaussian, CRPS is known (Gneiting & Raftery 2007); the predictive of a line with known noise is one.
+    mean, sd = f.mean(axis=1), drawn.std(axis=1)
+    z = (target - mean) / sd
+    gaussian = sd * (z * (2 * stats.norm.cdf(z) - 1) + 2 * stats.norm.pdf(z) - 1 / np.sqrt(np.pi))
+    assert row["crps"] == pytest.approx(gaussian.mean(), rel=0.02)
+    low, high = np.quantile(drawn, [0.05, 0.95], axis=1)
+    assert row["coverage_90"] == pytest.approx(np.mean((low <= target) & (target <= high)), abs=1e-9)
+    assert row["width_90"] == pytest.approx(np.mean(high - low), rel=0.01)
+
+
+P = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4], [0.5, 0.25, 0.25]])
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2, 1], [0, 1, 0, 1], [1, 1, 1, 1]])
+def test_scores_of_classes_by_hand_also_where_some_do_not_occur(labels):
+    labels = np.array(labels)
+    found = _of_classes(np.stack([P, P]), labels[:, None].astype(float))
+    assert found["log_loss"] == pytest.approx(-np.mean(np.log(P[np.arange(4), labels])))
+    assert found["brier"] == pytest.approx(np.mean(np.sum((P - np.eye(3)[labels]) ** 2, axis=1)))
+    assert found["accuracy"] == np.mean(P.argmax(axis=1) == labels)
+    assert found["mutual_information"] == pytest.approx(0, abs=1e-12)  # the draws agree
+    if len(set(labels)) == 3:
+        expected = sklearn.metrics.roc_auc_score(labels, P, multi_class="ovr")
+        assert found["auc"] == pytest.approx(expected)
+    assert np.isnan(found["auc"]) == (len(set(labels)) == 1)
+
+
+def test_draws_that_contradict_one_another_are_epistemic():
+    sure = np.stack([np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])])
+    found = _of_classes(sure, np.array([[0.0]]))
+    assert found["mutual_information"] == pytest.approx(np.log(2)) == found["entropy"]
+
+
+@pytest.fixture(scope="module")
+def flowers():
+    """Two runs of one classifier of three classes, and one of another data set."""
+    from sklearn.datasets import load_iris
+
+    iris = load_iris(as_frame=True)
+    names = iris.target.map(dict(enumerate(iris.target_names)))
+    order = np.random.default_rng(0).permutation(150)
+    x, y = iris.data.iloc[order], names.iloc[order]
+    data = tx.Dataset.from_arrays(x[:100], y[:100], x[100:], y[100:], task="classification")
+    energy = tx.Energy.mlp(data, ())
+    options = {"num_chains": 2, "num_warmup": 200, "num_draws": 200, "progress": False}
+    trees = [tx.sample(jax.random.key(seed), energy, **options) for seed in (0, 1)]
+    return x, y, trees
+
+
+def test_classes_have_names_and_uncertainty_its_parts(flowers):
+    x, y, (tree, _) = flowers
+    table = tx.predict.summary(tree, x[100:])
+    assert set(table["class"]) <= {"setosa", "versicolor", "virginica"} and table.index.equals(x[100:].index)
+    assert (table["class"].to_numpy() == y[100:].to_numpy()).mean() > 0.85
+    np.testing.assert_allclose(table.filter(regex="^p").sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(table["entropy"], table["entropy_aleatoric"] + table["mutual_information"])
+    assert (table["mutual_information"] > -1e-6).all()
+    row = tx.predict.scores(tree).iloc[0]
+    assert row["accuracy"] > 0.85 and row["auc"] > 0.95 and 0 < row["brier"] < 0.3
+
+
+def test_two_runs_agree_and_others_cannot_be_compared(flowers, line):
+    _, _, (tree, other) = flowers
+    found = tx.predict.agreement(tree, other)
+    assert found["agreement"] > 0.95 and found["total_variation"] < 0.03
+    assert tx.predict.agreement(tree, tree)["total_variation"] == 0
+    turned = other.copy(deep=True)
+    turned["predictions"]["f"].values[:] = turned["predictions"]["f"].values[..., ::-1]  # a control
+    assert tx.predict.agreement(tree, turned)["agreement"] < 0.6
+    with pytest.raises(tx.InputError, match="is no classification"):
+        tx.predict.agreement(line[1], line[1])
+    with pytest.raises(tx.InputError, match="is of other held-out rows"):
+        tx.predict.agreement(tree, other.isel(test_row=slice(5, None)))
+
+
+def test_withholding_the_uncertain_lowers_the_risk(flowers, line):
+    _, _, (tree, _) = flowers
+    found = tx.predict.selective_risk(tree)
+    assert found["risk"].iloc[-1] == pytest.approx(1 - tx.predict.scores(tree)["accuracy"].iloc[0])
+    assert found["risk"].loc[:0.5].iloc[-1] <= found["risk"].iloc[-1]
+    assert (np.diff(found["uncertainty"]) >= 0).all()
+    rmse = float(tx.predict.scores(line[1])["rmse"].loc[1.0])
+    assert tx.predict.selective_risk(line[1])["risk"].iloc[-1] == pytest.approx(rmse, rel=1e-4)
+
+
+def test_arguments_are_checked(line):
+    energy, tree = line
+    for argument, call in {
+        "intervals": lambda: tx.predict.summary(tree, X[:2], intervals=(1.0,)),
+        "quantiles": lambda: tx.predict.summary(tree, X[:2], quantiles=("a",)),
+        "x": lambda: tx.predict.predictions(tree, energy, X[:2]),
+        "energy": lambda: tx.predict.predictions(tree, X[:2], "mlp"),
+    }.items():
+        with pytest.raises(tx.InputError, match=f"^{argument} = "):
+            call()
+    with pytest.raises(tx.InputError, match=r"^x = .* is empty"):
+        tx.predict.summary(tree, X[:0])

@@ -1,0 +1,142 @@
+"""A run knows its model: predictions from a file alone, in another process, of whatever rows come."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import equinox as eqx
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import temperax as tx
+
+HERE = Path(__file__).parent
+RNG = np.random.default_rng(3)
+X = RNG.normal(size=(50, 2))
+Y = 3.0 * X[:, 0] + RNG.normal(size=50) + 100.0
+DATA = tx.Dataset.from_arrays(X[:40], Y[:40], X[40:], Y[40:])
+QUICK = {"num_chains": 2, "num_warmup": 20, "num_draws": 10, "progress": False}
+
+CODE = """
+import sys, json
+import xarray as xr, temperax as tx
+tree = xr.open_datatree(sys.argv[1]).load()
+energy = tx.energy_of(tree)
+print(json.dumps([tx.predict.predictions(tree, json.loads(sys.argv[2]))["f"].values.ravel().tolist(), str(energy)]))
+"""
+
+
+def in_another_process(file, x):
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, str(file), json.dumps(np.asarray(x).tolist())],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": f"{HERE}:{Path(tx.__file__).parents[1]}", "PATH": "/usr/bin:/bin", "JAX_PLATFORMS": "cpu"},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)[0]
+
+
+@pytest.fixture
+def on_path(monkeypatch):
+    monkeypatch.syspath_prepend(str(HERE))
+
+
+def energies():
+    import nets
+
+    linen = nn.Sequential([nn.Dense(3), nn.tanh, nn.Dense(1)])
+    prior = {"*/kernel": tx.priors.FanInNormal(), "*/bias": tx.priors.Normal(0.5)}
+    return {
+        "an activation": tx.Energy.mlp(DATA, (3,), nets.bent, tx.likelihoods.StudentT(), tx.priors.ARD()),
+        "a module's path": tx.Energy.network(DATA, "nets:make", prior={"*": tx.priors.Normal(0.7)}),
+        "a Linen module": tx.Energy.network(DATA, linen, prior=prior),
+        "a pair": tx.Energy.network(DATA, (nets.init, nets.apply), likelihood=tx.likelihoods.Gaussian(0.5)),
+        "a function": tx.Energy.network(
+            DATA, nets.apply, nets.init(jax.random.key(1), X), prior={"w": None, "b": tx.priors.Normal()}
+        ),
+    }
+
+
+KINDS = ["an activation", "a module's path", "a Linen module", "a pair", "a function"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_alone_predicts(kind, on_path, tmp_path, key):
+    energy = energies()[kind]
+    tree = tx.sample(key, energy, **QUICK)
+    own = tx.predict.predictions(tree, X[:3], energy)["f"].values
+    tree.to_netcdf(tmp_path / "run.nc")
+    back = xr.open_datatree(tmp_path / "run.nc").load()
+    again = tx.energy_of(back)
+    assert again.size == energy.size and tx.predict.positions(back, again).shape == (2, 10, energy.size)
+    np.testing.assert_array_equal(tx.predict.predictions(back, X[:3])["f"], own)
+    if kind == "a module's path":
+        np.testing.assert_allclose(in_another_process(tmp_path / "run.nc", X[:3]), own.ravel(), rtol=1e-5)
+        repeated = tx.repeat(back, progress=False)
+        np.testing.assert_array_equal(repeated["posterior"]["noise_scale"], tree["posterior"]["noise_scale"])
+
+
+def lambda_energy():
+    return tx.Energy.mlp(DATA, (2,), lambda x: jnp.tanh(x))
+
+
+def module_energy():
+    return tx.Energy.network(DATA, eqx.nn.MLP(2, 1, 3, 1, key=jax.random.key(0)))
+
+
+@pytest.mark.parametrize("make", [lambda_energy, module_energy])
+def test_what_has_no_name_is_refused_and_may_be_given(make, key):
+    energy = make()
+    tree = tx.sample(key, energy, **QUICK)
+    with pytest.raises(tx.InputError, match=r"is the user's own function or class, .*; give the energy itself"):
+        tx.predict.predictions(tree, X[:3])
+    assert tx.predict.predictions(tree, X[:3], energy)["f"].shape == (2, 10, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ({"hidden": [2], "activation": {"function": "os:system"}}, "is of Python's own library"),
+        ({"hidden": [2], "activation": {"function": "no_such_module:f"}}, "cannot be imported (ModuleNotFoundError"),
+        ({"hidden": [2], "activation": {"function": "numpy:nothing"}}, "cannot be imported"),
+        ({"hidden": [2], "activation": {"function": "numpy:pi"}}, "is no function"),
+        ({"module": {"linen": "pandas:DataFrame", "arguments": {}}}, "is no Linen module"),
+        ({"module": "os:getcwd"}, "is of Python's own library"),
+        ({"hidden": [2], "extra": 1}, "is damaged"),
+        ([1], "is damaged"),
+        (None, "is not of Energy.mlp or Energy.network, and carries no recipe"),
+    ],
+)
+def test_a_recipe_makes_what_it_may_and_nothing_else(recipe, words, key):
+    tree = tx.map_estimate(key, tx.Energy.mlp(DATA, ()), num_starts=1)
+    tree.attrs["energy"] = json.dumps(recipe)
+    with pytest.raises(tx.InputError) as caught:
+        tx.predict.predictions(tree, X[:3])
+    assert words in str(caught.value)
+
+
+def test_a_table_of_text_dates_and_gaps_travels(tmp_path, key):
+    frame = pd.DataFrame(
+        {
+            "size": np.where(np.arange(50) % 7 == 3, np.nan, X[:, 0]),
+            "color": np.array(["red", "green", "blue"])[np.arange(50) % 3],
+            "day": pd.date_range("2020-01-01", periods=50, freq="D"),
+            "price": Y,
+        }
+    )
+    data = tx.Dataset.from_frame(frame, "price")
+    tree = tx.sample(key, tx.Energy.mlp(data, (2,)), directory=tmp_path / "run", **QUICK)
+    new = frame.head(4).set_index(pd.Index(["a", "b", "c", "d"], name="house"))
+    table = tx.predict.summary(tree, new)
+    assert table.index.tolist() == ["a", "b", "c", "d"] and table.index.name == "house"
+    assert tx.energy_of(tree).dataset.encoding == data.encoding
+    pd.testing.assert_frame_equal(tx.predict.summary(tx.open_run(tmp_path / "run").load(), new), table)
+    with pytest.raises(tx.InputError, match="'color' holds violet in rows 1"):
+        tx.predict.summary(tree, new.assign(color=["red", "violet", "red", "red"]))
