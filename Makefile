@@ -27,7 +27,7 @@ notebooks: $(STAMP)
 	$(BIN)/python notebooks/execute.py
 
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks.uci --datasets yacht --splits 1 --quick --json bench.json
+	$(BIN)/python -m benchmarks.uci benchmarks/uci/configs/quick.toml --json bench.json
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 12) or sys.exit(f"temperax needs Python 3.12 or newer, and $(PYTHON) is {v.major}.{v.minor}: name another one, as in make PYTHON=python3.13 test")'

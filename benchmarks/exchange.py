@@ -14,7 +14,6 @@ from the package index, with an older Python and JAX.
 
 import json
 import os
-import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -26,7 +25,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
-import pooch
 import xarray as xr
 from jax import Array
 from jax.tree_util import register_dataclass
@@ -45,41 +43,6 @@ PYTHONS = ("python3.11", "python3.12")
 ONE_TRAJECTORY = {"most_transitions": 1}
 #: Scans by which temperax's speed is found.
 PROBE = 128
-
-
-# -- TFP's environment -----------------------------------------------------------------------------------------------
-
-
-def tfp_python() -> Path:
-    """The interpreter of TFP's environment, made if it is not there.
-
-    Raises
-    ------
-    RuntimeError
-        If no Python that TFP runs on is found, or its packages cannot be installed.
-    """
-    folder = Path(pooch.os_cache("temperax")) / "tfp"
-    python, works = folder / "bin" / "python", "import tensorflow_probability.substrates.jax"
-    if python.exists() and subprocess.run([python, "-c", works], capture_output=True).returncode == 0:
-        return python
-    reasons = []
-    for name in PYTHONS:
-        if shutil.which(name) is None:
-            reasons.append(f"{name} is not there")
-            continue
-        print(f"making {folder} with {name} …", flush=True)
-        for command in (
-            [name, "-m", "venv", "--clear", str(folder)],
-            [python, "-m", "pip", "install", "--quiet", *PINS],
-            [python, "-c", works],
-        ):
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                reasons.append(f"{name}: {harness.last_error(done.stderr)}")
-                break
-        else:
-            return python
-    raise RuntimeError("; ".join(reasons))
 
 
 # -- the task, the same for both -------------------------------------------------------------------------------------
@@ -173,7 +136,7 @@ def temperax_side(task: Task, seconds: float) -> dict:
 
 def tfp_side(task: Task, seconds: float) -> dict:
     """The same by TFP, in its own process and environment."""
-    python = tfp_python()
+    python = harness.python_of("tfp", PINS, "import tensorflow_probability.substrates.jax", PYTHONS)
     starts = task.starts.astype(np.float32)
     given = task.case | {
         "betas": task.betas,

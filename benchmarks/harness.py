@@ -12,13 +12,16 @@ import math
 import os
 import platform
 import re
+import shutil
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pandas as pd
+import pooch
 
 PACKAGES = ("temperax", "jax", "jaxlib", "numpyro", "blackjax", "nutpie", "arviz", "numpy")
 
@@ -120,6 +123,49 @@ def merged(rows: list[dict], file: Path | None, key: Iterable[str]) -> list[dict
     return old + rows
 
 
+def python_of(name: str, pins: Iterable[str], works: str, pythons: Iterable[str] = ("python3",)) -> Path:
+    """The interpreter of another package's environment, made once in the user's cache if it is not there.
+
+    Parameters
+    ----------
+    name
+        Of the environment.
+    pins
+        What to install.
+    works
+        A statement that works there.
+    pythons
+        Interpreters to make it with, in turn.
+
+    Raises
+    ------
+    RuntimeError
+        If no Python is found that it runs on, or its packages cannot be installed.
+    """
+    folder = Path(pooch.os_cache("temperax")) / name
+    python = folder / "bin" / "python"
+    if python.exists() and subprocess.run([python, "-c", works], capture_output=True).returncode == 0:
+        return python
+    reasons = []
+    for interpreter in pythons:
+        if shutil.which(interpreter) is None:
+            reasons.append(f"{interpreter} is not there")
+            continue
+        print(f"making {folder} with {interpreter} …", flush=True)
+        for command in (
+            [interpreter, "-m", "venv", "--clear", str(folder)],
+            [python, "-m", "pip", "install", "--quiet", *pins],
+            [python, "-c", works],
+        ):
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                reasons.append(f"{interpreter}: {last_error(done.stderr)}")
+                break
+        else:
+            return python
+    raise RuntimeError("; ".join(reasons))
+
+
 def last_error(text: str) -> str:
     """The line of a process's error output that says most: its last exception, or its last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -140,22 +186,27 @@ def show(rows: list[dict], goals: list[dict], columns: Iterable[str] | None = No
     table = table if columns is None else table[[c for c in columns if c in table]]
     print(table.to_string(index=False, float_format="{:.4g}".format, na_rep=""))
     for g in goals:
-        print(f"{'met   ' if g['met'] else 'missed'}  {g['name']}: {g['value']:.4g} (goal {g['goal']:.4g})")
+        print(in_words(g))
+
+
+def in_words(goal: Mapping) -> str:
+    """A goal and whether it is met, in a line."""
+    return f"{'met   ' if goal['met'] else 'missed'}  {goal['name']}: {goal['value']:.4g} (goal {goal['goal']:.4g})"
 
 
 def write(rows: list[dict], goals: list[dict], file: Path | None) -> None:
     """Write the JSON, if a file is named."""
     if file is not None:
         result = {"machine": machine(), "versions": versions(), "rows": rows, "goals": goals}
-        file.write_text(json.dumps(_plain(result), indent=1, allow_nan=False))
+        file.write_text(json.dumps(plain(result), indent=1, allow_nan=False))
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """Numbers that JSON cannot write become null."""
     if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
+        return {name: plain(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

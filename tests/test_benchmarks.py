@@ -14,6 +14,7 @@ MODULES = sorted(
     for f in (ROOT / "benchmarks").glob("*.py")
     if f.stem not in ("__init__", "harness", "posteriors", "samplers")
 )
+MODULES += [f"{f.parent.name}.__main__" for f in sorted((ROOT / "benchmarks").glob("*/__main__.py"))]
 
 # One process for all: what takes time is importing JAX, and a benchmark may configure it.
 ASK = """

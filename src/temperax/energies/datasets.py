@@ -58,6 +58,7 @@ SKLEARN: dict[str, Task] = {
     "diabetes": "regression",
     "breast_cancer": "classification",
     "digits": "classification",
+    "iris": "classification",
 }
 
 
@@ -65,8 +66,8 @@ def load(name: str, split: int = 0) -> Dataset:
     """A published data set and one of its published train/test splits.
 
     The UCI tables are downloaded once, verified by sha256 and cached in the directory that the environment variable
-    ``TEMPERAX_DATA`` names (or its subfolder ``uci``), by default the user's cache.  ``diabetes``, ``breast_cancer``
-    and ``digits`` come with scikit-learn and need no network.
+    ``TEMPERAX_DATA`` names (or its subfolder ``uci``), by default the user's cache.  ``diabetes``, ``breast_cancer``,
+    ``digits`` and ``iris`` come with scikit-learn and need no network.
 
     Parameters
     ----------
@@ -91,14 +92,30 @@ def load(name: str, split: int = 0) -> Dataset:
     from sklearn import datasets as sklearn_datasets
 
     bunch = getattr(sklearn_datasets, f"load_{name}")()
-    return split_at_random(
-        bunch.data,
-        bunch.target,
-        split,
-        task=SKLEARN[name],
-        name=name,
-        inputs=[str(n) for n in bunch.feature_names],
-    )
+    names = {"name": name, "inputs": [str(n) for n in bunch.feature_names]}
+    if SKLEARN[name] == "regression":
+        return split_at_random(bunch.data, bunch.target, split, **names)
+    classes = [str(n) for n in bunch.target_names]  # in the order of their numbers
+    labels = np.array(classes, object)[bunch.target]
+    return split_at_random(bunch.data, labels, split, task="classification", classes=classes, **names)
+
+
+def arrays(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs (row, input) and targets (row,) of a published table as they are, for a split of one's own.
+
+    Parameters
+    ----------
+    name
+        A key of `UCI`.
+
+    Raises
+    ------
+    InputError
+        For an unknown name, and if the file is not cached and cannot be downloaded.
+    """
+    check_choice("name", name, UCI)
+    table = _fetch(name)
+    return table[:, :-1], table[:, -1]
 
 
 def cache_folder() -> Path:

@@ -117,8 +117,8 @@ def test_images(name, digits, key):
     assert energy.size == size
     best = tx.map_estimate(key, energy, num_starts=1, progress=False)
     found = tx.predict.predictions(best, digits.x_test * digits.x_scale + digits.x_mean, energy)["f"]
-    assert found.shape == (1, 1, 30, 10) and list(found["value"].values) == [str(i) for i in range(10)]
-    np.testing.assert_allclose(found.sum("value"), 1.0, rtol=1e-4)
+    assert found.shape == (1, 1, 30, 10) and list(found["class"].values) == [str(i) for i in range(10)]
+    np.testing.assert_allclose(found.sum("class"), 1.0, rtol=1e-4)
     assert float(tx.predict.scores(best)["accuracy"].iloc[0]) > 0.2  # of a tenth by chance
 
 

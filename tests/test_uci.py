@@ -1,0 +1,126 @@
+"""The tables' harness: cells run once, fail alone, go on, and are taken by a cluster; scores are what they say."""
+
+import json
+
+import joblib
+import numpy as np
+import pytest
+from scipy import stats
+
+import temperax as tx
+from benchmarks.uci import cells, methods, protocols, tables
+
+CONFIG = """
+protocol = "gal"
+data = ["diabetes"]
+splits = 2
+[methods.linear]
+[methods.broken]
+method = "last_layer_laplace"
+activation = "no such"
+"""
+
+
+def broken(data, settings, seed):
+    raise RuntimeError("broken on purpose")
+    yield
+
+
+@pytest.fixture
+def chosen(tmp_path, monkeypatch):
+    monkeypatch.setitem(methods.METHODS, "last_layer_laplace", broken)
+    (tmp_path / "config.toml").write_text(CONFIG)
+    return cells.read_config(tmp_path / "config.toml")
+
+
+def test_cells_run_once_and_failures_stay_in_the_table(chosen, tmp_path):
+    folder = tmp_path / "out"
+    assert cells.run_all(chosen, folder) == 4
+    assert cells.run_all(chosen, folder) == 0  # what is there is not run again
+    assert cells.run_all(chosen, folder, retry=True) == 2  # what failed is, when it is asked for
+    changed = [cell for cell in chosen if cell.label == "linear"]
+    changed = [cells.Cell(**vars(cell) | {"settings": '{"a": 1}'}) for cell in changed]
+    assert cells.stored(changed[0], folder) is None  # nor is what was run with other settings taken for it
+    rows = cells.collect([*chosen, cells.Cell("gal", "diabetes", 0, "waiting", "linear", "{}")], folder)
+    text = tables.markdown(rows, "gal")
+    assert "RuntimeError: broken on purpose" in text and "| waiting | not run |" in text and "| linear | 2 |" in text
+    assert tables.pictures(rows, tmp_path) == [tmp_path / "diabetes.png"]
+    row = next(row for row in rows if row["label"] == "linear")
+    assert {"machine", "versions", "date", "rmse", "lppd", "coverage_90"} <= set(row)
+    json.dumps(rows)
+
+
+def test_a_dask_cluster_takes_the_cells(chosen, tmp_path):
+    distributed = pytest.importorskip("dask.distributed")
+    mine = [cell for cell in chosen if cell.label == "linear"]
+    with (
+        distributed.Client(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None),
+        joblib.parallel_config(backend="dask"),
+    ):
+        assert cells.run_all(mine, tmp_path / "out") == 2
+    assert all(cells.stored(cell, tmp_path / "out")["rows"] for cell in mine)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('protocol = "gall"\ndata = ["yacht"]\n[methods.linear]', "protocol"),
+        ('data = ["yachts"]\n[methods.linear]', "data"),
+        ('data = ["yacht"]\n[methods.linnear]', "method"),
+    ],
+)
+def test_a_configuration_names_what_is_there(tmp_path, line, words):
+    (tmp_path / "c.toml").write_text(line)
+    with pytest.raises(ValueError, match=f"{words} = .* is not known; choose from"):
+        cells.read_config(tmp_path / "c.toml")
+
+
+def test_scores_of_a_mixture_are_its_own():
+    """Of one Gaussian, closed forms; of two alike, the same; and a band that is too narrow is seen."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(400, 1)), rng.normal(10.0, 3.0, 400)
+    data = tx.Dataset.from_arrays(x[:200], y[:200], x[200:], y[200:])
+    mean, sd = np.full((1, 200), 10.0), np.full((1, 200), 3.0)
+    found = cells.score(data, methods.Found(mean, sd, None, {}))
+    assert found["lppd"] == pytest.approx(stats.norm(10, 3).logpdf(y[200:]).mean())
+    assert found["gaussian_lpd"] == pytest.approx(found["lppd"])
+    z = (y[200:] - 10) / 3
+    crps = 3 * (z * (2 * stats.norm.cdf(z) - 1) + 2 * stats.norm.pdf(z) - 1 / np.sqrt(np.pi))
+    assert found["crps"] == pytest.approx(crps.mean(), rel=0.02)
+    assert found["coverage_90"] == pytest.approx(0.9, abs=3 * np.sqrt(0.09 / 200))
+    assert found["width_90"] == pytest.approx(2 * 1.645 * 3, rel=0.05)
+    twice = cells.score(data, methods.Found(np.repeat(mean, 2, axis=0), np.repeat(sd, 2, axis=0), None, {}))
+    assert twice["lppd"] == pytest.approx(found["lppd"])
+    narrow = cells.score(data, methods.Found(mean, sd / 3, None, {}))
+    assert narrow["coverage_90"] < 0.5 and narrow["lppd"] < found["lppd"] - 1  # the control
+
+
+def test_the_protocol_of_bde(monkeypatch):
+    """80/20 by the permutation of seed 1, in units of the training rows' standard deviation."""
+    x, y = np.random.default_rng(2).normal(5, 2, (50, 3)), np.arange(50.0)
+    monkeypatch.setattr(tx.datasets, "arrays", lambda name: (x, y))
+    data = protocols.bde("airfoil", 0)
+    np.random.seed(1)  # noqa: NPY002 - as its script does
+    order = np.random.permutation(50)  # noqa: NPY002
+    assert len(data.x) == 40 and len(data.x_test) == 10
+    train = y[order[:40]]
+    expected = (y[order[40:]] - train.mean()) / train.std()
+    np.testing.assert_allclose(data.y_test[:, 0] * data.y_scale + data.y_mean, expected)
+    assert float(data.y_scale[0]) == pytest.approx(1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["map", "deep_ensemble", "last_layer_laplace", "sgld", "numpyro_nuts", "temperax"])
+def test_methods_predict(method):
+    data = tx.datasets.load("diabetes")
+    quick = {"hidden": [4], "num_warmup": 50, "num_draws": 50, "num_chains": 2, "steps": 2000, "members": 2}
+    for found in methods.METHODS[method](data, quick, 0):
+        row = cells.score(data, found)
+        assert 45 < row["rmse"] < 90 and row["lppd"] > -8
+
+
+@pytest.mark.parametrize("method", ["linear", "gradient_boosting"])
+def test_methods_classify(method):
+    data = tx.datasets.load("iris", 1)
+    (found,) = methods.METHODS[method](data, {}, 0)
+    assert cells.score(data, found)["accuracy"] > 0.85 and data.classes == ("setosa", "versicolor", "virginica")
