@@ -26,6 +26,7 @@ from temperax.errors import InputError as InputError
 from temperax.errors import Interrupted as Interrupted
 from temperax.errors import ProcessError as ProcessError
 from temperax.errors import StorageError as StorageError
+from temperax.estimators import recipes as recipes
 from temperax.estimators.tempered import TemperedClassifier as TemperedClassifier
 from temperax.estimators.tempered import TemperedRegressor as TemperedRegressor
 from temperax.machine.sharding import use_compilation_cache as use_compilation_cache
