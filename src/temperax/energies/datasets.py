@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -92,7 +92,7 @@ def load(name: str, split: int = 0) -> Dataset:
     from sklearn import datasets as sklearn_datasets
 
     bunch = getattr(sklearn_datasets, f"load_{name}")()
-    names = {"name": name, "inputs": [str(n) for n in bunch.feature_names]}
+    names: dict[str, Any] = {"name": name, "inputs": [str(n) for n in bunch.feature_names]}
     if SKLEARN[name] == "regression":
         return split_at_random(bunch.data, bunch.target, split, **names)
     classes = [str(n) for n in bunch.target_names]  # in the order of their numbers

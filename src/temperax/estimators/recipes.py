@@ -4,6 +4,7 @@ import json
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -78,9 +79,9 @@ def tabular(
     key, seconds, energy = check_key(key), 60.0 * check_positive("minutes", minutes), tabular_energy(data)
     began = time.monotonic()
     scans = WARMUP_SHARE * seconds / (STEPS * _seconds_of_a_gradient(energy))
-    options = {"path": "posterior", "num_warmup": int(min(300, max(50, scans))), "progress": progress}
+    options: dict[str, Any] = {"path": "posterior", "num_warmup": int(min(300, max(50, scans))), "progress": progress}
     with tempfile.TemporaryDirectory(prefix="temperax-") as folder:
-        run = {"directory": Path(folder) / "run", "save_every": seconds} | options
+        run: dict[str, Any] = {"directory": Path(folder) / "run", "save_every": seconds} | options
         tree = sample(key, energy, temperature, num_draws=FIRST, **run).load()
         left = seconds - (time.monotonic() - began)
         more = int(left / (json.loads(tree.attrs["timings"])["draws"] / FIRST))
