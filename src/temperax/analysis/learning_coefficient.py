@@ -128,7 +128,7 @@ def learning_coefficient(
     check_count("num_chains", num_chains)
     check_count("num_warmup", num_warmup, 0)
     check_count("num_draws", num_draws, 4)  # fewer have no ESS
-    kernel = as_kernel(kernel, energy)
+    as_kernel(kernel, energy)  # what is wrong with it is said before anything is trained
     localisation = None if localisation is None else check_positive("localisation", localisation)
     num_rows = energy.num_rows
     beta = _default_beta(energy, num_rows) if beta is None else check_positive("beta", beta)

@@ -19,7 +19,7 @@ from temperax.energies.energy import Energy
 from temperax.energies.models import NetworkModel
 from temperax.engine.adaptation import Adaptation
 from temperax.engine.exchange import Journeys
-from temperax.engine.kernels import HMC, MAMS, NUTS, Kernel, Tuning
+from temperax.engine.kernels import HMC, MAMS, NUTS, Alternating, Kernel, Rescaling, Tuning
 from temperax.engine.tempering import Likelihood, Path, Point
 from temperax.errors import InputError
 from temperax.machine import sharding
@@ -73,6 +73,7 @@ class Program:
     energy: Energy
     path: Path
     kernel: Kernel
+    moves: Rescaling | None  # along a symmetry of the energy, after a scan's transitions
     betas: Float[Array, " temperature"]
     keep: Int[Array, " kept"]  # slots whose positions are recorded
     thin: Int[Array, ""]  # scans a draw
@@ -149,7 +150,7 @@ def make_program(
     betas: np.ndarray,
     *,
     path: Path,
-    kernel: Kernel,
+    kernel: Kernel | Alternating,
     num_chains: int,
     kept: np.ndarray,
     thin: int,
@@ -159,6 +160,7 @@ def make_program(
     exact: bool | None = None,
 ) -> Program:
     """A program of arguments that fit each other; ``exact`` is told from the betas if it is not given."""
+    kernel, moves = (kernel.kernel, kernel.moves) if isinstance(kernel, Alternating) else (kernel, None)
     if isinstance(kernel, MAMS) and energy.size < 2:
         raise InputError("kernel", kernel, "needs two parameters or more", "give 'hmc' or 'nuts'")
     if energy.discrete and isinstance(kernel, (HMC, NUTS, MAMS)):
@@ -181,6 +183,7 @@ def make_program(
         **values,
         energy=energy.bare(),
         kernel=jax.tree.map(_as_value, kernel),
+        moves=moves,
         path=path,
         scheme=scheme,
         exact=bool((np.asarray(betas) == 0).any()) if exact is None else exact,

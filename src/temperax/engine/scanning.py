@@ -27,6 +27,10 @@ GOLDEN = np.uint32(2654435769)
 GOLDEN_FRACTION = np.float32(0.6180339887498949)
 
 
+#: What a scan's key is folded with for its symmetry moves; transitions count from 0.
+MOVES = 2**31 - 1
+
+
 def start_of(point: Point, beta: Array) -> ParamInfo:
     """A point as NumPyro starts a trajectory from it, at this β."""
     gradient = temper(point.base_gradient, point.path_gradient, beta)
@@ -72,7 +76,11 @@ def move_replica(
             return end, new, start.z
 
         end, info, before = jax.lax.fori_loop(0, transitions, one, (start, blank, start.z))
-        return end.z, info, before
+        if program.moves is None:
+            return end.z, info, before
+        after = program.moves.move(jax.random.fold_in(key, MOVES), program.path, energy, beta, end.z)
+        # What adapts asks how far the trajectory went, and not where the symmetry has put it.
+        return after, info, before + (after - end.z)
 
     def draw() -> tuple[Array, Info, Array]:
         exact = blank._replace(acceptance_rate=jnp.ones_like(blank.acceptance_rate))

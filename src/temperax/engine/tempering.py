@@ -75,10 +75,34 @@ class Path(Protocol):
         """An exact draw at β = 0."""
         ...
 
+    def shares(self, beta: Array) -> tuple[Array, Array]:
+        """What the potential at β has of the path's own energy (of a reference), and of the prior energy."""
+        ...
+
+    def own_terms(self, position: Array) -> Array:
+        """The path's own energy, parameter by parameter, up to a constant."""
+        ...
+
+    def own_precision(self, position: Array) -> Array:
+        """Its second derivatives, parameter by parameter."""
+        ...
+
+
+class _NothingOwn:
+    """Of a path without a reference."""
+
+    def own_terms(self, position: Array) -> Array:
+        """None."""
+        return jnp.zeros_like(position)
+
+    def own_precision(self, position: Array) -> Array:
+        """None."""
+        return jnp.zeros_like(position)
+
 
 @register_dataclass
 @dataclass(frozen=True)
-class Likelihood:
+class Likelihood(_NothingOwn):
     """Power posterior exp(-U0 - βE): β = 0 is the prior, Z(1)/Z(0) the evidence (Friel & Pettitt 2008)."""
 
     name: ClassVar[str] = "likelihood"
@@ -96,10 +120,14 @@ class Likelihood:
         """A draw from the prior."""
         return energy.sample_prior(key)
 
+    def shares(self, beta: Array) -> tuple[Array, Array]:
+        """All of the prior energy at every β."""
+        return jnp.zeros_like(beta), jnp.ones_like(beta)
+
 
 @register_dataclass
 @dataclass(frozen=True)
-class Posterior:
+class Posterior(_NothingOwn):
     """Cold posterior exp(-β(U0 + E)): training as T → 0 (Wenzel et al. 2020); improper at β = 0."""
 
     name: ClassVar[str] = "posterior"
@@ -116,6 +144,10 @@ class Posterior:
     def draw(self, key: Array, energy: Boltzmann) -> Array:
         """Never asked for: β = 0 is refused on this path."""
         return energy.sample_prior(key)
+
+    def shares(self, beta: Array) -> tuple[Array, Array]:
+        """β of the prior energy."""
+        return jnp.zeros_like(beta), beta
 
 
 @register_dataclass
@@ -145,6 +177,18 @@ class Reference:
     def draw(self, key: Array, energy: Boltzmann) -> Array:
         """A draw from q."""
         return self.mean + self.scale * jax.random.normal(key, self.mean.shape, self.mean.dtype)
+
+    def shares(self, beta: Array) -> tuple[Array, Array]:
+        """1 - β of -log q, and β of the prior energy."""
+        return 1.0 - beta, beta
+
+    def own_terms(self, position: Array) -> Array:
+        """-log q of every parameter."""
+        return 0.5 * ((position - self.mean) / self.scale) ** 2
+
+    def own_precision(self, position: Array) -> Array:
+        """Those of q."""
+        return self.scale**-2
 
 
 def fitted(mean: Float[np.ndarray, " parameter"], deviation: Float[np.ndarray, " parameter"]) -> Reference:

@@ -29,7 +29,7 @@ from temperax.samplers import runs
 from temperax.samplers.arguments import described
 from temperax.samplers.drawing import Clock, Draws, collect
 from temperax.samplers.runs import Run
-from temperax.samplers.setup import PREDICT, RUN, begin, common, kept_slots, step_cap
+from temperax.samplers.setup import PREDICT, RUN, begin, common, explored_by, kept_slots, step_cap
 from temperax.samplers.tuner import LEARNT, MOST_TRANSITIONS, Tuner
 from temperax.training.curvature import laplace
 from temperax.training.starts import Origin, check_rows, check_start, check_storage
@@ -198,7 +198,7 @@ def parallel_tempering(
             storage=storage,
         )
         attributes = results.describe(energy, key, "parallel_tempering", arguments, origin.report)
-        attributes |= {"path": program.path.name, "kernel": type(program.kernel).__name__, "scheme": scheme}
+        attributes |= explored_by(program) | {"scheme": scheme}
         attributes |= {"step_cap": step_cap(program, state), "warmup_gradients": clock.gradients}
         attributes |= {"rounds": tuner.history}
         arrays = tuner.arrays(program) | {"first_replica": first_replica}

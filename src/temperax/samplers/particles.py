@@ -16,7 +16,7 @@ from temperax.results import results
 from temperax.samplers.drawing import Clock, Draws
 from temperax.samplers.populations import ENERGIES, SUMS, Populations
 from temperax.samplers.runs import Run
-from temperax.samplers.setup import PREDICT, STARTS
+from temperax.samplers.setup import PREDICT, STARTS, explored_by
 from temperax.training.curvature import laplace
 from temperax.training.descent import minimise
 from temperax.training.landscape import generator, prior_draws
@@ -164,7 +164,7 @@ class Particles:
             return groups | {"smc": xr.Dataset(each, coords=results.temperature_coords(betas))}
 
         attributes = results.describe(self.energy, self.key, "smc", arguments, self.origin.report)
-        attributes |= {"path": program.path.name, "kernel": type(program.kernel).__name__}
+        attributes |= explored_by(program)
         spread = log_z[-1].std(ddof=1) / np.sqrt(len(log_z[-1])) if len(log_z[-1]) > 1 else np.nan
         attributes |= {"log_z": float(log_z[-1].mean()), "log_z_error": float(spread)}
         cap = most_steps(program.kernel) * scans

@@ -21,7 +21,7 @@ from temperax.samplers import runs
 from temperax.samplers.arguments import described
 from temperax.samplers.drawing import Clock, Draws, collect
 from temperax.samplers.runs import Run
-from temperax.samplers.setup import PREDICT, RUN, begin, common, kept_slots, step_cap
+from temperax.samplers.setup import PREDICT, RUN, begin, common, explored_by, kept_slots, step_cap
 from temperax.training.starts import Origin, check_rows, check_start, check_storage
 
 
@@ -138,7 +138,7 @@ def sample(
             storage=storage,
         )
         attributes = results.describe(energy, key, "sample", arguments, origin.report)
-        attributes |= {"path": program.path.name, "kernel": type(program.kernel).__name__}
+        attributes |= explored_by(program)
         attributes |= {"step_cap": step_cap(program, state), "warmup_gradients": clock.gradients}
         draws = Draws(run, build, attributes, clock, origin)
         return collect(run, program, run_key, state, num_draws, len(windows), draws)

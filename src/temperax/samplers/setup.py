@@ -111,6 +111,12 @@ def kept_slots(keep: object, betas: np.ndarray, target: int, *, nearest: bool = 
     return np.unique([*slots, target])
 
 
+def explored_by(program: Program) -> dict[str, str]:
+    """Attributes that say on which path a run is, and what moves its replicas."""
+    moves = {} if program.moves is None else {"moves": type(program.moves).__name__}
+    return {"path": program.path.name, "kernel": type(program.kernel).__name__} | moves
+
+
 def step_cap(program: Program, state: State) -> list[tuple[float, float]]:
     """β of every temperature, and the steps of a draw there in which every trajectory hits the kernel's cap."""
     cap = most_steps(program.kernel) * int(program.thin)

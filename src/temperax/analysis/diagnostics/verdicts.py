@@ -298,7 +298,8 @@ def _kernel_sentence(tree: xr.DataTree) -> str:
         )
     chosen = json.loads(tree.attrs["arguments"]).get("kernel") == "auto"
     fits = "a network" if tree.attrs["kernel"] == "HMC" else "an energy of one's own"
-    return f"{tree.attrs['kernel']} moved them" + (f", which fits {fits}." if chosen else ".")
+    moves = " and the scales of its units were drawn in between" if "moves" in tree.attrs else ""
+    return f"{tree.attrs['kernel']} moved them" + (f", which fits {fits}" if chosen else "") + f"{moves}."
 
 
 def _smc_sentence(tree: xr.DataTree) -> str:

@@ -12,17 +12,20 @@ from temperax.engine.kernels.hmc import HMC
 from temperax.engine.kernels.kernel import Info, Kernel, Tuning
 from temperax.engine.kernels.microcanonical import MAMS, MCLMC
 from temperax.engine.kernels.nuts import NUTS
+from temperax.engine.kernels.rescaling import Alternating, Rescaling
 
 __all__ = [
     "HMC",
     "MAMS",
     "MCLMC",
     "NUTS",
+    "Alternating",
     "Explorer",
     "FromBlackJAX",
     "FromNumPyro",
     "Info",
     "Kernel",
+    "Rescaling",
     "Tuning",
     "as_kernel",
     "most_steps",

@@ -12,20 +12,30 @@ from temperax.engine.kernels.hmc import HMC
 from temperax.engine.kernels.kernel import Kernel
 from temperax.engine.kernels.microcanonical import MAMS, MCLMC
 from temperax.engine.kernels.nuts import NUTS
+from temperax.engine.kernels.rescaling import Alternating, Rescaling
 from temperax.errors import InputError, check_choice
 
 KERNELS: Mapping[str, type] = {"hmc": HMC, "nuts": NUTS, "mams": MAMS, "mclmc": MCLMC}
 
 
-def as_kernel(kernel: object, energy: Energy) -> Kernel:
+def as_kernel(kernel: object, energy: Energy) -> Kernel | Alternating:
     """A kernel from its name or itself; ``"auto"`` fits the energy.
 
     A network's many parameters agree on one length of trajectory, which HMC finds for half of NUTS's gradients.  In a
     posterior of a user's own few wide directions may hide among many narrow ones, and a tree is as long as they need.
+    Scales of ReLU units are drawn in between.
     """
     if isinstance(kernel, str):
         networks = isinstance(getattr(energy, "model", None), NetworkModel)
-        kernel = check_choice("kernel", kernel, {**KERNELS, "auto": HMC if networks else NUTS})()
+        auto = kernel == "auto"
+        named: Any = check_choice("kernel", kernel, {**KERNELS, "auto": HMC if networks else NUTS})()
+        if auto and Rescaling.fits(energy):
+            return Alternating(named)
+        kernel = named
+    if isinstance(kernel, Alternating):
+        kernel.check(energy)
+        inner: Any = as_kernel(kernel.kernel, energy)
+        return Alternating(inner, kernel.moves)
     if not isinstance(kernel, Kernel):
         raise InputError(
             "kernel", kernel, "is not a kernel", "give 'hmc', 'nuts', 'mams', 'mclmc', HMC(...) or an Explorer"
