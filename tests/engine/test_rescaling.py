@@ -1,5 +1,7 @@
 """Scales of ReLU units are drawn from their own density, on every path, under every prior; data never see it."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,7 +41,7 @@ def orbit(moves, path, energy, beta, position):
 class WrongExponent(Rescaling):
     """The negative control: the volume of the orbit is forgotten."""
 
-    def _excess(self, ends):
+    def _surplus(self, below, above):
         return 0.0
 
 
@@ -96,7 +98,8 @@ def check_orbit(energy, path, activation):
         def first(self, key, path, energy, beta, q, *, walk):
             """One proposal for the first layer, of which all units but one are put back."""
             free, precision = energy.free(q), rescaling._precisions(path, energy, beta, q)
-            moved = self._of_layer(key, path, energy, beta, free, precision, "layer_0", "layer_1", walk=walk)
+            heights = partial(rescaling._of_units, path, energy, beta)
+            moved = self.rescale(key, heights, precision, free, 0, walk=walk)
             free, first = energy.free(q), jnp.arange(3) == 0
             layer, above = (dict(free["network"][f"layer_{i}"]) for i in (0, 1))
             new, after = (moved["network"][f"layer_{i}"] for i in (0, 1))

@@ -7,7 +7,9 @@ the sums of squares of the two sides in units of the prior, and λ half the surp
 inputs: a generalised inverse Gaussian.  A trajectory follows it slowly; here it is drawn.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
@@ -68,50 +70,42 @@ class Rescaling:
     ) -> Float[Array, " parameter"]:
         """A position with the same data energy, the scales of whose units are drawn at inverse temperature β."""
         free = energy.free(position)
+        heights = partial(_of_units, path, energy, beta)
         precision = _precisions(path, energy, beta, position)
         num_hidden = len(free["network"]) - 1
         for number in range(num_hidden * self.tries):
-            below, above = f"layer_{number % num_hidden}", f"layer_{number % num_hidden + 1}"
-            here = (jax.random.fold_in(key, number), path, energy, beta, free, precision, below, above)
-            free = self._of_layer(*here, walk=number // num_hidden % 2 == 1)
+            walk, layer = divmod(number, num_hidden)
+            free = self.rescale(jax.random.fold_in(key, number), heights, precision, free, layer, walk=walk % 2 == 1)
         return ravel_pytree(free)[0]
 
-    def _of_layer(
-        self,
-        key: Array,
-        path: Path,
-        energy: Energy,
-        beta: Array,
-        free: Any,
-        precision: Any,
-        below: str,
-        above: str,
-        *,
-        walk: bool,
+    def rescale(
+        self, key: Array, heights: Callable[[Any, int], Array], precision: Any, free: Any, layer: int, *, walk: bool
     ) -> Any:
-        """One proposal for every unit between two layers; given all else, units are independent of one another."""
-        ends = free["network"][below], free["network"][above]
-        widths = precision[below], precision[above]
-        psi = jnp.sum(widths[0]["weight"] * ends[0]["weight"] ** 2, axis=0) + widths[0]["bias"] * ends[0]["bias"] ** 2
-        chi = jnp.sum(widths[1]["weight"] * ends[1]["weight"] ** 2, axis=1)
-        excess = self._excess(ends)
-        root = jnp.sqrt(excess**2 + psi * chi)
+        """One proposal for every unit of a layer; given all else, units are independent of one another."""
+        (below, above), (p, q) = _ends(free["network"], layer), _ends(precision, layer)
+        psi = jnp.sum(p["weight"] * below["weight"] ** 2, axis=0) + p["bias"] * below["bias"] ** 2
+        chi = jnp.sum(q["weight"] * above["weight"] ** 2, axis=1)
+        surplus = self._surplus(below, above)
+        root = jnp.sqrt(surplus**2 + psi * chi)
         # The mode; of its two forms the one in which nothing cancels.
-        centre = jnp.log(jnp.where(excess > 0, (excess + root) / psi, chi / (root - excess)))
+        centre = jnp.log(jnp.where(surplus > 0, (surplus + root) / psi, chi / (root - surplus)))
         width = jnp.clip(0.55 / jnp.sqrt(root), 0.3, 2.0)  # a logistic of the normal's deviation
         there, accept = jax.random.split(key)
         step = jax.random.logistic(there, centre.shape, centre.dtype)
         u = step if walk else centre + width * step
-        moved = _scaled(free, below, above, jnp.exp(0.5 * u))
-        climb = _of_units(path, energy, beta, moved, below, above) - _of_units(path, energy, beta, free, below, above)
-        proposal = _logistic_energy((u - centre) / width) - _logistic_energy(-centre / width)
-        proposal = jnp.zeros_like(u) if walk else proposal
-        taken = jax.random.exponential(accept, u.shape, u.dtype) > climb - excess * u - proposal
-        return _scaled(free, below, above, jnp.where(taken, jnp.exp(0.5 * u), 1.0))
+        climb = heights(_scaled(free, layer, jnp.exp(0.5 * u)), layer) - heights(free, layer)
+        back = 0.0 if walk else _logistic_energy((u - centre) / width) - _logistic_energy(-centre / width)
+        taken = jax.random.exponential(accept, u.shape, u.dtype) > climb - surplus * u - back
+        return _scaled(free, layer, jnp.where(taken, jnp.exp(0.5 * u), 1.0))
 
-    def _excess(self, ends: tuple) -> float:
+    def _surplus(self, below: Any, above: Any) -> float:
         """λ: half of what a unit has more parameters on the side of its inputs than on that of its outputs."""
-        return 0.5 * (ends[0]["weight"].shape[0] + 1 - ends[1]["weight"].shape[1])
+        return 0.5 * (below["weight"].shape[0] + 1 - above["weight"].shape[1])
+
+
+def _ends(layers: Any, layer: int) -> tuple[Any, Any]:
+    """A layer, in whose units it ends, and the one that begins with them."""
+    return layers[f"layer_{layer}"], layers[f"layer_{layer + 1}"]
 
 
 def _logistic_energy(z: Array) -> Array:
@@ -119,21 +113,21 @@ def _logistic_energy(z: Array) -> Array:
     return z + 2.0 * jax.nn.softplus(-z)
 
 
-def _scaled(free: Any, below: str, above: str, factor: Float[Array, " unit"]) -> Any:
+def _scaled(free: Any, layer: int, factor: Float[Array, " unit"]) -> Any:
     """Units' incoming parameters times a factor each, and their outgoing weights divided by it."""
-    first, second = dict(free["network"][below]), dict(free["network"][above])
-    first |= {"weight": first["weight"] * factor, "bias": first["bias"] * factor}
-    second |= {"weight": second["weight"] / factor[:, None]}
-    return free | {"network": free["network"] | {below: first, above: second}}
+    below, above = _ends(free["network"], layer)
+    first = below | {"weight": below["weight"] * factor, "bias": below["bias"] * factor}
+    second = above | {"weight": above["weight"] / factor[:, None]}
+    return free | {"network": free["network"] | {f"layer_{layer}": first, f"layer_{layer + 1}": second}}
 
 
-def _of_units(path: Path, energy: Energy, beta: Array, free: Any, below: str, above: str) -> Float[Array, " unit"]:
+def _of_units(path: Path, energy: Energy, beta: Array, free: Any, layer: int) -> Float[Array, " unit"]:
     """What the potential has of each unit's incoming and outgoing parameters, the data energy left out."""
     own, prior = path.shares(beta)
     terms = energy.joint.terms(free, energy.data)["network"]
     reference = energy.free(path.own_terms(ravel_pytree(free)[0]))["network"]
-    both = jax.tree.map(lambda a, b: own * a + prior * b, reference, terms)
-    return jnp.sum(both[below]["weight"], axis=0) + both[below]["bias"] + jnp.sum(both[above]["weight"], axis=1)
+    below, above = _ends(jax.tree.map(lambda a, b: own * a + prior * b, reference, terms), layer)
+    return jnp.sum(below["weight"], axis=0) + below["bias"] + jnp.sum(above["weight"], axis=1)
 
 
 def _precisions(path: Path, energy: Energy, beta: Array, position: Array) -> Any:
