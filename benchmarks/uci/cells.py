@@ -196,7 +196,9 @@ def collect(cells: Iterable[Cell], folder: Path) -> list[dict[str, Any]]:
             rows.append(about | {"state": "failed", "error": found["error"], "seconds": found["seconds"]})
         else:
             about |= {"state": "done", "seconds": found["seconds"], "settings": found["settings"]}
-            about |= {name: found[name] for name in ("machine", "versions", "date")}
+            where = found["machine"]["processor"], f"{found['machine']['cores']} cores"
+            made = f"temperax {found['versions'].get('temperax')}, JAX {found['versions'].get('jax')}"
+            about |= {"machine": ", ".join(where), "versions": made, "date": found["date"]}
             rows += [about | row for row in found["rows"]]
     return rows
 
