@@ -106,6 +106,39 @@ def test_weights_of_chains(line):
             tx.predict.summary(tree, x, weights=wrong)
 
 
+def test_weights_of_a_series_are_read_by_their_labels(line):
+    _, tree = line
+    turned = pd.Series([0.0, 0.0, 0.0, 1.0], index=[0, 1, 3, 2])
+    alone = tx.predict.summary(tree, X[:3], weights=[0, 0, 1, 0])
+    pd.testing.assert_frame_equal(tx.predict.summary(tree, X[:3], weights=turned), alone)
+    with pytest.raises(tx.InputError, match="are not the chains"):
+        tx.predict.summary(tree, X[:3], weights=pd.Series([1.0], index=["a"]))
+
+
+def test_several_targets_of_classes_are_told_apart():
+    y = (X > X.mean(axis=0)).astype(int)
+    data = tx.Dataset.from_arrays(X[:45], y[:45], X[45:], y[45:], task="classification", targets=["u", "v"])
+    tree = tx.sample(
+        jax.random.key(0), tx.Energy.mlp(data, ()), num_chains=2, num_warmup=50, num_draws=50, progress=False
+    )
+    table = tx.predict.summary(tree, X[45:])
+    for t, name in enumerate(("u", "v")):
+        np.testing.assert_allclose(table[name][["p(0)", "p(1)"]].sum(axis=1), 1.0)
+        assert (table[name]["class"].astype(int) == y[45:, t]).mean() > 0.8
+    for call in (tx.predict.selective_risk, lambda tree: tx.predict.agreement(tree, tree)):
+        with pytest.raises(tx.InputError, match="targets it has; compare each target's column"):
+            call(tree)
+
+
+def test_a_student_of_few_degrees_has_a_centre_and_no_variance():
+    data = tx.Dataset.from_arrays(X[:45], Y[:45], X[45:], Y[45:])
+    energy = tx.Energy.mlp(data, (), likelihood=tx.likelihoods.StudentT(df=0.8))
+    tree = tx.sample(jax.random.key(0), energy, num_chains=2, num_warmup=50, num_draws=50, progress=False)
+    table = tx.predict.summary(tree, X[45:])
+    assert np.isfinite(table[["mean", "sd_epistemic", "eti90_lb"]]).all(axis=None) and np.isinf(table["sd"]).all()
+    assert np.isfinite(tx.predict.scores(tree)[["rmse", "crps", "lppd"]]).all(axis=None)
+
+
 def test_a_chain_that_predicts_nothing_has_no_weight(line):
     _, tree = line
     broken = tree.copy(deep=True)

@@ -79,7 +79,8 @@ MISTAKES = [
     (("thermodynamics", "nowhere"), "no result.nc"),
     (("thermodynamics", "."), "cannot be read"),
     (("predict", "nowhere", "new.csv"), "has no result.nc and no run.json"),
-    (("predict", ".", "new.csv", "--level", "2"), "--level = 2.0 is not in (0, 1)"),
+    (("predict", ".", "new.csv"), "TABLE = 'new.csv' is no file"),
+    (("predict", ".", "result.nc", "--out", "result.nc"), "--out = 'result.nc' is there, and no table of predictions"),
     (("sample", "table.csv", "--target", "y", "--column", "a"), "--column = 'a' is not name=kind"),
 ]
 

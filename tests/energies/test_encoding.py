@@ -8,6 +8,7 @@ import pytest
 
 import temperax as tx
 from temperax.energies.encoding import MOST_LEVELS, Encoding
+from temperax.energies.tables import read_csv
 
 N = 60
 RNG = np.random.default_rng(0)
@@ -66,8 +67,10 @@ def test_the_recipe_survives_json_and_does_the_same():
     assert again == data.encoding
     turned = FRAME[FRAME.columns[::-1]].drop(columns="id")  # in another order, dropped columns left out, target in
     np.testing.assert_array_equal(again.encode("x", turned, ("price",)), again.encode("x", FRAME.drop(columns="price")))
-    with pytest.raises(tx.InputError, match="is damaged"):
-        Encoding.from_json({"columns": [{"name": "a"}], "dropped": []})
+    good = {"name": "a", "kind": "date"}
+    for wrong in ({"name": "a"}, good | {"kind": "colour"}, good | {"periods": ["month"]}, good | {"levels": None}):
+        with pytest.raises(tx.InputError, match="is damaged"):
+            Encoding.from_json({"columns": [wrong], "dropped": []})
 
 
 def test_unknown_categories_are_named_or_have_an_input_of_their_own():
@@ -90,6 +93,15 @@ def test_gaps_in_new_rows_are_filled_where_training_rows_had_some():
         data.scaled("x", new.assign(built=None))
 
 
+def test_dates_in_a_column_of_numbers_are_refused_and_far_ones_are_read():
+    data = tx.Dataset.from_frame(FRAME[["size", "price"]].dropna(), "price")
+    for value in (pd.Timestamp("2023-01-02"), pd.Timedelta(days=1)):
+        with pytest.raises(tx.InputError, match="are no numbers"):
+            data.encoding.encode("x", pd.DataFrame({"size": [value]}))
+    days = pd.DataFrame({"when": ["9999-12-31", "0001-01-01"] * 10, "y": np.arange(20.0)})
+    assert tx.Dataset.from_frame(days, "y", train_fraction=1.0).x_mean[0] == pytest.approx((2932896 - 719162) / 2)
+
+
 def test_dates_in_other_forms():
     for values, kind in (
         (pd.date_range("2020-01-01", periods=N, freq="3h"), ""),
@@ -100,6 +112,43 @@ def test_dates_in_other_forms():
         data = tx.Dataset.from_frame(frame, "price", columns={"when": kind} if kind else None, train_fraction=1.0)
         assert data.inputs == ("when", "when sin of day", "when cos of day")
         assert data.x_mean[0] == pytest.approx(18262 + (N - 1) / 16)
+
+
+def test_text_that_looks_like_numbers_stays_text(tmp_path):
+    """1.10 is another version than 1.1, whatever else stands in the file, and 01 no 1."""
+    versions = ["1.1", "1.10", "2.0b", "01"]
+    rows = "\n".join(f"{versions[i % 4]},{i % 4 + 0.1 * (i % 3)}" for i in range(40))
+    (tmp_path / "t.csv").write_text("version,y\n" + rows)
+    data = tx.Dataset.from_csv(tmp_path / "t.csv", "y", columns={"version": "category"})
+    assert data.encoding.text == ("version",) and data.encoding.columns[0].levels == ("01", "1.1", "1.10", "2.0b")
+    (tmp_path / "new.csv").write_text("version\n1.10\n1.1\n")
+    new = read_csv(tmp_path / "new.csv", data.encoding.text)
+    assert data.encoding.encode("x", new)[:, 1:3].tolist() == [[0, 1], [1, 0]]
+    with pytest.raises(tx.InputError, match="holds numbers where training rows held text; read it as text"):
+        data.encoding.encode("x", read_csv(tmp_path / "new.csv"))
+    (tmp_path / "z.csv").write_text("zip,y\n" + "\n".join(f"0{i % 3},{i}" for i in range(20)))
+    said = tx.Dataset.from_csv(tmp_path / "z.csv", "y", columns={"zip": "category"})
+    assert said.encoding.columns[0].levels == ("00", "01", "02")
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "UTC"])
+def test_dates_are_told_by_the_clock_of_their_zone(zone):
+    """Noon is noon, whatever zone new rows are written in; and without a zone it cannot be known."""
+    when = pd.date_range("2023-07-01", periods=N, freq="6h", tz=zone)
+    data = tx.Dataset.from_frame(pd.DataFrame({"when": when, "y": FRAME["price"]}), "y")
+    noon = pd.Timestamp("2023-07-03 12:00", tz=zone)
+    for same in (noon, noon.tz_convert("Asia/Tokyo")):
+        found = data.encoding.encode("x", pd.DataFrame({"when": [same]}))
+        assert found[0, 0] == 19541.5 and found[0, -2:] == pytest.approx([0, -1], abs=1e-9)  # half a day
+    with pytest.raises(tx.InputError, match="has dates of no time zone, and training rows had one"):
+        data.encoding.encode("x", pd.DataFrame({"when": [pd.Timestamp("2023-07-03 12:00")]}))
+    naive = tx.Dataset.from_frame(pd.DataFrame({"when": when.tz_localize(None), "y": FRAME["price"]}), "y")
+    with pytest.raises(tx.InputError, match="has dates of a time zone, and training rows had none"):
+        naive.encoding.encode("x", pd.DataFrame({"when": ["2023-07-03T12:00:00+02:00"]}))
+    days = tx.Dataset.from_frame(
+        pd.DataFrame({"when": pd.date_range("2023-07-01", periods=N, tz=zone), "y": FRAME["price"]}), "y"
+    )
+    assert "when sin of day" not in days.inputs  # midnights of their own zone
 
 
 def test_a_table_says_how_columns_were_read():
@@ -128,6 +177,12 @@ WRONG = {
     "a gap in the target": ({"columns": KINDS}, FRAME.assign(price=np.nan), r"^column = 'price' has no finite number"),
     "text as target": ({"columns": KINDS}, FRAME.assign(price="a"), "'price' is not numeric, and is the target"),
     "two of one name": ({"columns": KINDS}, FRAME.rename(columns={"new": "color"}), "are names of several columns"),
+    "decimal commas": ({"columns": KINDS}, FRAME.assign(size=[f"1,{i}" for i in range(N)]), "decimal commas"),
+    "spans": ({"columns": KINDS}, FRAME.assign(size=pd.to_timedelta(range(N), "h")), "holds spans of time"),
+    "complex": ({"columns": KINDS}, FRAME.assign(size=1j), "holds complex numbers"),
+    "a format": ({"columns": KINDS | {"built": "date:%Q"}}, FRAME, "cannot be read as dates"),
+    "kinds by place": ({"columns": ["drop"]}, FRAME, "is no mapping of names to kinds"),
+    "no text": ({"columns": {"id": 5}}, FRAME, "is no mapping of names to kinds"),
     "no frame": ({}, FRAME.to_numpy(), "is no frame"),
 }
 

@@ -57,6 +57,9 @@ def test_a_pipeline_predicts_in_its_own_units(piped):
     drawn = model.sample_y(transform(FRAME[:5]), 300, random_state=3)
     assert drawn.shape == (5, 300)
     np.testing.assert_allclose(drawn.mean(axis=1), mean[:5], atol=4 * sd.max() / np.sqrt(100))
+    for wrong in (0, -1, 2.5, "5"):
+        with pytest.raises(tx.InputError, match="^n_samples = "):
+            model.sample_y(transform(FRAME[:5]), wrong)
     np.testing.assert_array_equal(drawn, model.sample_y(transform(FRAME[:5]), 300, random_state=3))
 
 
@@ -104,6 +107,8 @@ def test_a_ladder_and_several_targets():
         ({"ladder": "tall"}, np.arange(20.0), "ladder = 'tall' is neither True nor False"),
         ({"activation": "tanhh"}, np.arange(20.0), "activation = 'tanhh'"),
         ({}, np.ones(20), "is the same in every row"),
+        ({"options": {"hottest": 8.0}}, np.arange(20.0), "are not arguments of sample; give a dictionary of"),
+        ({"options": ["thin"]}, np.arange(20.0), "are not arguments of sample"),
     ],
 )
 def test_mistakes_are_one_sentence(change, y, words):

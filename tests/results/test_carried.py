@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 import pandas as pd
 import pytest
 import xarray as xr
@@ -27,8 +28,9 @@ CODE = """
 import sys, json
 import xarray as xr, temperax as tx
 tree = xr.open_datatree(sys.argv[1]).load()
-energy = tx.energy_of(tree)
-print(json.dumps([tx.predict.predictions(tree, json.loads(sys.argv[2]))["f"].values.ravel().tolist(), str(energy)]))
+energy = tx.energy_of(tree, ["nets"])
+f = tx.predict.predictions(tree, json.loads(sys.argv[2]), trust=["nets"])["f"]
+print(json.dumps([f.values.ravel().tolist(), str(energy)]))
 """
 
 
@@ -64,6 +66,8 @@ def energies():
     }
 
 
+#: The package of `nets`, which files of ours may import.
+OURS = ["nets"]
 KINDS = ["an activation", "a module's path", "a Linen module", "a pair", "a function"]
 
 
@@ -74,12 +78,17 @@ def test_a_file_alone_predicts(kind, on_path, tmp_path, key):
     own = tx.predict.predictions(tree, X[:3], energy)["f"].values
     tree.to_netcdf(tmp_path / "run.nc")
     back = xr.open_datatree(tmp_path / "run.nc").load()
-    again = tx.energy_of(back)
+    again = tx.energy_of(back, OURS)
     assert again.size == energy.size and tx.predict.positions(back, again).shape == (2, 10, energy.size)
-    np.testing.assert_array_equal(tx.predict.predictions(back, X[:3])["f"], own)
+    np.testing.assert_array_equal(tx.predict.predictions(back, X[:3], trust=OURS)["f"], own)
+    if kind != "a Linen module":
+        with pytest.raises(
+            tx.InputError, match=r"is of nets, from which a file may not import .* add trust=\['nets'\]"
+        ):
+            tx.predict.predictions(back, X[:3])
     if kind == "a module's path":
         np.testing.assert_allclose(in_another_process(tmp_path / "run.nc", X[:3]), own.ravel(), rtol=1e-5)
-        repeated = tx.repeat(back, progress=False)
+        repeated = tx.repeat(back, trust=OURS, progress=False)
         np.testing.assert_array_equal(repeated["posterior"]["noise_scale"], tree["posterior"]["noise_scale"])
 
 
@@ -103,12 +112,18 @@ def test_what_has_no_name_is_refused_and_may_be_given(make, key):
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
-        ({"hidden": [2], "activation": {"function": "os:system"}}, "is of Python's own library"),
-        ({"hidden": [2], "activation": {"function": "no_such_module:f"}}, "cannot be imported (ModuleNotFoundError"),
-        ({"hidden": [2], "activation": {"function": "numpy:nothing"}}, "cannot be imported"),
-        ({"hidden": [2], "activation": {"function": "numpy:pi"}}, "is no function"),
-        ({"module": {"linen": "pandas:DataFrame", "arguments": {}}}, "is no Linen module"),
-        ({"module": "os:getcwd"}, "is of Python's own library"),
+        ({"hidden": [2], "activation": {"function": "os:system"}}, "is of os, from which a file may not import"),
+        ({"hidden": [2], "activation": {"function": "pandas.io.common:os.system"}}, "is of pandas"),
+        ({"hidden": [2], "activation": {"function": "trusted:f"}}, "cannot be imported (ModuleNotFoundError"),
+        ({"hidden": [2], "activation": {"function": "numpy:nothing"}}, "cannot be imported (AttributeError"),
+        ({"hidden": [2], "activation": {"function": "numpy:ma.sqrt"}}, "ma is a module"),
+        ({"hidden": [2], "activation": {"function": "numpy:pi"}}, "is not where it was defined"),
+        ({"hidden": [2], "activation": {"function": "jax._src.numpy.lax_numpy:np.load"}}, "np is a module"),
+        ({"module": {"linen": "pandas:DataFrame", "arguments": {}}}, "is of pandas"),
+        ({"module": {"linen": "numpy:ndarray", "arguments": {}}}, "is no Linen module"),
+        ({"module": {"linen": "flax.nnx.bridge.wrappers:ToLinen", "arguments": {}}}, "is of flax"),
+        ({"module": "pytest:main"}, "is of pytest"),
+        ({"module": "os:abort"}, "is of os"),
         ({"hidden": [2], "extra": 1}, "is damaged"),
         ([1], "is damaged"),
         (None, "is not of Energy.mlp or Energy.network, and carries no recipe"),
@@ -118,7 +133,7 @@ def test_a_recipe_makes_what_it_may_and_nothing_else(recipe, words, key):
     tree = tx.map_estimate(key, tx.Energy.mlp(DATA, ()), num_starts=1)
     tree.attrs["energy"] = json.dumps(recipe)
     with pytest.raises(tx.InputError) as caught:
-        tx.predict.predictions(tree, X[:3])
+        tx.predict.predictions(tree, X[:3], trust=["numpy", "trusted"])
     assert words in str(caught.value)
 
 
@@ -140,3 +155,25 @@ def test_a_table_of_text_dates_and_gaps_travels(tmp_path, key):
     pd.testing.assert_frame_equal(tx.predict.summary(tx.open_run(tmp_path / "run").load(), new), table)
     with pytest.raises(tx.InputError, match="'color' holds violet in rows 1"):
         tx.predict.summary(tree, new.assign(color=["red", "violet", "red", "red"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("classes", "{"), ("classes", "5"), ("encoding", "["), ("fingerprint", "{"), ("fingerprint", "3"), ("task", None)],
+)
+def test_damaged_attributes_are_named(name, value, key):
+    tree = tx.map_estimate(key, tx.Energy.mlp(DATA, ()), num_starts=1)
+    tree.attrs.pop(name, None)
+    if value is not None:
+        tree.attrs[name] = value
+    with pytest.raises(tx.InputError, match=r"damaged|are no classes|lacks attributes"):
+        tx.predict.predictions(tree, X[:3])
+
+
+def test_priors_that_are_made_of_others_ask_for_the_energy(key):
+    mixed = dist.MixtureGeneral(dist.Categorical(jnp.array([0.5, 0.5])), [dist.Normal(0, 1), dist.Normal(0, 3)])
+    energy = tx.Energy.mlp(DATA, (), prior=mixed)
+    tree = tx.map_estimate(key, energy, num_starts=1)
+    with pytest.raises(tx.InputError, match="give the energy itself"):
+        tx.predict.predictions(tree, X[:3])
+    assert tx.predict.predictions(tree, X[:3], energy)["f"].shape == (1, 1, 3, 1)

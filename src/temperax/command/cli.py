@@ -195,6 +195,10 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="CSV file to write. [default: RUN/predictions.csv]")] = None,
     level: Annotated[float, typer.Option(help="Probability of the interval.")] = 0.9,
     every_temperature: Annotated[bool, typer.Option("--every-temperature", help="At all that were kept.")] = False,
+    trust: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PACKAGE", help="A package of yours that the run may import its functions from."),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Predict new rows: mean, standard deviation and interval with noise, or class probabilities, in original units.
@@ -202,11 +206,11 @@ def predict(
     Example: temperax predict run new.csv
     """
     with errors_in_one_sentence():
-        found, file = as_path(run), writable(out if out is not None else run / "predictions.csv")
+        found, file = as_path(run), writable(out if out is not None else run / "predictions.csv", table)
         check_share("--level", level)
         from temperax.command import shell
 
-        shell.predict(found, table, file, level, every_temperature, quiet=quiet)
+        shell.predict(found, table, file, level, every_temperature, trust or (), quiet=quiet)
 
 
 @app.command()

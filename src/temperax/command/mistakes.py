@@ -104,8 +104,12 @@ def check_share(name: str, value: float) -> None:
         raise InputError(name, value, "is not in (0, 1)", "give such as 0.9")
 
 
-def writable(file: Path) -> Path:
-    """A file that can be written, before any work is done."""
+def writable(file: Path, table: Path) -> Path:
+    """A file that can be written and is no other's, before any work is done."""
+    if not table.is_file():
+        raise InputError("TABLE", str(table), "is no file", "name a CSV file")
+    if file.exists() and (file.samefile(table) or file.suffix != ".csv"):
+        raise InputError("--out", str(file), "is there, and no table of predictions", "choose another file")
     try:
         there = file.exists()
         with file.open("a"):

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,13 +132,20 @@ def show_columns(energy: Energy) -> None:
     print(f"target: {', '.join(data.targets)} ({what}); {len(data.x)} training rows, {len(data.x_test)} held out\n")
 
 
-def predict(run: Path, table: Path, out: Path, level: float, every_temperature: bool, *, quiet: bool) -> None:
+def predict(
+    run: Path, table: Path, out: Path, level: float, every_temperature: bool, trust: Sequence[str], *, quiet: bool
+) -> None:
     """Predict the rows of a table by a run, write them as CSV, and show the first."""
     tx.use_cpu_devices(1)
     tree = read_result(run) if (run / "result.nc").is_file() else tx.open_run(run).load()
     group = "tempered_posterior" if every_temperature and "tempered_posterior" in tree.children else "posterior"
-    frame = read_csv(table)
-    found = tx.predict.summary(tree, frame, intervals=(level,), group=group, progress=not quiet)
+    energy = tx.energy_of(tree, trust)
+    encoding = None if energy.dataset is None else energy.dataset.encoding
+    try:
+        frame = read_csv(table, text=() if encoding is None else encoding.text)
+    except InputError as error:
+        raise InputError("TABLE", str(table), error.problem, error.remedy) from error
+    found = tx.predict.summary(tree, frame, energy, intervals=(level,), group=group, progress=not quiet)
     found.index = found.index.set_names([*(["temperature"] if found.index.nlevels > 1 else []), "row"])
     found.to_csv(out)
     print(found.head(10).to_string(float_format="{:.4g}".format))

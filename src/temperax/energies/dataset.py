@@ -180,6 +180,10 @@ class Dataset:
         """
         if self.encoding is not None and hasattr(x, "columns") and hasattr(x, "rename"):
             x = self.encoding.encode(argument, x, self.targets)
+        elif hasattr(x, "columns") and hasattr(x, "drop"):
+            x = x.drop(
+                columns=[name for name in x.columns if str(name).strip() in set(self.targets) - set(self.inputs)]
+            )
         x = as_table(argument, in_order(argument, x, self.inputs))
         if x.shape[1] != self.x.shape[1]:
             raise InputError(argument, x.shape, f"is not (row, {self.x.shape[1]})", "give one column an input")
@@ -203,7 +207,9 @@ class Dataset:
             If the file cannot be read as a table, and as `from_frame`.
         """
         _check_target(target)
-        return cls.from_frame(read_csv(path), target, **{"name": Path(path).stem} | options)
+        said = options.get("columns")
+        text = [name for name, kind in said.items() if kind == "category"] if isinstance(said, Mapping) else []
+        return cls.from_frame(read_csv(path, text), target, **{"name": Path(path).stem} | options)
 
     @classmethod
     def from_frame(
@@ -307,7 +313,9 @@ def _targets(frame: "pd.DataFrame", task: str) -> np.ndarray:
             problem = f"has no {what} in rows {rows} under the header, and is the target"
             raise InputError("column", name, problem, "remove these rows")
         _say_what_it_is_taken_for(name, values, task)
-        return values.to_numpy() if label else values.to_numpy(float)
+        if label:
+            return np.array([v.strip() if isinstance(v, str) else v for v in values.tolist()], object)
+        return values.to_numpy(float)
 
     return np.stack(all_at_once(*(lambda name=name: column(name) for name in frame.columns)), axis=1)
 

@@ -5,7 +5,7 @@ The recipe is learned from the training rows and applied to new ones; it is plai
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from temperax.energies.tables import in_order
-from temperax.errors import InputError, all_at_once, check_choice, listed
+from temperax.errors import InputError, all_at_once, check_choice, listed, told
 
 Unknown = Literal["error", "column"]
 UNKNOWN = dict.fromkeys(get_args(Unknown), "")
@@ -23,7 +23,10 @@ KINDS = ("number", "category", "date", "drop")
 MOST_LEVELS = 50
 #: Periods in days by which a date is wound up, and how long the training rows must span to learn of one.
 PERIODS = {"year": (365.2425, 365.0), "week": (7.0, 14.0), "day": (1.0, 2.0)}
-MISSING = "missing"
+#: The level of a category for what is missing.
+MISSING = "(missing)"
+#: Microseconds of a day.
+DAY = 86_400_000_000
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,15 @@ class Column:
     kind
         ``number``, ``category`` or ``date``.
     levels
-        Of a category: its values as text, sorted; ``missing`` is one where values are missing.
+        Of a category: its values as text, sorted; ``(missing)`` is one where values are missing.
+    text
+        Of a category: whether the training rows held text, of which 1.1 is no spelling of 1.10.
     periods
         Of a date: the members of `PERIODS` whose sine and cosine are inputs, beside the days since 1970.
     format
         Of a date: how it is written, ``""`` for ISO 8601.
+    zone
+        Of a date: the time zone in which it is told, ``""`` where it has none.
     fill
         What stands for a missing number or date, the mean of the training rows; None where none is missing.
     other
@@ -51,8 +58,10 @@ class Column:
     name: str
     kind: str
     levels: tuple[str, ...] = ()
+    text: bool = False
     periods: tuple[str, ...] = ()
     format: str = ""
+    zone: str = ""
     fill: float | None = None
     other: bool = False
 
@@ -80,6 +89,9 @@ class Column:
         return np.stack([filled, *waves, *([missing.astype(float)] if self.fill is not None else [])], axis=1)
 
     def _encode_category(self, values: pd.Series) -> np.ndarray:
+        if self.text and pd.api.types.is_numeric_dtype(values) and values.notna().any():
+            problem = "holds numbers where training rows held text"
+            raise InputError("column", self.name, problem, "read it as text, dtype=str in pandas.read_csv")
         labels = as_labels(values)
         codes = pd.Categorical(labels, categories=list(self.levels)).codes
         unknown = codes < 0
@@ -142,7 +154,7 @@ class Encoding:
         InputError
             If a column cannot be read as what it is or is said to be, with its rows.
         """
-        kinds = dict(kinds or {})
+        kinds = _checked_kinds(kinds)
         check_choice("unknown", unknown, UNKNOWN)
         if strange := [name for name in kinds if name not in frame.columns]:
             raise InputError("columns", listed(strange), "are not among the inputs", f"use {listed(frame.columns, 20)}")
@@ -159,6 +171,11 @@ class Encoding:
     def inputs(self) -> tuple[str, ...]:
         """Names of the inputs."""
         return tuple(name for column in self.columns for name in column.inputs)
+
+    @property
+    def text(self) -> tuple[str, ...]:
+        """Names of the columns that are to be read as text."""
+        return tuple(column.name for column in self.columns if column.text)
 
     def encode(self, argument: str, frame: pd.DataFrame, targets: tuple[str, ...] = ()) -> np.ndarray:
         """The inputs (row, input) of a frame that has the same columns; dropped ones and targets may be among them.
@@ -201,12 +218,28 @@ class Encoding:
             columns: list[dict[str, Any]] = [
                 {k: tuple(v) if isinstance(v, list) else v for k, v in c.items()} for c in found["columns"]
             ]
-            return cls(tuple(Column(**column) for column in columns), tuple(found["dropped"]))
+            read = cls(tuple(Column(**column) for column in columns), tuple(found["dropped"]))
+            sound = all(
+                column.kind in KINDS[:3] and set(column.periods) <= set(PERIODS) and all(map(len, column.levels))
+                for column in read.columns
+            )
         except (TypeError, KeyError, AttributeError) as error:
             raise InputError("encoding", found, "is damaged", "use a result as it was written") from error
+        if not sound:
+            raise InputError("encoding", found, "is damaged", "use a result as it was written")
+        return read
 
 
 # -- what a column is --------------------------------------------------------------------------------------------------
+
+
+def _checked_kinds(kinds: object) -> dict[str, str]:
+    """What columns are said to be, by names as a frame's are read."""
+    if kinds is None:
+        return {}
+    if not isinstance(kinds, Mapping) or not all(isinstance(kind, str) for kind in kinds.values()):
+        raise InputError("columns", kinds, "is no mapping of names to kinds", "give such as {'zip': 'category'}")
+    return {str(name).strip(): kind for name, kind in kinds.items()}
 
 
 def _learn(values: pd.Series, train: np.ndarray, kind: str, unknown: str) -> Column:
@@ -222,8 +255,9 @@ def _learn(values: pd.Series, train: np.ndarray, kind: str, unknown: str) -> Col
             problem = f"has {len(levels)} different values, {listed(map(repr, levels))}"
             remedy = f"drop it (columns={{{name!r}: 'drop'}}), group them, or write dates as ISO 8601"
             raise InputError("column", name, problem, remedy)
-        return Column(name, kind, levels=tuple(levels), other=unknown == "column")
-    column = Column(name, kind, format=date_format)
+        text = not pd.api.types.is_numeric_dtype(values) and not _holds_numbers(values)
+        return Column(name, kind, levels=tuple(levels), text=text, other=unknown == "column")
+    column = Column(name, kind, format=date_format, zone=zone_of(name, values) if kind == "date" else "")
     numbers = as_days(column, values) if kind == "date" else as_numbers(column, values)
     missing, known = np.isnan(numbers), numbers[train][~np.isnan(numbers[train])]
     if not known.size:
@@ -232,15 +266,17 @@ def _learn(values: pd.Series, train: np.ndarray, kind: str, unknown: str) -> Col
         fill = float(np.mean(known)) if missing.any() else None
     periods: tuple[str, ...] = ()
     if kind == "date":
-        whole = (known == np.floor(known)).all()
+        whole = (known == np.floor(known)).all()  # dates without a time of day
         span = {p: np.ptp(known) >= least and not (p == "day" and whole) for p, (_, least) in PERIODS.items()}
         periods = tuple(period for period, long in span.items() if long)
-    return Column(name, kind, periods=periods, format=date_format, fill=fill)
+    return replace(column, periods=periods, fill=fill)
 
 
 def _looks_like(values: pd.Series) -> str:
     if pd.api.types.is_datetime64_any_dtype(values):
         return "date"
+    if getattr(values.dtype, "kind", "O") in "mc":
+        check_real(str(values.name), values)
     if pd.api.types.is_numeric_dtype(values):  # booleans too
         return "number"
     if isinstance(values.dtype, pd.CategoricalDtype):
@@ -251,6 +287,9 @@ def _looks_like(values: pd.Series) -> str:
     numeric = pd.to_numeric(there, errors="coerce").notna()
     if numeric.all():
         return "number"
+    if there.map(lambda value: bool(re.fullmatch(r"[+-]?[\d.]*\d,\d+", str(value).strip()))).mean() > 0.5:
+        remedy = "write decimals with points, or say columns={…: 'category'}"
+        raise InputError("column", str(values.name), "holds numbers with decimal commas", remedy)
     if numeric.mean() > 0.5:
         rows = listed(np.flatnonzero(values.notna())[~numeric.to_numpy()])
         problem = f"holds numbers, and in rows {rows} text ({listed(map(repr, there[~numeric]))})"
@@ -276,6 +315,7 @@ def as_labels(values: pd.Series) -> np.ndarray:
 
 def as_numbers(column: Column, values: pd.Series) -> np.ndarray:
     """Values as numbers, NaN where they are missing."""
+    check_real(column.name, values)
     found = pd.to_numeric(values, errors="coerce")
     if (wrong := (found.isna() & values.notna()).to_numpy()).any():
         problem = f"holds {listed(map(repr, values[wrong]))} in rows {listed(np.flatnonzero(wrong))}"
@@ -287,17 +327,53 @@ def as_numbers(column: Column, values: pd.Series) -> np.ndarray:
     return numbers
 
 
+def check_real(name: str, values: pd.Series) -> None:
+    """Say so where values are of a kind that would become numbers without a word: dates, spans of time, complex."""
+    kind = getattr(values.dtype, "kind", "O")
+    if kind in "mMc" or values.map(lambda value: isinstance(value, (pd.Timestamp, pd.Timedelta, complex))).any():
+        what = {"m": "spans of time", "c": "complex numbers"}.get(kind, "dates or spans of time")
+        remedy = "say columns={…: 'date'} of dates, and give spans as numbers of days"
+        raise InputError("column", name, f"holds {what}, which are no numbers", remedy)
+
+
+def _holds_numbers(values: pd.Series) -> bool:
+    """Whether what is there is all numbers, or booleans, whatever the column's type."""
+    kind = getattr(getattr(values, "cat", None), "categories", values).dropna()
+    return bool(len(kind)) and all(isinstance(value, (int, float, np.number, np.bool_)) for value in kind.tolist())
+
+
+def zone_of(name: str, values: pd.Series) -> str:
+    """The time zone of dates: that of their type, UTC where text has an offset, "" where they have none."""
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return str(values.dt.tz) if values.dt.tz is not None else ""
+    offset = values.dropna().map(lambda v: bool(re.search(r"\d[T ]\d.*(Z|[+-]\d\d:?\d\d)$", str(v).strip())))
+    if offset.any() and not offset.all():
+        raise InputError("column", name, "has dates with an offset from UTC and dates without", "write all alike")
+    return "UTC" if len(offset) and offset.all() else ""
+
+
 def as_days(column: Column, values: pd.Series) -> np.ndarray:
-    """Dates as days since 1970-01-01 (of the same zone where they have one), NaN where they are missing."""
-    if column.format:
-        found = pd.to_datetime(values, format=column.format, errors="coerce", utc=True)
-    elif pd.api.types.is_datetime64_any_dtype(values):
-        found = pd.to_datetime(values, utc=True)
-    else:
-        found = _iso(values)
+    """Dates as days since 1970-01-01, by the clock of their zone where they have one, NaN where they are missing."""
+    zone = zone_of(column.name, values) if values.notna().any() else column.zone
+    if bool(zone) != bool(column.zone):
+        has, lacks = ("a time zone", "none") if zone else ("no time zone", "one")
+        problem = f"has dates of {has}, and training rows had {lacks}"
+        raise InputError("column", column.name, problem, "use tz_localize or tz_convert, so that all are alike")
+    try:
+        if column.format:
+            found = pd.to_datetime(values, format=column.format, errors="coerce", utc=True)
+        elif pd.api.types.is_datetime64_any_dtype(values):
+            found = pd.to_datetime(values, utc=True)
+        else:
+            found = _iso(values)
+        if column.zone:
+            found = found.dt.tz_convert(column.zone)
+        found = found.dt.tz_localize(None).dt.as_unit("us")
+    except (ValueError, OverflowError) as error:  # a format that is none, dates of no calendar
+        problem = f"cannot be read as dates ({told(error)})"
+        raise InputError("column", column.name, problem, "say columns={…: 'date:%d.%m.%Y'} or the like") from error
     if (wrong := (found.isna() & values.notna()).to_numpy()).any():
         shown, how = listed(map(repr, values[wrong])), column.format or "ISO 8601"
         problem = f"holds {shown} in rows {listed(np.flatnonzero(wrong))}, no dates as {how} writes them"
         raise InputError("column", column.name, problem, "say columns={…: 'date:%d.%m.%Y'} or the like")
-    days = (found - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
-    return days.to_numpy(float)
+    return np.where(found.isna(), np.nan, found.to_numpy("datetime64[us]").astype(np.int64) / DAY)

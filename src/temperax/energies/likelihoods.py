@@ -142,6 +142,10 @@ class StudentT(Likelihood):
         df, scale = (_parameter(self, name, parameters) for name in ("df", "scale"))
         return dist.StudentT(df, outputs, scale).to_event(1)
 
+    def mean(self, outputs: Float[Array, "row output"], parameters: dict[str, Array]) -> Float[Array, "row value"]:
+        """The outputs, about which the targets lie also where they have no mean (``df`` ≤ 1)."""
+        return outputs
+
 
 @register_dataclass
 @dataclass(frozen=True)

@@ -89,8 +89,15 @@ def check_size(argument: str, table: np.ndarray, fine: np.ndarray, names: Sequen
 # -- CSV -------------------------------------------------------------------------------------------------------------
 
 
-def read_csv(path: Any) -> Any:
+def read_csv(path: Any, text: Sequence[str] = ()) -> Any:
     """A CSV file as a frame: commas or semicolons, UTF-8 or Latin-1; names are stripped, and an index is left out.
+
+    Parameters
+    ----------
+    path
+        The file.
+    text
+        Columns that stay text, whatever they look like: ``01`` and ``1.10`` are not 1 and 1.1 there.
 
     Raises
     ------
@@ -112,10 +119,13 @@ def read_csv(path: Any) -> Any:
             raise OSError("it is no text")
         separator = ";" if header.count(b";") > header.count(b",") else ","
         try:
-            text = content.decode("utf-8-sig")
+            decoded = content.decode("utf-8-sig")
         except UnicodeDecodeError:
-            text = content.decode("latin-1")
-        table = pd.read_csv(io.StringIO(text), sep=separator, low_memory=False, skipinitialspace=True, na_values="?")
+            decoded = content.decode("latin-1")
+        names = pd.read_csv(io.StringIO(decoded), sep=separator, skipinitialspace=True, nrows=0).columns
+        kinds = {name: str for name in names if str(name).strip() in text}
+        how: dict[str, Any] = {"low_memory": False, "skipinitialspace": True, "na_values": "?", "dtype": kinds}
+        table = pd.read_csv(io.StringIO(decoded), sep=separator, **how)
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
             "path", str(path), f"cannot be read as CSV ({error})", "give a CSV file with a header"

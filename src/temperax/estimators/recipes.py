@@ -52,8 +52,8 @@ def tabular(
     data
         A table.
     minutes
-        Time for all of it: warm-up is as long as fits, up to 300 scans, and draws are made until the time is over, up
-        to 2 000 a chain.  The same key gives the same draws, but not always as many.
+        Time for all of it but compiling: warm-up is as long as fits, up to 300 scans, and draws are made until the time
+        is over, from 50 to 2 000 a chain.  The same key gives the same draws, but not always as many.
     temperature
         T of the posterior path.
     progress

@@ -1,5 +1,6 @@
 """`TemperedRegressor` and `TemperedClassifier`: scikit-learn's estimators over a tempered posterior."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -18,7 +19,7 @@ from temperax.energies.energy import Energy
 from temperax.energies.likelihoods import Likelihood
 from temperax.energies.priors import PriorLike
 from temperax.engine.kernels import Kernel
-from temperax.errors import InputError, check_positive
+from temperax.errors import InputError, check_count, check_positive
 from temperax.samplers.parallel_tempering import parallel_tempering
 from temperax.samplers.sample import sample
 
@@ -66,6 +67,12 @@ class _Tempered(BaseEstimator):
         temperature = check_positive("temperature", self.temperature)
         if not isinstance(self.ladder, bool):
             raise InputError("ladder", self.ladder, "is neither True nor False", "give its settings as options")
+        sampler = parallel_tempering if self.ladder else sample
+        options = {} if self.options is None else self.options
+        known = set(inspect.signature(sampler).parameters) - {"key", "energy", "temperature", "coldest"}
+        if not isinstance(options, dict) or not set(options) <= known:
+            remedy = f"give a dictionary of {', '.join(sorted(known))}"
+            raise InputError("options", options, f"are not arguments of {sampler.__name__}", remedy)
         inputs = getattr(self, "feature_names_in_", None)
         names["inputs"] = None if inputs is None else [str(name) for name in inputs]
         data = Dataset.from_arrays(x, y, **names)
@@ -73,11 +80,12 @@ class _Tempered(BaseEstimator):
         key = jax.random.key(int(check_random_state(self.random_state).randint(2**31 - 1)))
         path = self.path or ("likelihood" if self.ladder else "posterior")
         shared: dict[str, Any] = {"path": path, "kernel": self.kernel, "num_chains": self.num_chains}
-        shared |= {"num_draws": self.num_draws, "progress": self.progress} | (self.options or {})
+        shared |= {"num_draws": self.num_draws, "progress": self.progress}
         if self.ladder:
-            self.tree_ = parallel_tempering(key, self.energy_, coldest=temperature, **shared)
+            self.tree_ = parallel_tempering(key, self.energy_, coldest=temperature, **shared | options)
         else:
-            self.tree_ = sample(key, self.energy_, temperature, num_warmup=self.num_warmup, **shared)
+            shared["num_warmup"] = self.num_warmup
+            self.tree_ = sample(key, self.energy_, temperature, **shared | options)
         return self
 
     def _checked(self, x: Any) -> Float[np.ndarray, "row input"]:
@@ -101,8 +109,10 @@ class TemperedRegressor(RegressorMixin, _Tempered):
         ladder ``"likelihood"``, which begins at the prior.
     ladder
         Sample by `temperax.parallel_tempering`, whose coldest rung is ``temperature``, rather than `temperax.sample`.
-    kernel, num_chains, num_warmup, num_draws
+    kernel, num_chains, num_draws
         As in `temperax.sample`.
+    num_warmup
+        As there; a ladder's rounds are its warm-up.
     options
         Further arguments of the sampler, ``{"hottest": 8.0}`` of a ladder, say.
     random_state
@@ -154,6 +164,7 @@ class TemperedRegressor(RegressorMixin, _Tempered):
 
     def sample_y(self, X: Any, n_samples: int = 1, random_state: Any = 0) -> np.ndarray:  # noqa: N803
         """Targets drawn from the predictive distribution, with noise: (row, sample) or (row, target, sample)."""
+        check_count("n_samples", n_samples)
         found = self._checked(X)
         generator = check_random_state(random_state)
         key = jax.random.key(int(generator.randint(2**31 - 1)))

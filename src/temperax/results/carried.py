@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import xarray as xr
@@ -9,6 +10,7 @@ import xarray as xr
 from temperax.energies.dataset import Dataset
 from temperax.energies.encoding import Encoding
 from temperax.energies.energy import Energy
+from temperax.energies.importing import imported
 from temperax.errors import InputError, check_result
 from temperax.results import notation
 
@@ -32,37 +34,47 @@ def dataset_of(tree: xr.DataTree) -> Dataset:
     names = ("x", "x_test", "y_test", "x_mean", "x_scale", "y_mean", "y_scale")
     words = {"problem": "carries no data set", "remedy": "give a result of Energy.mlp or Energy.network"}
     constant = check_result(tree, "constant_data", *names, "input", "target", **words)
+    if not {"task", "data"} <= set(tree.attrs):
+        raise InputError("tree", list(tree.attrs), "lacks attributes of its data", "give a result as it was returned")
+    classes = recipe(tree, "classes") if "classes" in tree.attrs else []
+    if not isinstance(classes, list):
+        raise InputError("tree", classes, "are no classes", "give a result as it was returned")
     return Dataset(
         y=check_result(tree, "observed_data", "y")["y"].values.reshape(constant.sizes["row"], -1),
         task=tree.attrs["task"],
         name=tree.attrs["data"],
         inputs=tuple(constant["input"].values.tolist()),
         targets=tuple(constant["target"].values.tolist()),
-        classes=tuple(json.loads(tree.attrs.get("classes", "[]"))),
-        encoding=Encoding.from_json(json.loads(tree.attrs.get("encoding", "null"))),
+        classes=tuple(map(str, classes)),
+        encoding=Encoding.from_json(recipe(tree, "encoding") if "encoding" in tree.attrs else None),
         **{name: constant[name].values for name in names},
     )
 
 
-def energy_of(tree: xr.DataTree) -> Energy:
+def energy_of(tree: xr.DataTree, trust: Sequence[str] = ()) -> Energy:
     """The energy that a result is of, from the result (or its file) alone.
 
     Parameters
     ----------
     tree
         A result on an energy of `Energy.mlp` or `Energy.network`.
+    trust
+        Packages from which the file may import functions and modules of a user's own: to import is to execute, and a
+        file may come from anybody.
 
     Raises
     ------
     InputError
-        If the energy was made otherwise, or by a module or function of the user's own that has no import path or is not
-        found there.
+        If the energy was made otherwise, or by a module or function of a user's own that has no import path, is not
+        found there or is of a package that is not trusted.
     """
     arguments = recipe(tree, "energy")
     if arguments is None:
         remedy = "give the energy that was sampled"
         raise InputError("tree", "energy", "is not of Energy.mlp or Energy.network, and carries no recipe", remedy)
-    arguments = notation.decode(arguments)
+    arguments = notation.decode(arguments, trust)
+    if isinstance(arguments, dict) and isinstance(arguments.get("module"), str):
+        imported("module", arguments["module"], trust)  # which `Energy.network` calls
     if not isinstance(arguments, dict):
         raise InputError("tree", "energy", "is damaged", "give a result as it was returned")
     door = Energy.network if "module" in arguments else Energy.mlp

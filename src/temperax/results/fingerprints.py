@@ -13,6 +13,7 @@ import xarray as xr
 from temperax.energies.energy import Energy
 from temperax.errors import InputError
 from temperax.results import notation
+from temperax.results.carried import recipe
 
 
 def digest(*parts: Any) -> str:
@@ -48,7 +49,9 @@ def fingerprint(energy: Energy) -> dict[str, str]:
         return digest(*(a.astype(np.float32) if a.dtype.kind == "f" else a for a in leaves))
 
     bare, data = energy.bare(), energy.dataset
-    units = [] if data is None else [data.x_mean, data.x_scale, data.y_mean, data.y_scale]
+    units: list[Any] = [] if data is None else [data.x_mean, data.x_scale, data.y_mean, data.y_scale]
+    if data is not None and data.encoding is not None:
+        units.append(json.dumps(data.encoding.to_json()))
     return {
         "data": digest(in_single(bare.data), *units),
         "numbers": in_single(bare.with_data(None)),
@@ -71,12 +74,15 @@ def check_energy(tree: xr.DataTree, energy: Energy, *, other_rows: bool = False)
     """
     if "fingerprint" not in tree.attrs:
         return
-    theirs, ours = json.loads(tree.attrs["fingerprint"]), fingerprint(energy)
+    theirs, ours = recipe(tree, "fingerprint"), fingerprint(energy)
+    if not isinstance(theirs, dict):
+        raise InputError("tree", "fingerprint", "is damaged", "give a result as it was returned")
     differs = {name for name in theirs if theirs[name] != ours.get(name)}
-    recipe, own = json.loads(tree.attrs.get("energy", "null")), notation.encode(energy.arguments)
+    made = recipe(tree, "energy") if "energy" in tree.attrs else None
+    own = notation.encode(energy.arguments)
     what = []
-    if recipe and own:
-        what = [name for name in own if own[name] != recipe.get(name)]
+    if isinstance(made, dict) and own:
+        what = [name for name in own if own[name] != made.get(name)]
     if not what and ("numbers" in differs or ("program" in differs and "seen_by" not in differs)):
         what = ["its model"]
     if "data" in differs and not other_rows:

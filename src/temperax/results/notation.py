@@ -1,13 +1,13 @@
-"""How a run was made, as JSON and back: what a result carries so that it can be read and run again from its file alone.
+"""How a run was made, as JSON and back: by which a result is read and run again from its file alone.
 
-Only classes of temperax, distributions of NumPyro and Linen modules are built, and what a user wrote is found by its
-import path; nothing is unpickled, and no text of a file is executed.
+Only classes of temperax, distributions of NumPyro and Linen's layers are built.  What a user wrote is found by its
+import path, in packages that the caller trusts alone; nothing is unpickled.
 """
 
 import base64
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -39,6 +39,8 @@ MOST_VALUES = 256
 def encode(value: Any) -> Any:
     """A value as plain JSON; functions and classes of the user's appear by their import path, if they have one."""
     if isinstance(value, Distribution):
+        if not _is_plain(type(value)):
+            return {"function": type(value).__name__}
         arguments = {name: encode(getattr(value, name)) for name in value.arg_constraints}
         return {"distribution": type(value).__name__, "arguments": arguments}
     if type(value) in _NAMES:
@@ -65,6 +67,13 @@ def encode(value: Any) -> Any:
     return {"function": import_path(value) or name}
 
 
+def _is_plain(kind: type[Distribution]) -> bool:
+    """Whether a distribution is made of its parameters alone, and not of other distributions."""
+    needed = inspect.signature(kind).parameters.values()
+    wanted = {p.name for p in needed if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
+    return kind.__name__ in _DISTRIBUTIONS and wanted <= set(kind.arg_constraints)
+
+
 def _encode_array(array: np.ndarray) -> Any:
     if array.ndim == 0:
         return array.item()
@@ -78,27 +87,34 @@ def _is_linen(kind: type) -> bool:
     return any(base.__module__ == "flax.linen.module" and base.__name__ == "Module" for base in kind.__mro__)
 
 
-def decode(value: Any) -> Any:
+def decode(value: Any, trust: Sequence[str] = ()) -> Any:
     """The value that `encode` wrote.
+
+    Parameters
+    ----------
+    value
+        From a file.
+    trust
+        Packages from which it may import.
 
     Raises
     ------
     InputError
-        For a function or a module that has no import path or is not found there, and for names that are not on the
-        list.
+        For a function or a module that has no import path, is not found there or is of a package that is not trusted,
+        and for names that are not on the list.
     """
     if isinstance(value, list):
-        return [decode(v) for v in value]
+        return [decode(v, trust) for v in value]
     if not isinstance(value, dict):
         return value
     if "tuple" in value and isinstance(value["tuple"], list):
-        return tuple(decode(value["tuple"]))
+        return tuple(decode(value["tuple"], trust))
     if "array" in value:
         return _decode_array(value)
     if "function" in value:
-        return _decode_function(value["function"])
+        return _decode_function(value["function"], trust)
     if "linen" in value:
-        return _decode_linen(value)
+        return _decode_linen(value, trust)
     for kind, known in (("class", _CLASSES), ("distribution", _DISTRIBUTIONS)):
         if kind in value:
             name, arguments = value[kind], value.get("arguments")
@@ -110,7 +126,7 @@ def decode(value: Any) -> Any:
                     "recipe", arguments, f"is not what {name} is made of", "use a result as it was written"
                 )
             try:
-                return known[name](**decode(arguments))
+                return known[name](**decode(arguments, trust))
             except InputError:
                 raise
             except (
@@ -119,7 +135,7 @@ def decode(value: Any) -> Any:
                 AttributeError,
             ) as error:  # NumPyro's own checks
                 raise InputError("recipe", arguments, f"makes no {name}", "use a result as it was written") from error
-    return {k: decode(v) for k, v in value.items()}
+    return {k: decode(v, trust) for k, v in value.items()}
 
 
 def _decode_array(value: dict[str, Any]) -> np.ndarray:
@@ -133,21 +149,21 @@ def _decode_array(value: dict[str, Any]) -> np.ndarray:
         raise InputError("recipe", value.get("array"), "is no array", "use a result as it was written") from error
 
 
-def _decode_function(path: Any) -> Any:
+def _decode_function(path: Any, trust: Sequence[str]) -> Any:
     if not isinstance(path, str) or ":" not in path:
         problem = "is the user's own function or class, of no module that can be imported"
         raise InputError("recipe", path, problem, "give the energy itself (energy=, or to the sampler)")
-    found = imported("recipe", path)
+    found = imported("recipe", path, trust)
     if not callable(found):
         raise InputError("recipe", path, "is no function", "use a result as it was written")
     return found
 
 
-def _decode_linen(value: dict[str, Any]) -> Any:
-    kind, arguments = imported("recipe", str(value["linen"])), value.get("arguments")
+def _decode_linen(value: dict[str, Any], trust: Sequence[str]) -> Any:
+    kind, arguments = imported("recipe", str(value["linen"]), trust), value.get("arguments")
     if not isinstance(kind, type) or not _is_linen(kind) or not isinstance(arguments, dict):
         raise InputError("recipe", value["linen"], "is no Linen module", "use a result as it was written")
-    arguments = decode(arguments)
+    arguments = decode(arguments, trust)
     wanted = {f.name for f in dataclasses.fields(kind) if f.init}
     if not set(arguments) <= wanted:
         raise InputError("recipe", sorted(arguments), f"is not what {kind.__name__} is made of", "install its version")

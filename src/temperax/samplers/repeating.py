@@ -1,7 +1,7 @@
 """`repeat`: run a result again, from what it carries alone."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,7 +21,7 @@ SAMPLERS: Mapping[str, Callable[..., xr.DataTree]] = {"sample": sample, "paralle
 EITHER = (("temperature", "beta"), ("num_draws", "num_rounds"))
 
 
-def repeat(tree: xr.DataTree, *, key: Array | None = None, **changes: Any) -> xr.DataTree:
+def repeat(tree: xr.DataTree, *, key: Array | None = None, trust: Sequence[str] = (), **changes: Any) -> xr.DataTree:
     """Run a result again, from what it carries alone: data, energy, arguments and key.
 
     Parameters
@@ -30,6 +30,9 @@ def repeat(tree: xr.DataTree, *, key: Array | None = None, **changes: Any) -> xr
         A result of `sample` or `parallel_tempering` on an energy of `Energy.mlp` or `Energy.network`.
     key
         Another random key.
+    trust
+        Packages from which the result may import functions and modules of a user's own: to import is to execute, and a
+        file may come from anybody.
     **changes
         Arguments to change, ``num_draws=5000`` say.
 
@@ -45,8 +48,8 @@ def repeat(tree: xr.DataTree, *, key: Array | None = None, **changes: Any) -> xr
     known = set(inspect.signature(SAMPLERS[name]).parameters) - {"key", "energy"}
     if unknown := sorted(set(changes) - known):
         raise InputError("changes", listed(unknown), f"are not arguments of {name}", f"use {listed(sorted(known), 40)}")
-    energy = energy_of(tree)
-    arguments = notation.decode(recipe(tree, "arguments"))
+    energy = energy_of(tree, trust)
+    arguments = notation.decode(recipe(tree, "arguments"), trust)
     if not isinstance(arguments, dict) or not set(arguments) <= known:
         raise InputError("tree", "arguments", f"are not those of {name}", "use the version that wrote it")
     for pair in EITHER:

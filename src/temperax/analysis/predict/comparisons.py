@@ -44,6 +44,8 @@ def _mean_probabilities(argument: str, tree: xr.DataTree) -> np.ndarray:
     f = check_result(tree, "predictions", "f", **HELD_OUT)["f"]
     if tree.attrs.get("task") != "classification":
         raise InputError(argument, tree.attrs.get("task"), "is no classification", "give results of classifiers")
+    if f.sizes.get("target", 1) > 1:
+        raise InputError(argument, f.sizes["target"], "targets it has", "compare each target's column of f")
     return probabilities(f.mean(("chain", "draw")).transpose("test_row", ...).values.astype(float))
 
 

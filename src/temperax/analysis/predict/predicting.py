@@ -1,7 +1,7 @@
 """Predictions of draws at new inputs, block by block of rows."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -53,6 +53,8 @@ class Predictor:
         ``posterior`` or ``tempered_posterior``.
     key
         Of the noise, or None for a key of the run's own.
+    trust
+        Packages from which the result may import.
 
     Raises
     ------
@@ -60,11 +62,13 @@ class Predictor:
         If the energy has no predictions, or is not the result's.
     """
 
-    def __init__(self, tree: xr.DataTree, energy: Energy | None, group: str, key: Any) -> None:
+    def __init__(
+        self, tree: xr.DataTree, energy: Energy | None, group: str, key: Any, trust: Sequence[str] = ()
+    ) -> None:
         if energy is not None and not isinstance(energy, Energy):
             raise InputError("energy", energy, "is not an Energy", "leave it out, or give the one that was sampled")
         draws = check_result(tree, group, problem=f"has no group {group}")
-        self.energy = energy_of(tree) if energy is None else energy
+        self.energy = energy_of(tree, trust) if energy is None else energy
         data = self.energy.dataset
         if data is None:
             raise InputError("energy", energy, "has no predictions", "build it by Energy.mlp or Energy.network")
@@ -130,6 +134,7 @@ def predictions(
     *,
     group: str = "posterior",
     key: Any = None,
+    trust: Sequence[str] = (),
     progress: bool = False,
 ) -> xr.Dataset:
     """Draws of f(x) and of y at new inputs, in original units.
@@ -147,6 +152,9 @@ def predictions(
         Which draws: ``posterior``, or ``tempered_posterior`` of every temperature that was kept.
     key
         Randomness of the noise; by default one of the run's own.
+    trust
+        Packages from which the result may import functions and modules of a user's own, ``["my_package"]``: to import
+        is to execute, and a file may come from anybody.
     progress
         Whether to show a bar.
 
@@ -155,7 +163,8 @@ def predictions(
     xarray.Dataset
         ``f`` (chain, draw[, temperature], row, target): expected targets, or of a classification class probabilities
         (…, class); of two classes the second's, under its name; ``y`` (…, row, target): targets with their noise
-        (classes by number); ``variance`` of the noise.  ``row`` is the index of a frame.
+        (classes by number); ``variance`` of the noise.  ``row`` is the index of a frame
+        (of several levels, the number).
 
     Raises
     ------
@@ -169,7 +178,7 @@ def predictions(
     """
     if isinstance(x, Energy):
         raise InputError("x", x, "is an energy", "write predictions(tree, x), or predictions(tree, x, energy)")
-    source = Predictor(tree, energy, group, key)
+    source = Predictor(tree, energy, group, key, trust)
     blocks = list(source.blocks(x, progress=progress))
     if not blocks:
         raise InputError("x", np.shape(x), "has no rows", "give one at least")
@@ -181,7 +190,8 @@ def predictions(
         columns["variance"] = np.concatenate(variances, axis=3)
     value, names = value_names(data, f.shape[-1])
     coords: dict[str, Any] = {**source.coords, "target": list(data.targets), value: names}
-    coords["row"] = rows_of(x, f.shape[3])
+    index = rows_of(x, f.shape[3])
+    coords["row"] = ("row", np.arange(len(index)) if getattr(index, "nlevels", 1) > 1 else np.asarray(index))
     lead = ["chain", "draw", "temperature", "row"]
     dims = {"f": [*lead, value], "y": [*lead, "target"], "variance": [*lead, "target"]}
     found = xr.Dataset({name: (dims[name], values) for name, values in columns.items()}, coords=coords)

@@ -27,20 +27,22 @@ def summary(
     weights: Any = "draws",
     group: str = "posterior",
     key: Any = None,
+    trust: Sequence[str] = (),
     progress: bool = False,
 ) -> pd.DataFrame:
     """What a result predicts at new inputs, with noise, a row each, in original units.
 
     Parameters
     ----------
-    tree, x, energy, group, key, progress
+    tree, x, energy, group, key, trust, progress
         As in `predictions`.
     intervals
         Probabilities of equal-tailed intervals of new targets.
     quantiles
         Further quantiles of new targets.
     weights
-        Of the chains, where they stand in separate modes: a method of `chain_weights`, or a number a chain.
+        Of the chains, where they stand in separate modes: a method of `chain_weights`, or a number a chain (a series is
+        read by its labels).  They are those of the posterior, at whatever temperature.
 
     Returns
     -------
@@ -58,7 +60,7 @@ def summary(
         As `predictions`, and for probabilities outside (0, 1) or weights that are none.
     """
     wanted = _wanted(intervals, quantiles)
-    source = Predictor(tree, energy, group, key)
+    source = Predictor(tree, energy, group, key, trust)
     data = source.data
     chain = as_weights(tree, weights, source.positions.shape[0])
     alike = np.ptp(chain) == 0
@@ -75,27 +77,28 @@ def summary(
             parts.append(_bands(data, block, of_draw, None if alike else of_draw, wanted))
     if not parts:
         raise InputError("x", np.shape(x), "has no rows", "give one at least")
-    rows = pd.Index(rows_of(x, sum(len(part[0]) for part in parts)))
+    rows = rows_of(x, sum(len(part[0]) for part in parts))
+    rows = rows if isinstance(rows, pd.Index) else pd.Index(rows)
     tables = [
         pd.concat([part[slot] for part in parts], ignore_index=True).set_index(rows)
         for slot in range(len(source.temperatures))
     ]
     if not source.several:
         return tables[0]
-    return pd.concat(tables, keys=source.temperatures.tolist(), names=["temperature", rows.name])
+    return pd.concat(tables, keys=source.temperatures.tolist(), names=["temperature", *rows.names])
 
 
 def _wanted(intervals: Sequence[float], quantiles: Sequence[float]) -> dict[str, float]:
     """Names of columns and their quantiles."""
     found: dict[str, float] = {}
     for argument, values in (("intervals", intervals), ("quantiles", quantiles)):
-        for p in [values] if isinstance(values, (int, float)) else values:
+        for p in np.atleast_1d(np.asarray(values, object)).tolist():
             if isinstance(p, bool) or not isinstance(p, (int, float, np.number)) or not 0 < p < 1:
                 raise InputError(argument, p, "is no probability in (0, 1)", "give such as 0.9")
             if argument == "intervals":
-                found |= {f"eti{100 * p:g}_lb": (1 - p) / 2, f"eti{100 * p:g}_ub": (1 + p) / 2}
+                found |= {f"eti{100 * p:.10g}_lb": (1 - p) / 2, f"eti{100 * p:.10g}_ub": (1 + p) / 2}
             else:
-                found[f"q{p:g}"] = float(p)
+                found[f"q{p:.10g}"] = float(p)
     return found
 
 
@@ -122,6 +125,7 @@ def _bands(
         mean = np.einsum("s,srt->rt", weight, f[slot])
         epistemic = np.einsum("s,srt->rt", weight, (f[slot] - mean) ** 2)
         aleatoric = np.einsum("s,srt->rt", weight, variance[slot])
+        aleatoric = np.where(np.isnan(aleatoric), np.inf, aleatoric)  # a Student-t of so few degrees has no variance
         columns = {
             "mean": mean,
             "sd": np.sqrt(epistemic + aleatoric),
@@ -140,19 +144,27 @@ def _bands(
 
 
 def _classes(data: Dataset, f: np.ndarray, weight: np.ndarray) -> list[pd.DataFrame]:
-    """Of every temperature, the columns of a classification."""
+    """Of every temperature, the columns of a classification; of several targets of 0 and 1, under each one's name."""
     tables = []
     for slot in range(len(f)):
-        p = probabilities(np.asarray(f[slot], float))
-        mean = np.einsum("s,src->rc", weight, p)
-        names = data.classes if len(data.classes) == p.shape[-1] else tuple(map(str, range(p.shape[-1])))
-        total = entropy(mean)
-        own = np.einsum("s,sr->r", weight, entropy(p))
-        columns: dict[str, Any] = {"class": np.array(names, object)[mean.argmax(axis=1)]}
-        columns |= {f"p({name})": mean[:, n] for n, name in enumerate(names)}
-        columns |= {"entropy": total, "entropy_aleatoric": own, "mutual_information": total - own}
-        tables.append(pd.DataFrame(columns))
+        if len(data.targets) == 1:
+            tables.append(_of_one(np.asarray(f[slot], float), weight, data.classes))
+            continue
+        each = [_of_one(np.asarray(f[slot, ..., t : t + 1], float), weight, ()) for t in range(len(data.targets))]
+        tables.append(pd.concat(each, axis=1, keys=data.targets))
     return tables
+
+
+def _of_one(f: np.ndarray, weight: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
+    """The columns of one target of classes."""
+    p = probabilities(f)
+    mean = np.einsum("s,src->rc", weight, p)
+    names = classes if len(classes) == p.shape[-1] else tuple(map(str, range(p.shape[-1])))
+    total, own = entropy(mean), np.einsum("s,sr->r", weight, entropy(p))
+    columns: dict[str, Any] = {"class": np.array(names, object)[mean.argmax(axis=1)]}
+    columns |= {f"p({name})": mean[:, n] for n, name in enumerate(names)}
+    columns |= {"entropy": total, "entropy_aleatoric": own, "mutual_information": total - own}
+    return pd.DataFrame(columns)
 
 
 def probabilities(f: np.ndarray) -> np.ndarray:

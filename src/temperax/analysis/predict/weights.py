@@ -78,6 +78,11 @@ def as_weights(tree: xr.DataTree, weights: Any, chains: int) -> Float[np.ndarray
     """
     if isinstance(weights, str):
         return chain_weights(tree, weights).to_numpy()
+    if isinstance(weights, pd.Series):
+        labels = check_result(tree, "posterior")["chain"].values.tolist()
+        if set(weights.index) != set(labels):
+            raise InputError("weights", list(weights.index), "are not the chains", f"label them {labels}")
+        weights = weights.reindex(labels).to_numpy()
     found = np.ravel(check_array("weights", weights, "give one number a chain, or a method's name"))
     if found.shape != (chains,) or not np.isfinite(found).all() or (found < 0).any() or not found.sum():
         raise InputError("weights", weights, f"are not {chains} numbers ≥ 0", "give one a chain, or a method's name")
