@@ -30,7 +30,7 @@ from shell import said
 from typer.testing import CliRunner
 
 import temperax as tx
-from temperax import datasets
+from temperax import datasets, predict
 from temperax.command import cli
 from temperax.energies.datasets import Dataset
 from temperax.engine import engine
@@ -58,9 +58,7 @@ def bare(name):
     return module
 
 
-ladder, predict, sharding, thermodynamics = map(
-    bare, ("engine.ladder", "results.predict", "machine.sharding", "analysis.thermodynamics")
-)
+ladder, sharding, thermodynamics = map(bare, ("engine.ladder", "machine.sharding", "analysis.thermodynamics"))
 
 
 # -- judges ----------------------------------------------------------------------------------------------------------

@@ -283,6 +283,7 @@ def test_devices_after_jax_has_started():
         tx.use_cpu_devices(2)
 
 
+@pytest.mark.slow
 def test_starts_that_cannot_move():
     stuck = tx.Energy(lambda p: jnp.where(p > 100.0, 0.0, jnp.inf), dist.Normal())
     with pytest.raises(tx.InputError, match="no finite energy"):

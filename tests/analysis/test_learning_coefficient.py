@@ -37,7 +37,7 @@ def exact_regular(case, beta, mean, precision, at):
     return 0.5 * beta * (excess / scale**2 + np.trace(gram @ covariance))
 
 
-@pytest.mark.parametrize("localisation", [None, 3.0])
+@pytest.mark.parametrize("localisation", [pytest.param(None, marks=pytest.mark.slow), 3.0])
 def test_regular_model(key, exact_cases, localisation):
     case = exact_cases["linear_regression"]
     energy = make_energy(case)

@@ -130,6 +130,7 @@ def test_several_targets_of_classes_are_told_apart():
             call(tree)
 
 
+@pytest.mark.slow
 def test_a_student_of_few_degrees_has_a_centre_and_no_variance():
     data = tx.Dataset.from_arrays(X[:45], Y[:45], X[45:], Y[45:])
     energy = tx.Energy.mlp(data, (), likelihood=tx.likelihoods.StudentT(df=0.8))

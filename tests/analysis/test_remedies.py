@@ -24,6 +24,7 @@ def two_modes(p):
     return -jnp.logaddexp(-0.5 * (p - 6.0) ** 2, -0.5 * (p + 6.0) ** 2)
 
 
+@pytest.mark.slow
 def test_a_funnel_is_called_one():
     """Eight schools (Rubin 1981), centred: where the schools' spread is small, no step is short enough."""
     y = np.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
@@ -115,7 +116,9 @@ def test_functions_of_a_networks_draws_are_judged_beside_its_predictions(small_d
     assert not any("layer_0" in check for check in judged.index), "weights of symmetric networks are not judged"
 
 
-@pytest.mark.parametrize("function", [3, lambda d: 1.0, lambda d: d["theta"].mean("draw")])
+@pytest.mark.parametrize(
+    "function", [pytest.param(3, marks=pytest.mark.slow), lambda d: 1.0, lambda d: d["theta"].mean("draw")]
+)
 def test_functions_that_are_none(function):
     energy = tx.Energy(lambda p: 0.5 * p**2, dist.Normal(0.0, 1.0))
     tree = tx.sample(KEY, energy, num_warmup=10, num_draws=10, num_chains=2, progress=False)

@@ -424,6 +424,7 @@ def test_the_irrelevant_input_of_a_network(ladder):
     np.testing.assert_allclose(found["most_relevant"].sum("input"), 1.0)
 
 
+@pytest.mark.slow
 def test_a_line_crosses_its_mean_once(regression):
     energy, tree = regression
     found = studies.expressivity(tree, energy, max_draws=20)

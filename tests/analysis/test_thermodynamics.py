@@ -75,6 +75,7 @@ def test_every_quantity_of_the_linear_regression(exact_cases):
     )
 
 
+@pytest.mark.slow
 def test_errors_cover_over_many_seeds_and_naive_ones_do_not():
     """95 % intervals hold the truth in 90-99 % of 100 runs whose draws remember; errors of independent draws do not."""
     betas = np.array([0.0, 0.1, 0.3, 0.6, 1.0])
@@ -254,6 +255,7 @@ def test_evidence_of_networks_prefers_the_one_that_made_the_data(key):
     assert right >= 19, right
 
 
+@pytest.mark.slow
 def test_evidence_stands_beside_cross_validation(network_ladder):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of large Pareto k: a few rows of a small set

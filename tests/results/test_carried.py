@@ -71,7 +71,7 @@ OURS = ["nets"]
 KINDS = ["an activation", "a module's path", "a Linen module", "a pair", "a function"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=pytest.mark.slow) if k in KINDS[2:] else k for k in KINDS])
 def test_a_file_alone_predicts(kind, on_path, tmp_path, key):
     energy = energies()[kind]
     tree = tx.sample(key, energy, **QUICK)
@@ -100,7 +100,7 @@ def module_energy():
     return tx.Energy.network(DATA, eqx.nn.MLP(2, 1, 3, 1, key=jax.random.key(0)))
 
 
-@pytest.mark.parametrize("make", [lambda_energy, module_energy])
+@pytest.mark.parametrize("make", [lambda_energy, pytest.param(module_energy, marks=pytest.mark.slow)])
 def test_what_has_no_name_is_refused_and_may_be_given(make, key):
     energy = make()
     tree = tx.sample(key, energy, **QUICK)

@@ -59,6 +59,7 @@ def test_a_result_without_a_fingerprint_is_taken_on_trust(tree, energy):
     assert tx.predict.predictions(old, energy.dataset.x_test, energy.replace(activation="relu"))["f"].shape[-2] == 20
 
 
+@pytest.mark.slow
 def test_functions_are_told_apart_by_what_they_compute():
     def made(function, scale=1.0):
         return tx.Energy(lambda p, d: function(p["w"] - d), {"w": dist.Normal(0.0, scale)}, data=np.arange(3.0))

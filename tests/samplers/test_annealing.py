@@ -51,6 +51,7 @@ def test_the_mean_energy_falls_to_the_minimum_with_slope_half_p(key):
         tx.studies.equipartition(tree, ground + 100.0)
 
 
+@pytest.mark.slow
 def test_annealing_ends_where_training_does_and_counts_its_gradients(key):
     tree = tx.anneal(key, BOWL, ladder.geometric(20, hottest=0.1, coldest=1e4), scans=10, polish=True)
     np.testing.assert_allclose(tree["posterior"].dataset["theta"].values, 0, atol=1e-3)
@@ -65,6 +66,7 @@ def test_annealing_ends_where_training_does_and_counts_its_gradients(key):
     assert np.abs(excess).max() < 0.01  # of the order of P T / 2
 
 
+@pytest.mark.slow
 def test_energies_keep_their_digits_from_draws_of_the_prior_on(key):
     """Chains begin at energies of 10⁹ nats, beside which those at the end would be lost."""
     cliff = tx.Energy(lambda x: 0.5 * jnp.sum((x - 1.0) ** 2), dist.Normal(0.0, 1e5).expand([4]).to_event(1))

@@ -37,6 +37,7 @@ def test_moments_at_every_temperature(key, exact_cases, kernel, path):
     assert largest_z(tree, case, "posterior" if path == "likelihood" else "likelihood") > 2 * SIGMAS
 
 
+@pytest.mark.slow
 def test_draws_at_small_temperature_surround_the_map(key, exact_cases):
     case = exact_cases["linear_regression"]
     energy = make_energy(case)

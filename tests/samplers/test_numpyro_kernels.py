@@ -50,6 +50,7 @@ def test_tempered_kernels_have_the_moments(kernel, key):
         assert draws.var() == pytest.approx(1 / precision, rel=0.2)
 
 
+@pytest.mark.slow
 def test_a_ladder_joins_modes_that_nuts_keeps_apart(key):
     """Two modes of equal weight, four ladders as four vectorized chains, deterministic sites included."""
 
@@ -121,6 +122,7 @@ def test_scopes_and_loops_are_tempered_too(key):
     assert found == pytest.approx(float(energy.prior_energy(position) + energy.data_energy(position) / 4), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_data_that_change_under_a_ladder_are_refused(key):
     kernel = tx.numpyro.ParallelTempering(normal, num_replicas=3)
     mcmc = MCMC(kernel, num_warmup=32, num_samples=5, jit_model_args=True, progress_bar=False)

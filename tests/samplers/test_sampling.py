@@ -134,6 +134,7 @@ def test_starts(key, energy):
     assert '"given"' in tx.sample(key, energy, start=positions, **QUICK).attrs["started"]
 
 
+@pytest.mark.slow
 def test_keep_chooses_the_temperatures_whose_positions_stay(key, energy):
     tree = tx.sample(key, energy, [3.0, 1.0, 0.5], path="posterior", keep="target", **QUICK)
     assert "tempered_posterior" not in tree.children

@@ -64,6 +64,7 @@ def test_modes_of_like_weight_are_both_kept(key):
     assert {-1.0, 1.0} == set(np.sign(found.position.ravel()))
 
 
+@pytest.mark.slow
 def test_energies_without_a_bottom_start_at_draws(key, capsys):
     """Eight schools, centred: as τ → 0 the density grows without bound."""
     y = jnp.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
@@ -100,6 +101,7 @@ def test_draws_without_an_energy_are_drawn_again(key, start):
     assert (x.std("draw") > 0).all()
 
 
+@pytest.mark.slow
 def test_no_rung_and_no_swap_takes_what_is_no_number(key):
     """Exact draws of the prior at β = 0 have no energy half of the time; none of them gets colder."""
 

@@ -64,7 +64,9 @@ def draws_of(energy):
     return np.asarray(tree["sample_stats"]["data_energy"])
 
 
-@pytest.mark.parametrize("name", STACKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(s, marks=pytest.mark.slow) if s in ("Equinox", "a pair") else s for s in STACKS]
+)
 def test_one_network_in_every_form(name, own, key):
     """Identical energies at identical positions, and from one key the same draws up to rounding."""
     energy, heights = own
