@@ -38,8 +38,8 @@ def test_cells_run_once_and_failures_stay_in_the_table(chosen, tmp_path):
     assert cells.run_all(chosen, folder) == 4
     assert cells.run_all(chosen, folder) == 0  # what is there is not run again
     assert cells.run_all(chosen, folder, retry=True) == 2  # what failed is, when it is asked for
-    changed = [cell for cell in chosen if cell.label == "linear"]
-    changed = [cells.Cell(**vars(cell) | {"settings": '{"a": 1}'}) for cell in changed]
+    mine = [cell for cell in chosen if cell.label == "linear"]
+    changed = [cells.Cell(**vars(cell) | {"settings": '{"a": 1}'}) for cell in mine]
     assert cells.stored(changed[0], folder) is None  # nor is what was run with other settings taken for it
     rows = cells.collect([*chosen, cells.Cell("gal", "diabetes", 0, "waiting", "linear", "{}")], folder)
     text = tables.markdown(rows, "gal")
@@ -47,7 +47,12 @@ def test_cells_run_once_and_failures_stay_in_the_table(chosen, tmp_path):
     assert tables.pictures(rows, tmp_path) == [tmp_path / "diabetes.png"]
     row = next(row for row in rows if row["label"] == "linear")
     assert {"machine", "versions", "date", "rmse", "lppd", "coverage_90"} <= set(row)
-    json.dumps(rows)
+    elsewhere = tmp_path / "elsewhere"
+    cells.restore(json.loads(json.dumps(rows)), elsewhere)
+    assert [r for r in cells.collect(chosen, elsewhere) if r["state"] == "done"] == [
+        r for r in json.loads(json.dumps(rows)) if r["state"] == "done"
+    ]
+    assert cells.run_all(mine, elsewhere) == 0
 
 
 def test_a_dask_cluster_takes_the_cells(chosen, tmp_path):

@@ -8,6 +8,7 @@ every data set, and ``--json`` writes all rows.  On a cluster: ``--dask tcp://â€
 """
 
 import argparse
+import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def main() -> None:
     parser.add_argument("--only-tables", action="store_true", help="run nothing")
     parser.add_argument("--dask", help="address of a Dask scheduler that takes the cells")
     parser.add_argument("--out", type=Path, help="where results are kept")
-    parser.add_argument("--json", type=Path, help="also write all rows here")
+    parser.add_argument("--json", type=Path, help="also write all rows here, and take those that are there for done")
     options = parser.parse_args()
     try:
         chosen = cells.read_config(options.config)
@@ -49,10 +50,12 @@ def main() -> None:
         and (options.data is None or cell.data in options.data)
         and (options.methods is None or cell.label in options.methods)
     ]
+    if options.json and options.json.exists():
+        cells.restore(json.loads(options.json.read_text())["rows"], folder)
     if not options.only_tables:
         with _backend(options.dask):
             cells.run_all(mine, folder, None if options.dask else options.jobs, retry=options.retry)
-    rows = cells.collect(chosen, folder)
+    rows = cells.collect(mine, folder)
     protocol = chosen[0].protocol
     text = tables.markdown(rows, protocol)
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ until it is asked for with ``retry``.  They run through joblib, so that a cluste
 ``joblib.parallel_config``.
 """
 
+import datetime
 import json
 import os
 import time
@@ -123,7 +124,6 @@ def run_cell(cell: Cell, folder: Path, devices: int = 0) -> str:
     """Run one cell and write its result, or how it failed; returns a line to show."""
     _prepare(devices)
     file = cell.file(folder)
-    file.parent.mkdir(parents=True, exist_ok=True)
     about: dict[str, Any] = {"data": cell.data, "split": cell.split, "label": cell.label, "method": cell.method}
     about |= {"protocol": cell.protocol, "settings": json.loads(cell.settings)}
     began = time.perf_counter()
@@ -136,11 +136,42 @@ def run_cell(cell: Cell, folder: Path, devices: int = 0) -> str:
         about["error"] = harness.last_error(traceback.format_exc())
         said = f"failed: {type(error).__name__}"
     about["seconds"] = time.perf_counter() - began
-    text = json.dumps(harness.plain(harness.stamp(about)), indent=1, allow_nan=False)
+    _write(file, about | _made())
+    return f"{cell.data} {cell.split} {cell.label}: {said}, {about['seconds']:.0f} s"
+
+
+def _made() -> dict[str, str]:
+    """Where, with what and when a cell was run, in words."""
+    versions, today = harness.versions(), datetime.datetime.now(datetime.UTC).date().isoformat()
+    names = {"temperax": "temperax", "jax": "JAX"}
+    return {
+        "machine": f"{harness.processor()}, {harness.cores()} cores",
+        "versions": ", ".join(f"{shown} {versions[name]}" for name, shown in names.items() if name in versions),
+        "date": today,
+    }
+
+
+def _write(file: Path, about: Mapping[str, Any]) -> None:
+    """Write a cell's result, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(harness.plain(about), indent=1, allow_nan=False)
     part = file.with_suffix(f".{os.getpid()}.part")
     part.write_text(text)
-    part.replace(file)  # whole, or not there
-    return f"{cell.data} {cell.split} {cell.label}: {said}, {about['seconds']:.0f} s"
+    part.replace(file)
+
+
+def restore(rows: Iterable[Mapping[str, Any]], folder: Path) -> None:
+    """Write the cells of rows that `collect` returned, elsewhere or long ago, where there are none."""
+    about = ("data", "split", "label", "method", "protocol", "settings", "seconds", "machine", "versions", "date")
+    cells: dict[tuple, list] = {}
+    for row in rows:
+        if row["state"] == "done":
+            cells.setdefault((row["data"], row["split"], row["label"]), []).append(row)
+    for (data, split, label), mine in cells.items():
+        file = Cell("", data, split, label, "", "").file(folder)
+        if not file.exists():
+            scores = [{k: v for k, v in row.items() if k not in (*about, "state")} for row in mine]
+            _write(file, {name: mine[0][name] for name in about} | {"rows": scores})
 
 
 def _prepare(devices: int) -> None:
@@ -196,9 +227,7 @@ def collect(cells: Iterable[Cell], folder: Path) -> list[dict[str, Any]]:
             rows.append(about | {"state": "failed", "error": found["error"], "seconds": found["seconds"]})
         else:
             about |= {"state": "done", "seconds": found["seconds"], "settings": found["settings"]}
-            where = found["machine"]["processor"], f"{found['machine']['cores']} cores"
-            made = f"temperax {found['versions'].get('temperax')}, JAX {found['versions'].get('jax')}"
-            about |= {"machine": ", ".join(where), "versions": made, "date": found["date"]}
+            about |= {name: found[name] for name in ("method", "protocol", "machine", "versions", "date")}
             rows += [about | row for row in found["rows"]]
     return rows
 
