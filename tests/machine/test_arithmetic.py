@@ -22,9 +22,7 @@ FEW = dict.fromkeys(("strict", "nans", "leaks"), ["few"])
 EXACT = {"mean by hmc": 0.5, "mean by nuts": 0.5, "log Z": -np.log(2) - 0.5}
 
 
-@pytest.mark.parametrize(
-    "setting", [pytest.param(s, marks=pytest.mark.slow) if s in ("leaks", "nans") else s for s in SETTINGS]
-)
+@pytest.mark.parametrize("setting", SETTINGS)
 def test_everything_runs_and_is_right(setting):
     check(setting, FEW.get(setting, []))
 
