@@ -28,6 +28,7 @@ PRICE = FRAME["size"].fillna(50) * 3 + 20 * (FRAME["color"] == "red") + RNG.norm
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")  # of what is not installed
 @pytest.mark.parametrize("kind", [tx.TemperedRegressor, tx.TemperedClassifier])
 def test_all_checks_of_scikit_learn(kind):
     found = check_estimator(kind(hidden=(4,), num_chains=2, num_warmup=100, num_draws=100), on_fail=None)
