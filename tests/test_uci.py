@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 import temperax as tx
+from benchmarks.uci import __main__ as command
 from benchmarks.uci import cells, methods, protocols, tables
 
 CONFIG = """
@@ -64,6 +65,15 @@ def test_a_dask_cluster_takes_the_cells(chosen, tmp_path):
     ):
         assert cells.run_all(mine, tmp_path / "out") == 2
     assert all(cells.stored(cell, tmp_path / "out")["rows"] for cell in mine)
+
+
+def test_a_part_of_the_tables_leaves_the_rest_of_the_json(chosen, tmp_path, monkeypatch):
+    file = tmp_path / "rows.json"
+    for part in (["--methods", "linear"], ["--methods", "linear", "--splits", "1", "--only-tables"]):
+        asked = [str(tmp_path / "config.toml"), "--out", str(tmp_path / "out"), *part, "--json", str(file)]
+        monkeypatch.setattr("sys.argv", ["uci", *asked])
+        command.main()
+        assert [row["split"] for row in json.loads(file.read_text())["rows"]] == [0, 1]
 
 
 @pytest.mark.parametrize(

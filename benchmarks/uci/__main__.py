@@ -66,7 +66,9 @@ def main() -> None:
     for goal in goals:
         print(harness.in_words(goal))
     print(f"tables and pictures are in {folder}")
-    harness.write(rows, goals, options.json)
+    # Of all cells that have a result, whichever were asked for now.
+    kept = [row for row in cells.collect(chosen, folder) if row["state"] != "not run"]
+    harness.write(kept, goals, options.json)
 
 
 def _backend(address: str | None) -> Any:

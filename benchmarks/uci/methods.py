@@ -19,8 +19,9 @@ import numpy as np
 import temperax as tx
 from benchmarks import harness
 from temperax.analysis import statistics
+from temperax.analysis.predict.summaries import probabilities
 from temperax.energies.networks import ACTIVATIONS
-from temperax.results import results
+from temperax.results import reading, results
 
 LIKELIHOODS = {
     "gaussian": tx.likelihoods.Gaussian,
@@ -67,13 +68,10 @@ def original(data: tx.Dataset, mean: np.ndarray, sd: np.ndarray, about: dict[str
 def of_groups(data: tx.Dataset, groups: Any, temperature: float, about: dict[str, Any] | None = None) -> Found:
     """What the draws of one temperature predict."""
     held = groups["tempered_predictions"].sel(temperature=temperature)
-    f = held["f"].stack(s=("chain", "draw")).transpose("s", "test_row", ...).values.astype(float)
+    f = reading.one_sample(held["f"])
     if data.task == "classification":
-        mean = f.mean(axis=0)
-        both = np.concatenate([1 - mean, mean], axis=1) if mean.shape[1] == 1 else mean
-        return Found(None, None, both, about or {})
-    variance = held["variance"].stack(s=("chain", "draw")).transpose("s", "test_row", ...).values.astype(float)
-    return original(data, f[..., 0], np.sqrt(variance[..., 0]), about)
+        return Found(None, None, probabilities(f.mean(axis=0)), about or {})
+    return original(data, f[..., 0], np.sqrt(reading.one_sample(held["variance"])[..., 0]), about)
 
 
 # -- what a practitioner would pick instead --------------------------------------------------------------------------

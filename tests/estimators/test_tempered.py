@@ -55,6 +55,7 @@ def test_a_pipeline_predicts_in_its_own_units(piped):
     interval = model.predict_interval(transform(FRAME), level=0.8)
     inside = (interval[:, 0] < PRICE) & (interval[:, 1] > PRICE)
     assert 0.65 < inside.mean() < 0.95
+    assert model.predict_interval(transform(FRAME[:2]), level=2 / 3).shape == (2, 2)
     drawn = model.sample_y(transform(FRAME[:5]), 300, random_state=3)
     assert drawn.shape == (5, 300)
     np.testing.assert_allclose(drawn.mean(axis=1), mean[:5], atol=4 * sd.max() / np.sqrt(100))

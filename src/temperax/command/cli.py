@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from temperax.command.mistakes import (
-    as_path,
     check,
+    check_drawn,
     check_finished,
     check_share,
     errors_in_one_sentence,
@@ -206,11 +206,12 @@ def predict(
     Example: temperax predict run new.csv
     """
     with errors_in_one_sentence():
-        found, file = as_path(run), writable(out if out is not None else run / "predictions.csv", table)
+        check_drawn(run)
+        file = writable(out if out is not None else run / "predictions.csv", table)
         check_share("--level", level)
         from temperax.command import shell
 
-        shell.predict(found, table, file, level, every_temperature, trust or (), quiet=quiet)
+        shell.predict(run, table, file, level, every_temperature, trust or (), quiet=quiet)
 
 
 @app.command()

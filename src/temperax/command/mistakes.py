@@ -169,11 +169,10 @@ def _column(said: str) -> tuple[str, str]:
     return name, kind
 
 
-def as_path(run: Path) -> Path:
-    """The folder of a run that has draws: a finished one's, or one of the library's own run directories."""
+def check_drawn(run: Path) -> None:
+    """Say so where a folder is neither that of a finished run nor one of the library's own run directories."""
     if not (run / "result.nc").is_file() and not (run / "run.json").is_file():
         raise InputError("RUN", str(run), "has no result.nc and no run.json", "name the folder of a run")
-    return run
 
 
 #: The options of the library's arguments.

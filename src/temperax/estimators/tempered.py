@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from temperax.analysis import predict
 from temperax.analysis.predict.predicting import Predictor
+from temperax.analysis.predict.summaries import ends_of
 from temperax.energies.dataset import Dataset
 from temperax.energies.energy import Energy
 from temperax.energies.likelihoods import Likelihood
@@ -26,9 +27,6 @@ from temperax.samplers.sample import sample
 
 class _Tempered(BaseEstimator):
     """What both estimators share."""
-
-    #: The data set's task.
-    _task: str
 
     def __init__(
         self,
@@ -159,8 +157,7 @@ class TemperedRegressor(RegressorMixin, _Tempered):
     def predict_interval(self, X: Any, level: float = 0.9) -> Float[np.ndarray, "row 2 *target"]:  # noqa: N803
         """The equal-tailed interval, with noise, that holds a new target with probability ``level``."""
         table = self._summary(X, intervals=(level,))
-        ends = [self._columns(table, f"eti{100 * level:g}_{end}") for end in ("lb", "ub")]
-        return np.stack(ends, axis=1)
+        return np.stack([self._columns(table, name) for name in ends_of(level)], axis=1)
 
     def sample_y(self, X: Any, n_samples: int = 1, random_state: Any = 0) -> np.ndarray:  # noqa: N803
         """Targets drawn from the predictive distribution, with noise: (row, sample) or (row, target, sample)."""

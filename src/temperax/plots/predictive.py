@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from temperax.analysis import predict
+from temperax.analysis.predict.scoring import HELD_OUT
 from temperax.errors import check_result
 from temperax.plots.canvas import axes_or_new
 
@@ -32,9 +33,8 @@ def calibration(tree: xr.DataTree, *, coverage: bool = False) -> "Figure":
     InputError
         If the result has no held-out rows.
     """
-    words = {"problem": "has no held-out predictions", "remedy": "sample with a data set that holds rows out"}
-    drawn = check_result(tree, "predictions", "y", **words)["y"].rename(test_row="row")
-    observed = check_result(tree, "constant_data", "y_test", **words)["y_test"].rename(test_row="row")
+    drawn = check_result(tree, "predictions", "y", **HELD_OUT)["y"].rename(test_row="row")
+    observed = check_result(tree, "constant_data", "y_test", **HELD_OUT)["y_test"].rename(test_row="row")
     name = str(drawn["target"].values[0]) if drawn.sizes["target"] == 1 else "y"
     if drawn.sizes["target"] == 1:
         drawn, observed = drawn.isel(target=0, drop=True), observed.isel(target=0, drop=True)

@@ -5,13 +5,17 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import xarray as xr
+from jaxtyping import Array
 
 from temperax.energies.dataset import Dataset
 from temperax.energies.encoding import Encoding
 from temperax.energies.energy import Energy
 from temperax.energies.importing import imported
-from temperax.errors import InputError, check_result
+from temperax.errors import InputError, check_array, check_result
 from temperax.results import notation
 
 
@@ -21,6 +25,21 @@ def recipe(tree: xr.DataTree, name: str) -> Any:
         return json.loads(tree.attrs[name])
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError("tree", name, "is missing or damaged", "give a result as it was returned") from error
+
+
+def key_of(tree: xr.DataTree) -> Array:
+    """The random key of a result.
+
+    Raises
+    ------
+    InputError
+        If the result carries none.
+    """
+    data = check_array("tree", recipe(tree, "key"), "give a result as it was returned").astype(np.uint32)
+    try:
+        return jax.random.wrap_key_data(jnp.asarray(data), impl=tree.attrs.get("key_implementation"))
+    except (TypeError, ValueError) as error:
+        raise InputError("tree", data, "carries no random key", "give a result as it was returned") from error
 
 
 def dataset_of(tree: xr.DataTree) -> Dataset:

@@ -103,6 +103,11 @@ def positions(
     return np.asarray(_positions(energy.bare(), arrays, len(lead)))
 
 
+def one_sample(variable: Any) -> np.ndarray:
+    """Values of the draws of all chains on one leading axis, in double precision."""
+    return variable.stack(sample=("chain", "draw")).transpose("sample", ...).values.astype(float)
+
+
 def in_order(variable: Any, lead: list[str], own: list[str]) -> np.ndarray:
     """Values with the dimensions of draws first, and then those of the variable, in whatever order they came."""
     return variable.transpose(*lead, *(d for d in own if d in variable.dims), ...).values

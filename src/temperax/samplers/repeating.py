@@ -4,15 +4,12 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import xarray as xr
 from jaxtyping import Array
 
-from temperax.errors import InputError, check_array, check_key, check_result, listed
+from temperax.errors import InputError, check_key, check_result, listed
 from temperax.results import notation
-from temperax.results.carried import energy_of, recipe
+from temperax.results.carried import energy_of, key_of, recipe
 from temperax.samplers.parallel_tempering import parallel_tempering
 from temperax.samplers.sample import sample
 
@@ -55,13 +52,4 @@ def repeat(tree: xr.DataTree, *, key: Array | None = None, trust: Sequence[str] 
     for pair in EITHER:
         if set(pair) & set(changes):
             arguments = {argument: value for argument, value in arguments.items() if argument not in pair}
-    return SAMPLERS[name](_key(tree) if key is None else check_key(key), energy, **(arguments | changes))
-
-
-def _key(tree: xr.DataTree) -> Array:
-    """The key of a result."""
-    data = check_array("tree", recipe(tree, "key"), "give a result as it was returned").astype(np.uint32)
-    try:
-        return jax.random.wrap_key_data(jnp.asarray(data), impl=tree.attrs.get("key_implementation"))
-    except (TypeError, ValueError) as error:
-        raise InputError("tree", data, "carries no random key", "give a result as it was returned") from error
+    return SAMPLERS[name](key_of(tree) if key is None else check_key(key), energy, **(arguments | changes))

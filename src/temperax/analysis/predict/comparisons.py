@@ -7,6 +7,7 @@ import xarray as xr
 from temperax.analysis.predict.scoring import HELD_OUT
 from temperax.analysis.predict.summaries import probabilities
 from temperax.errors import InputError, check_result
+from temperax.results.reading import one_sample
 
 
 def agreement(tree: xr.DataTree, other: xr.DataTree) -> pd.Series:
@@ -78,9 +79,9 @@ def selective_risk(tree: xr.DataTree) -> pd.DataFrame:
         uncertainty, loss = 1 - p.max(axis=1), (p.argmax(axis=1) != y[:, 0]).astype(float)
     else:
         drawn = check_result(tree, "predictions", "f", "y", **HELD_OUT)[["f", "y"]]
-        f, noisy = (drawn[n].stack(sample=("chain", "draw")).transpose("sample", "test_row", ...) for n in ("f", "y"))
-        uncertainty = (noisy.values.std(axis=0) * scale).mean(axis=1)
-        loss = (((f.values.mean(axis=0) - y) * scale) ** 2).mean(axis=1)
+        f, noisy = one_sample(drawn["f"]), one_sample(drawn["y"])
+        uncertainty = (noisy.std(axis=0) * scale).mean(axis=1)
+        loss = (((f.mean(axis=0) - y) * scale) ** 2).mean(axis=1)
     order = np.argsort(uncertainty, kind="stable")
     count = np.arange(1, len(order) + 1)
     risk = np.cumsum(loss[order]) / count

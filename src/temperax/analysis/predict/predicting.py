@@ -1,6 +1,5 @@
 """Predictions of draws at new inputs, block by block of rows."""
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from temperax.energies.dataset import Dataset
 from temperax.energies.energy import Energy
 from temperax.errors import InputError, check_key, check_result
 from temperax.machine.progress import tqdm
-from temperax.results.carried import energy_of
+from temperax.results.carried import energy_of, key_of
 from temperax.results.fingerprints import check_energy
 from temperax.results.reading import in_order, over_draws, positions
 
@@ -78,7 +77,9 @@ class Predictor:
         self.positions = found if self.several else found[:, :, None]
         self.coords = {d: draws[d].values for d in ("chain", "draw")}
         self.temperatures = draws["temperature"].values if self.several else np.array([np.nan])
-        self.key = jax.random.fold_in(_key_of(tree), 7) if key is None else check_key(key)
+        if key is None:  # a tree that was put together by hand carries none
+            key = jax.random.fold_in(key_of(tree) if "key" in tree.attrs else jax.random.key(0), 7)
+        self.key = check_key(key)
 
     @property
     def num_draws(self) -> int:
@@ -116,15 +117,6 @@ def _of_draw(energy: Energy, known: Any, position: Array, number: Array) -> dict
         "variance": distribution.variance,
         "y": distribution.sample(key, (known["repeats"].shape[0],)),
     }
-
-
-def _key_of(tree: xr.DataTree) -> Array:
-    """The run's own key; of a result that carries none, any."""
-    try:
-        data = jnp.asarray(np.asarray(json.loads(tree.attrs["key"]), np.uint32))
-        return jax.random.wrap_key_data(data, impl=tree.attrs.get("key_implementation"))
-    except (KeyError, TypeError, ValueError):  # a tree that was put together by hand
-        return jax.random.key(0)
 
 
 def predictions(

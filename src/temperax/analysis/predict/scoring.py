@@ -11,6 +11,7 @@ from scipy.special import logsumexp
 
 from temperax.analysis.predict.summaries import entropy, probabilities
 from temperax.errors import check_result
+from temperax.results.reading import one_sample
 
 #: What to say of a result without held-out rows.
 HELD_OUT = {"problem": "has no held-out predictions", "remedy": "sample with a data set that holds rows out"}
@@ -69,11 +70,7 @@ def scores(tree: xr.DataTree) -> pd.DataFrame:
     table = []
     for temperature in predictive["temperature"].values:
         here = predictive.sel(temperature=temperature)
-        parts = {
-            name: here[name].stack(sample=("chain", "draw")).transpose("sample", "test_row", ...).values.astype(float)
-            for name in ("f", "variance", "y")
-            if name in here
-        }
+        parts = {name: one_sample(here[name]) for name in ("f", "variance", "y") if name in here}
         lppd = float(rows.sel(temperature=temperature).mean())
         row = {
             "temperature": float(temperature),

@@ -96,10 +96,15 @@ def _wanted(intervals: Sequence[float], quantiles: Sequence[float]) -> dict[str,
             if isinstance(p, bool) or not isinstance(p, (int, float, np.number)) or not 0 < p < 1:
                 raise InputError(argument, p, "is no probability in (0, 1)", "give such as 0.9")
             if argument == "intervals":
-                found |= {f"eti{100 * p:.10g}_lb": (1 - p) / 2, f"eti{100 * p:.10g}_ub": (1 + p) / 2}
+                found |= dict(zip(ends_of(float(p)), ((1 - p) / 2, (1 + p) / 2), strict=True))
             else:
                 found[f"q{p:.10g}"] = float(p)
     return found
+
+
+def ends_of(level: float) -> tuple[str, str]:
+    """Names of the columns of an interval's ends, as ArviZ has them: ``eti90_lb`` and ``eti90_ub``."""
+    return f"eti{100 * level:.10g}_lb", f"eti{100 * level:.10g}_ub"
 
 
 def _flat(values: np.ndarray) -> np.ndarray:
