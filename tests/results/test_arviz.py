@@ -133,7 +133,7 @@ def test_log_likelihoods_can_come_later(small_data):
     tree = tx.sample(jax.random.key(0), energy, [1.0, 0.5], path="posterior", log_likelihood=False, **options)
     whole = tx.sample(jax.random.key(0), energy, [1.0, 0.5], path="posterior", **options)
     assert "log_likelihood" not in tree.children
-    tx.add_log_likelihood(tree, energy)
+    tx.add_log_likelihood(tree)
     for group in ("log_likelihood", "tempered_log_likelihood"):
         np.testing.assert_allclose(tree[group]["y"], whole[group]["y"], rtol=1e-4, atol=1e-4)
 

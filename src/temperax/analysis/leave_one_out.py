@@ -25,7 +25,7 @@ def loo(tree: xr.DataTree) -> dict[float, Any]:
     Parameters
     ----------
     tree
-        A result with log likelihoods (``log_likelihood=True`` where it has more than 4 000 rows).
+        A result with log likelihoods (all have them of no more than 20 000 rows; see `add_log_likelihood`).
 
     Returns
     -------
@@ -39,7 +39,7 @@ def loo(tree: xr.DataTree) -> dict[float, Any]:
         If the result has no log likelihoods.
     """
     group = "tempered_log_likelihood" if "tempered_log_likelihood" in tree.children else "log_likelihood"
-    words = {"problem": "has no log likelihoods", "remedy": "sample with log_likelihood=True"}
+    words = {"problem": "has no log likelihoods", "remedy": "call temperax.add_log_likelihood first"}
     logs = check_result(tree, group, "y", **words)["y"]
     if "temperature" not in logs.dims:
         betas = check_result(tree, "tempered_stats", "beta", **words)["beta"].values

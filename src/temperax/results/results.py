@@ -25,13 +25,15 @@ from temperax.engine.program import Record
 from temperax.engine.tempering import target_slot, temper_on_host
 from temperax.errors import check_result
 from temperax.results import notation, reading
+from temperax.results.carried import energy_of
 from temperax.results.fingerprints import fingerprint
 
 DRAWS = ("chain", "draw")
 
 
-#: Log likelihoods of the training rows are kept, unless it is said otherwise, of so many rows × temperatures at most.
-MOST_ROWS = 4000
+#: Log likelihoods of the training rows are kept, unless it is said otherwise, of so many rows × temperatures at most:
+#: .3 GB of four chains of a thousand draws.
+MOST_ROWS = 20_000
 
 #: How weights may be stored.
 STORAGE: Mapping[str, type] = {"float32": np.float32, "float16": np.float16}
@@ -304,23 +306,25 @@ def _by_row(data: Dataset, y: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
     return (("row",), y[..., 0]) if len(data.targets) == 1 else (("row", "target"), y)
 
 
-def add_log_likelihood(tree: xr.DataTree, energy: Energy) -> None:
+def add_log_likelihood(tree: xr.DataTree, energy: Energy | None = None) -> None:
     """Give a result the ``log_likelihood`` group (chain, draw, row), in nats, that ``az.loo`` reads.
 
-    Results of few rows have it; with draws of several temperatures, ``tempered_log_likelihood`` comes too.
+    Results of no more than 20 000 rows × temperatures have it; with draws of several temperatures,
+    ``tempered_log_likelihood`` comes too.
 
     Parameters
     ----------
     tree
         A result; changed in place.
     energy
-        The energy that was sampled.
+        The energy that was sampled; by default the one that the result carries (`energy_of`).
 
     Raises
     ------
     InputError
         If the energy is a user's function that returns a scalar, or not the one that was sampled.
     """
+    energy = energy_of(tree) if energy is None else energy
     several = "tempered_posterior" in tree.children
     group = "tempered_posterior" if several else "posterior"
     draws = check_result(tree, group)

@@ -59,7 +59,7 @@ def chain_weights(tree: xr.DataTree, method: str = "stacking") -> pd.Series:
         log_z = [log_evidence((found.betas, found.energies[n : n + 1])).mbar for n in range(len(chains))]
         weights = softmax(log_z)
     else:
-        words = {"problem": "has no log likelihoods", "remedy": "sample with log_likelihood=True"}
+        words = {"problem": "has no log likelihoods", "remedy": "call temperax.add_log_likelihood first"}
         logs = check_result(tree, "log_likelihood", "y", **words)["y"].transpose("chain", "draw", ...).values
         logs = logs.reshape(*logs.shape[:2], -1)
         each = {str(chain): loo_of(logs[n : n + 1], 1.0) for n, chain in enumerate(chains)}
