@@ -54,12 +54,12 @@ def test_a_ladder_from_table_to_pictures(tmp_path):
     done = temperax(*arguments, "--chains", "2", "--quiet", "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert any((CACHE / "temperax" / "compiled").iterdir()), "compiled programs are kept"
-    for words in ("round trips", "log Z from", "T = inf", "T = 1", "5 replicas were given"):
+    for words in ("round trips", "log Z(T = 1)", "T = inf", "T = 1", "5 replicas were given"):
         assert words in done.stdout
     assert {"result.nc", "ladder.png", "summary.png", "scores.csv"} <= {p.name for p in (tmp_path / "out").iterdir()}
     done = temperax("thermodynamics", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "log Z between the ends" in done.stdout and (tmp_path / "out" / "thermodynamics.png").exists()
+    assert "log Z(T = 1) - log Z(T = inf)" in done.stdout and (tmp_path / "out" / "thermodynamics.png").exists()
 
 
 MISTAKES = [

@@ -7,7 +7,7 @@ on a path that begins at β = 0 with a normalised reference it is log Z itself, 
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,9 @@ from jaxtyping import Float
 from scipy.special import softmax
 
 from temperax.analysis import statistics
+from temperax.analysis.diagnostics.equilibrium import equilibrium
 from temperax.analysis.ensemble import Ensemble, Source, ensemble
+from temperax.analysis.evidence import Evidence, SteppingStone, log_evidence, stepping_stone  # noqa: F401 - public here
 from temperax.errors import InputError, check_array
 from temperax.machine.progress import patiently
 
@@ -24,32 +26,6 @@ from temperax.machine.progress import patiently
 MIN_OVERLAP = 0.03
 #: Part of all squared deviations beyond which one of at least some hundred draws says that there is no variance.
 LARGEST_PART = 0.25
-
-
-class SteppingStone(NamedTuple):
-    """Log Z(coldest) - log Z(hottest), from both sides, in nats.
-
-    ``forward`` averages over the hotter draws of each pair and is too low in expectation, ``backward`` over the colder
-    ones and is too high: they bracket log Z, and their distance says how far to trust them.
-    """
-
-    forward: float
-    forward_error: float
-    backward: float
-    backward_error: float
-
-
-class Evidence(NamedTuple):
-    """Log Z(coldest) - log Z(hottest) by four methods, in nats; ``mbar`` is the one to report."""
-
-    forward: float
-    forward_error: float
-    backward: float
-    backward_error: float
-    mbar: float
-    mbar_error: float
-    integration: float
-    integration_error: float
 
 
 def curves(source: Source, betas: Any = None) -> xr.Dataset:
@@ -83,67 +59,27 @@ def curves(source: Source, betas: Any = None) -> xr.Dataset:
     return xr.Dataset({name: ("temperature", table[name].to_numpy()) for name in table}, coords=coords)
 
 
-def stepping_stone(source: Source) -> SteppingStone:
-    """Log Z from both sides of every pair of neighbours.
-
-    Forward Σ log⟨exp(-Δβ U)⟩ over the hotter draws of each pair, backward -Σ log⟨exp(+Δβ U)⟩ over the colder ones
-    (Xie, Lewis, Fan, Kuo & Chen 2011); errors by the delta method with the ESS of each summand.
-
-    Parameters
-    ----------
-    source
-        As in `curves`.
-    """
-    found = ensemble(source)
-    steps = np.diff(found.betas)
-    forward = [_log_mean(-step * found.energies[..., n]) for n, step in enumerate(steps)]
-    backward = [_log_mean(step * found.energies[..., n + 1]) for n, step in enumerate(steps)]
-    (up, up_error), (down, down_error) = (
-        (sum(value for value, _ in part), float(np.sqrt(sum(error**2 for _, error in part))))
-        for part in (forward, backward)
-    )
-    return SteppingStone(up, up_error, -down, down_error)
-
-
-def log_evidence(source: Source) -> Evidence:
-    """Log Z between the ends of a ladder by four methods: on a path from β = 0 to 1, the log evidence.
-
-    Stepping stones from both sides, MBAR, and thermodynamic integration of the rungs' mean energies by the trapezoid
-    rule with its variance correction (Friel, Hurn & Wyse 2014), whose error includes what the correction was.  It
-    begins with a stepping stone at β = 0, where a mean energy need not exist.
-
-    Parameters
-    ----------
-    source
-        As in `curves`.
-    """
-    found = ensemble(source)
-    end = found.at(float(found.betas[-1]))
-    return Evidence(*stepping_stone(found), end["log_z"], end["log_z_error"], *_integrate(found))
-
-
-def _integrate(found: Ensemble) -> tuple[float, float]:
-    """-∫⟨U⟩dβ, with its sampling error and the size of the rule's correction in quadrature."""
-    first = int(found.betas[0] == 0)
-    betas, energies = found.betas[first:], found.energies[..., first:]
-    begin, begin_error = _log_mean(-betas[0] * found.energies[..., 0]) if first else (0.0, 0.0)
-    steps = np.diff(betas)
-    mean, variance = energies.mean(axis=(0, 1)), energies.var(axis=(0, 1))
-    correction = float(np.sum(steps**2 / 12 * np.diff(variance)))
-    widths = np.concatenate([steps, [0.0]]) / 2 + np.concatenate([[0.0], steps]) / 2
-    series = (energies - mean) @ widths
-    error = found.error(series.reshape(-1))
-    return begin - float(widths @ mean) - correction, float(np.sqrt(error**2 + begin_error**2 + correction**2))
-
-
 def doubts(source: Source) -> list[str]:
-    """What speaks against believing a ladder's log Z, a sentence each; an empty list is good."""
+    """What speaks against believing a ladder's log Z, a sentence each; an empty list is good.
+
+    Rungs that are too far apart, estimates that differ, and what `diagnostics.equilibrium` finds.
+
+    Parameters
+    ----------
+    source
+        As in `curves`.
+    """
     found = ensemble(source)
-    return _doubts(found, log_evidence(found))
+    return _far_apart(found, log_evidence(found)) + _unsettled(equilibrium(source))
 
 
-def _doubts(found: Ensemble, z: Evidence) -> list[str]:
-    """`doubts` of a ladder whose log Z is known already."""
+def _unsettled(reasons: pd.DataFrame) -> list[str]:
+    """What `equilibrium` found, in words."""
+    return [f"not equilibrated from β = {row.beta:.3g} on: {row.reason}" for row in reasons.itertuples()]
+
+
+def _far_apart(found: Ensemble, z: Evidence) -> list[str]:
+    """What speaks of too few rungs or draws."""
     overlap = found.overlap
     said = []
     if overlap.min() < MIN_OVERLAP:
@@ -158,19 +94,23 @@ def _doubts(found: Ensemble, z: Evidence) -> list[str]:
     apart, error = abs(z.integration - z.mbar), float(np.hypot(z.integration_error, z.mbar_error))
     if apart > max(4 * error, 1.0):
         said.append(f"thermodynamic integration is {apart:.1f} nats from MBAR (error {error:.1f}): more replicas")
-    rhat = found.rhat()
-    if (rhat > 1.05).any():
-        worst = int(np.nanargmax(rhat))
-        said.append(
-            f"ladders disagree on the mean energy at β = {found.betas[worst]:.3g} (R-hat {rhat[worst]:.2f}): the run "
-            "is not in equilibrium, and errors are too small"
-        )
     return said
 
 
 def summary(source: Source) -> pd.DataFrame:
-    """The quantities of `curves` at every rung, as a table with index ``temperature``."""
-    return curves(source).to_dataframe()
+    """The quantities of `curves` at every rung, with what they are worth, as a table with index ``temperature``.
+
+    Its column ``verdict`` is *good*, or *not equilibrated* from the first rung on at which `diagnostics.equilibrium`
+    finds something: their errors are then too small, whatever they are.
+    """
+    return _summary(ensemble(source), equilibrium(source))
+
+
+def _summary(found: Ensemble, reasons: pd.DataFrame) -> pd.DataFrame:
+    table = curves(found).to_dataframe()
+    first = reasons["rung"].min() if len(reasons) else len(table)
+    table["verdict"] = np.where(np.arange(len(table)) < first, "good", "not equilibrated")
+    return table
 
 
 def report(source: Source) -> pd.DataFrame:
@@ -181,23 +121,26 @@ def report(source: Source) -> pd.DataFrame:
     source
         As in `curves`.
     """
-    found = ensemble(source)
-    table = summary(found)
+    found, reasons = ensemble(source), equilibrium(source)
+    table = _summary(found, reasons)
     shown = {
         name: [_with_error(*pair) for pair in zip(table[name], table[f"{name}_error"], strict=True)]
         for name in ("log_z", "free_energy", "mean_energy", "heat_capacity", "entropy")
     }
     if found.betas[0] == 0 and _heavy(found.energies[..., 0]):
         shown["mean_energy"][0] = shown["free_energy"][0] = "no finite variance"
+    if len(reasons):
+        shown["verdict"] = table["verdict"].to_list()
     index = pd.Index([f"{t:.4g}" for t in table.index], name="T")
     print(pd.DataFrame(shown, index=index).to_string())
     z = log_evidence(found)
     print(
-        f"\nlog Z between the ends, in nats: MBAR {_with_error(z.mbar, z.mbar_error)}, "
+        f"\nlog Z(T = {1 / found.betas[-1]:.4g}) - log Z(T = {table.index[0]:.4g})"
+        f"{', not equilibrated' if len(reasons) else ''}, in nats: MBAR {_with_error(z.mbar, z.mbar_error)}, "
         f"forward {_with_error(z.forward, z.forward_error)}, backward {_with_error(z.backward, z.backward_error)}, "
         f"thermodynamic integration {_with_error(z.integration, z.integration_error)}"
     )
-    for doubt in _doubts(found, z):
+    for doubt in _far_apart(found, z) + _unsettled(reasons):
         print(f"doubt: {doubt}.")
     return table
 
@@ -215,8 +158,8 @@ def compare_evidence(trees: Mapping[str, Source]) -> pd.DataFrame:
     pandas.DataFrame
         Index ``model``, best first: ``log_evidence`` and ``log_evidence_error`` in nats, ``log_bayes_factor`` against
         the best with its ``log_bayes_factor_error``, ``probability`` under equal prior odds, ``doubts`` (how many),
-        and ``elpd_loo`` with ``elpd_loo_error`` where every result has the ``log_likelihood`` group (as ``az.compare``
-        ranks them).
+        ``verdict`` (as in `summary`), and ``elpd_loo`` with ``elpd_loo_error`` where every result has the
+        ``log_likelihood`` group (as ``az.compare`` ranks them).
 
     Raises
     ------
@@ -239,9 +182,11 @@ def compare_evidence(trees: Mapping[str, Source]) -> pd.DataFrame:
         rows[name] = {
             "log_evidence": z.mbar,
             "log_evidence_error": z.mbar_error,
-            "doubts": len(_doubts(found, z)),
+            "doubts": len(_far_apart(found, z)) + len(reasons := equilibrium(source)),
+            "verdict": "not equilibrated" if len(reasons) else "good",
         }
-    table = pd.DataFrame(rows).T.rename_axis("model").sort_values("log_evidence", ascending=False)
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+    table = table.sort_values("log_evidence", ascending=False)
     table["log_bayes_factor"] = table["log_evidence"] - table["log_evidence"].iloc[0]
     error = np.hypot(table["log_evidence_error"], table["log_evidence_error"].iloc[0])
     table["log_bayes_factor_error"] = np.where(np.arange(len(table)) == 0, 0.0, error)
@@ -263,15 +208,3 @@ def _heavy(energies: Float[np.ndarray, "chain draw"]) -> bool:
 
 def _with_error(value: float, error: float) -> str:
     return f"{value:.2f} ± {error:.2f}"
-
-
-def _log_mean(exponents: Float[np.ndarray, "chain draw"]) -> tuple[float, float]:
-    """Log⟨exp⟩ and its standard error."""
-    largest = exponents.max()
-    weights = np.exp(exponents - largest)
-    value = float(largest + np.log(weights.mean()))
-    if weights.std() == 0:
-        return value, 0.0
-    # The ESS of the summand itself; it cannot be told from fewer than four draws.
-    error = statistics.base.array_stats.mcse(weights, chain_axis=0, draw_axis=1) if weights.shape[1] >= 4 else np.nan
-    return value, float(error / weights.mean())

@@ -1,9 +1,10 @@
 """Results as ArviZ DataTrees: the one room that writes them.
 
-Groups: in ArviZ's own names those of the target temperature, ``posterior``, ``sample_stats``, ``log_likelihood`` and
-``posterior_predictive`` of the training rows, ``predictions`` of the held-out ones; those of every kept temperature
-(hottest first, with a ``beta`` coordinate) as ``tempered_posterior``, ``tempered_stats``, ``tempered_log_likelihood``
-and ``tempered_predictions``; ``exchange`` for parallel tempering; the data; and, in the attributes, how to repeat it.
+Groups: in ArviZ's own names those of the target temperature, ``posterior`` (whose attribute it is), ``sample_stats``,
+``log_likelihood`` and ``posterior_predictive`` of the training rows, ``predictions`` of the held-out ones; those of
+every kept temperature (hottest first, with a ``beta`` coordinate) as ``tempered_posterior``, ``tempered_stats``,
+``tempered_log_likelihood`` and ``tempered_predictions``; ``exchange`` for parallel tempering; the data; and, in the
+attributes, how to repeat it.
 """
 
 import datetime
@@ -117,6 +118,8 @@ def position_groups(
     values = reading.over_draws(_of_draw, energy, known, positions, number)
     variables = {name: column.astype(STORAGE[storage], copy=False) for name, column in values["variables"].items()}
     found = {"posterior": _variables(energy, {name: column[:, :, target] for name, column in variables.items()})}
+    # What says of which temperature the posterior is, wherever the dataset goes.
+    found["posterior"].attrs |= {"temperature": float(temperature_coords(betas)["temperature"][target])}
     if len(betas) > 1:
         found["tempered_posterior"] = _variables(energy, variables, temperature_coords(betas))
     if data is not None:

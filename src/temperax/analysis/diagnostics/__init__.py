@@ -4,7 +4,9 @@ Weight space has permutation and sign symmetries, so R-hat there says little; th
 inputs and of the energy, per temperature, over independent chains.  The statistics are ArviZ's.
 """
 
+from temperax.analysis.diagnostics.equilibrium import equilibrium
 from temperax.analysis.diagnostics.journeys import exchange, round_trips
+from temperax.analysis.diagnostics.sentences import report
 from temperax.analysis.diagnostics.temperatures import (
     configurational_temperature,
     digits,
@@ -16,13 +18,14 @@ from temperax.analysis.diagnostics.temperatures import (
     summary,
     warmup_share,
 )
-from temperax.analysis.diagnostics.verdicts import report, verdicts
+from temperax.analysis.diagnostics.verdicts import verdicts
 from temperax.analysis.leave_one_out import loo
 
 __all__ = [
     "configurational_temperature",
     "digits",
     "energies",
+    "equilibrium",
     "exchange",
     "faults",
     "frozen",

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from temperax.analysis import statistics, thermodynamics
+from temperax.analysis import evidence, statistics
 from temperax.analysis.diagnostics.temperatures import tempered_stats
 from temperax.engine import ladder
 from temperax.errors import LARGEST, check_result
@@ -95,7 +95,7 @@ def round_trips(tree: xr.DataTree) -> dict[str, float]:
     # Where a replica has no finite energy (see `faults`), the ladder has no log Z.
     stats = tempered_stats(tree)
     sound = bool((np.isfinite(stats["path_energy"]) | (stats["beta"] == 0)).all())
-    z = thermodynamics.stepping_stone(tree) if sound else thermodynamics.SteppingStone(*[np.nan] * 4)
+    z = evidence.stepping_stone(tree) if sound else evidence.SteppingStone(*[np.nan] * 4)
     return {
         "barrier": barrier.total,
         **{name: float(count[:, -1].sum()) for name, count in counts.items()},

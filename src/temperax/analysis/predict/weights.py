@@ -11,8 +11,8 @@ from scipy.special import softmax
 
 from temperax.analysis import statistics
 from temperax.analysis.ensemble import ensemble
+from temperax.analysis.evidence import log_evidence
 from temperax.analysis.leave_one_out import loo_of
-from temperax.analysis.thermodynamics import log_evidence
 from temperax.errors import InputError, check_array, check_choice, check_result
 
 #: How chains may be weighted, and by what: ArviZ's names where it has them.

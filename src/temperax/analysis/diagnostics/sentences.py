@@ -1,0 +1,189 @@
+"""The report in plain sentences: what was judged, how chains started and moved, what exchange did."""
+
+import json
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from temperax.analysis.diagnostics.equilibrium import equilibrium
+from temperax.analysis.diagnostics.journeys import exchange, is_ladder, round_trips
+from temperax.analysis.diagnostics.temperatures import (
+    Functions,
+    faults,
+    frozen,
+    judges_parameters,
+    tempered_stats,
+    warmup_share,
+)
+from temperax.analysis.diagnostics.verdicts import verdicts
+from temperax.errors import check_result
+from temperax.samplers.tuner import MOST_REPLICAS
+
+
+def report(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFrame:
+    """Print the verdicts as a table, and return them; for a ladder also what exchange did, and its walls.
+
+    Parameters
+    ----------
+    tree
+        A result of `temperax.sample` or `temperax.parallel_tempering`.
+    functions
+        Functions of the parameters that are judged with them, as in `parameter_space`.
+    """
+    lines = verdicts(tree, functions)
+    print(_what_was_judged(tree, functions))
+    print(
+        _start_sentence(tree),
+        _kernel_sentence(tree),
+        f"Before the first draw came {warmup_share(tree):.0%} of all gradients.",
+    )
+    print(f"{'check':<34}{'worst value':>12}  {'at T':>8}  verdict  what to do")
+    for line in lines.itertuples():
+        temperature = f"{line.temperature:>8.3g}" if np.isfinite(line.temperature) else f"{'':>8}"
+        print(f"{line.check:<34}{line.value:>12.4g}  {temperature}  {line.verdict:<7}  {line.advice}".rstrip())
+    for row in frozen(tree).itertuples():
+        lost = row.acceptance > 0.5
+        why = "though its steps are accepted: they are lost in rounding, jax_enable_x64 has more digits" if lost else ""
+        print(f"Chain {row.chain} at T = {row.temperature:.3g} never moves{why and f' {why}'}", end="")
+        print("." if lost else ": start it elsewhere, or shorten its steps.")
+    for row in faults(tree).itertuples():
+        print(
+            f"Chain {row.chain} at T = {row.temperature:.3g} has no finite energy in {row.draws} draws from number "
+            f"{row.first} on: look at {row.parameter}."
+        )
+    if is_ladder(tree):
+        print("\n" + "\n".join(exchange_sentences(tree)))
+    if "smc" in tree.children:
+        print(_smc_sentence(tree))
+    if "compilation" in tree.attrs:
+        compiled, whole = float(tree.attrs["compilation"]), sum(json.loads(tree.attrs["timings"]).values())
+        print(f"Compilation took {compiled:.1f} s of {whole:.1f} s.")
+    return lines
+
+
+def _what_was_judged(tree: xr.DataTree, functions: Functions | None) -> str:
+    """Of what the R-hat and the ESS are."""
+    count = len(tempered_stats(tree)["temperature"])
+    temperatures = f"{count} temperatures" if count > 1 else "one temperature"
+    if (target := float(tree["posterior"].attrs.get("temperature", 1.0))) != 1.0:
+        temperatures += f" (the posterior group is of T = {target:.4g})"
+    judges = []
+    if "tempered_predictions" in tree.children:
+        judges = [f"the predictions of {tree['tempered_predictions'].sizes['test_row']} held-out rows"]
+    if judges_parameters(tree):
+        judges += [f"all {tree.attrs['num_parameters']} parameters"]
+    judges += list(functions or ())
+    if judges:
+        return f"Judged by {', '.join(judges)} and the energy, at {temperatures}."
+    return (
+        f"Judged by the energy alone, at {temperatures}, which cannot tell one mode from another: hold rows out, "
+        "or give functions."
+    )
+
+
+def _start_sentence(tree: xr.DataTree) -> str:
+    """How the chains started."""
+    started = json.loads(tree.attrs["started"])
+    if started["start"] != "optimum":
+        return f"{tree['posterior'].sizes['chain']} chains from {started['start']} positions."
+    count = len(started["steps"])
+    taken = f"{min(started['steps'])}-{max(started['steps'])} steps"
+    without = started["stopped"].count("no bottom")
+    if without:
+        return f"{count} chains, {without} of them from draws of the prior below which no optimum was found ({taken})."
+    late = started["stopped"].count("max_steps")
+    if late:
+        return f"{count} chains from the ends of {taken}, of which {late} were still falling when they were stopped."
+    reasons = " and ".join(sorted(set(started["stopped"])))
+    return f"{count} chains, each from an optimum of its own ({taken}, stopped by {reasons})."
+
+
+def _kernel_sentence(tree: xr.DataTree) -> str:
+    """What moved the chains, and why it was chosen; nothing of results that do not say."""
+    if "kernel" not in tree.attrs:
+        return ""
+    if "energy_bias" in tree.attrs:
+        beta, bias, error = max(json.loads(tree.attrs["energy_bias"]), key=lambda row: abs(row[1]))
+        temperature = f"T = {1 / beta:.3g}" if beta else "T = inf"
+        return (
+            f"{tree.attrs['kernel']} moved them, which is not exact: by exact scans that went on from the last draws, "
+            f"energies are {bias:+.2g} ± {error:.2g} nats off at {temperature}."
+        )
+    chosen = json.loads(tree.attrs["arguments"]).get("kernel") == "auto"
+    fits = "a network" if tree.attrs["kernel"] == "HMC" else "an energy of one's own"
+    moves = " and the scales of its units were drawn in between" if "moves" in tree.attrs else ""
+    return f"{tree.attrs['kernel']} moved them" + (f", which fits {fits}" if chosen else "") + f"{moves}."
+
+
+def _smc_sentence(tree: xr.DataTree) -> str:
+    """What sequential Monte Carlo found, and from how few of its first particles."""
+    stages = tree["smc"].dataset
+    families = stages["families"].isel(temperature=-1)
+    return (
+        f"log Z = {tree.attrs['log_z']:.2f} ± {tree.attrs['log_z_error']:.2f} from {stages.sizes['chain']} populations "
+        f"in {stages.sizes['temperature'] - 1} steps; the particles at the end descend from "
+        f"{int(families.min())}-{int(families.max())} of {tree['posterior'].sizes['draw']} in each."
+    )
+
+
+def _why_replicas(tree: xr.DataTree, pairs: pd.DataFrame) -> str:
+    """One sentence on the number of replicas."""
+    arguments = json.loads(tree.attrs["arguments"])
+    count, worst, barrier = len(pairs) + 1, pairs["rejection"].max(), pairs["rejection"].sum()
+    seen = f"barrier {barrier:.1f}, so about {math.ceil(2 * barrier) + 1} are best; worst rejection {worst:.2f}"
+    if arguments["num_replicas"] == "auto" and arguments["ladder"] is None:
+        capped = f" (capped at {MOST_REPLICAS})" if count == MOST_REPLICAS else ""
+        return f"auto chose {count} replicas{capped}: {seen}."
+    return f"{count} replicas were given: {seen}."
+
+
+def _why_this_path(tree: xr.DataTree) -> list[str]:
+    """Where a ladder has left the way from the prior, or a part of it."""
+    said, hottest = [], float(check_result(tree, "exchange")["beta"].values[0])
+    temperature = 1.0 / hottest if hottest else math.inf
+    if tree.attrs["path"] == "reference":
+        said = ["The reference was fitted to draws: modes that they had not found are in no figure here."]
+    for stage in json.loads(tree.attrs.get("rounds", "[]")):
+        if "left_out" in stage:
+            said = [
+                f"The ladder starts at T = {temperature:.3g}, the hottest that can be sampled: hotter, trajectories "
+                "diverge or energies are infinite. Log Z is counted from there; path='reference' counts all of it."
+            ]
+    return said
+
+
+def _log_z_sentence(trips: Mapping[str, float], pairs: pd.DataFrame, doubted: bool) -> str:
+    """Log Z from both sides, and between which temperatures it is."""
+    if not np.isfinite(trips["log_z_forward"]):
+        return "Some replicas have no finite energy: there is no log Z."
+    with np.errstate(divide="ignore"):
+        hottest, coldest = 1.0 / pairs["beta_hot"].values[0], 1.0 / pairs["beta_cold"].values[-1]
+    doubt = ", not equilibrated," if doubted else ""
+    return (
+        f"log Z(T = {coldest:.3g}) - log Z(T = {hottest:.3g}){doubt} is from {trips['log_z_forward']:.2f} ± "
+        f"{trips['log_z_forward_error']:.2f} (forward) to {trips['log_z_backward']:.2f} ± "
+        f"{trips['log_z_backward_error']:.2f} (backward)."
+    )
+
+
+def exchange_sentences(tree: xr.DataTree) -> list[str]:
+    """What exchange did, in plain sentences."""
+    trips, pairs = round_trips(tree), exchange(tree)
+    reasons = equilibrium(tree) if np.isfinite(trips["log_z_forward"]) else pd.DataFrame()
+    sentences = [*_why_this_path(tree), _why_replicas(tree, pairs), _log_z_sentence(trips, pairs, bool(len(reasons)))]
+    sentences += [f"Not equilibrated from β = {row.beta:.3g} on: {row.reason}." for row in reasons.itertuples()]
+    advice = {
+        "drifting": "its replicas still drift or its ladders disagree: more scans",
+        "transition": "energies on its two sides are settled and far apart, as at a phase transition: "
+        "more replicas there, another path (reference), or a parametrisation without the jump",
+    }
+    for row in pairs[pairs["wall"] != ""].itertuples():
+        humps = ", two humps in the energy" if row.bimodality > 5 / 9 else ""
+        sentences.append(
+            f"Wall between beta {row.beta_hot:.3g} and {row.beta_cold:.3g} "
+            f"(rejection {row.rejection:.2f}{humps}): {advice[row.wall]}."
+        )
+    return sentences

@@ -1,0 +1,110 @@
+"""Log Z between the ends of a ladder: stepping stones from both sides, MBAR, thermodynamic integration.
+
+Units are nats; U is the *path energy* of the ladder (see `ensemble`).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from temperax.analysis import statistics
+from temperax.analysis.ensemble import Ensemble, Source, ensemble
+
+
+class SteppingStone(NamedTuple):
+    """Log Z(coldest) - log Z(hottest), from both sides, in nats.
+
+    ``forward`` averages over the hotter draws of each pair and is too low in expectation, ``backward`` over the colder
+    ones and is too high: they bracket log Z, and their distance says how far to trust them.
+    """
+
+    forward: float
+    forward_error: float
+    backward: float
+    backward_error: float
+
+
+class Evidence(NamedTuple):
+    """Log Z(coldest) - log Z(hottest) by four methods, in nats; ``mbar`` is the one to report."""
+
+    forward: float
+    forward_error: float
+    backward: float
+    backward_error: float
+    mbar: float
+    mbar_error: float
+    integration: float
+    integration_error: float
+
+
+def stepping_stone(source: Source) -> SteppingStone:
+    """Log Z from both sides of every pair of neighbours.
+
+    Forward Σ log⟨exp(-Δβ U)⟩ over the hotter draws of each pair, backward -Σ log⟨exp(+Δβ U)⟩ over the colder ones
+    (Xie, Lewis, Fan, Kuo & Chen 2011); errors by the delta method with the ESS of each summand.
+
+    Parameters
+    ----------
+    source
+        As in `curves`.
+    """
+    found = ensemble(source)
+    (up, up_error), (down, down_error) = (
+        (float(values.sum()), float(np.sqrt((errors**2).sum())))
+        for values, errors in stepping_stones(found.betas, found.energies)
+    )
+    return SteppingStone(up, up_error, -down, down_error)
+
+
+def stepping_stones(
+    betas: Float[np.ndarray, " temperature"], energies: Float[np.ndarray, "chain draw temperature"]
+) -> list[tuple[Float[np.ndarray, " pair"], Float[np.ndarray, " pair"]]]:
+    """Log⟨exp(-Δβ U)⟩ over the hotter draws of every pair, log⟨exp(Δβ U)⟩ over the colder, each with its errors."""
+    steps = np.diff(betas)
+    forward = [_log_mean(-step * energies[..., n]) for n, step in enumerate(steps)]
+    backward = [_log_mean(step * energies[..., n + 1]) for n, step in enumerate(steps)]
+    return [(np.array([v for v, _ in part]), np.array([e for _, e in part])) for part in (forward, backward)]
+
+
+def log_evidence(source: Source) -> Evidence:
+    """Log Z between the ends of a ladder by four methods: on a path from β = 0 to 1, the log evidence.
+
+    Stepping stones from both sides, MBAR, and thermodynamic integration of the rungs' mean energies by the trapezoid
+    rule with its variance correction (Friel, Hurn & Wyse 2014), whose error includes what the correction was.  It
+    begins with a stepping stone at β = 0, where a mean energy need not exist.
+
+    Parameters
+    ----------
+    source
+        As in `curves`.
+    """
+    found = ensemble(source)
+    end = found.at(float(found.betas[-1]))
+    return Evidence(*stepping_stone(found), end["log_z"], end["log_z_error"], *_integrate(found))
+
+
+def _integrate(found: Ensemble) -> tuple[float, float]:
+    """-∫⟨U⟩dβ, with its sampling error and the size of the rule's correction in quadrature."""
+    first = int(found.betas[0] == 0)
+    betas, energies = found.betas[first:], found.energies[..., first:]
+    begin, begin_error = _log_mean(-betas[0] * found.energies[..., 0]) if first else (0.0, 0.0)
+    steps = np.diff(betas)
+    mean, variance = energies.mean(axis=(0, 1)), energies.var(axis=(0, 1))
+    correction = float(np.sum(steps**2 / 12 * np.diff(variance)))
+    widths = np.concatenate([steps, [0.0]]) / 2 + np.concatenate([[0.0], steps]) / 2
+    series = (energies - mean) @ widths
+    error = found.error(series.reshape(-1))
+    return begin - float(widths @ mean) - correction, float(np.sqrt(error**2 + begin_error**2 + correction**2))
+
+
+def _log_mean(exponents: Float[np.ndarray, "chain draw"]) -> tuple[float, float]:
+    """Log⟨exp⟩ and its standard error."""
+    largest = exponents.max()
+    weights = np.exp(exponents - largest)
+    value = float(largest + np.log(weights.mean()))
+    if weights.std() == 0:
+        return value, 0.0
+    # The ESS of the summand itself; it cannot be told from fewer than four draws.
+    error = statistics.base.array_stats.mcse(weights, chain_axis=0, draw_axis=1) if weights.shape[1] >= 4 else np.nan
+    return value, float(error / weights.mean())
