@@ -10,7 +10,7 @@ import pytest
 
 import temperax as tx
 from temperax.analysis.diagnostics.journeys import bimodality
-from temperax.analysis.diagnostics.verdicts import exchange_sentences
+from temperax.analysis.diagnostics.sentences import exchange_sentences
 
 
 @pytest.fixture(scope="module")

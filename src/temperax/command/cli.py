@@ -76,7 +76,7 @@ LadderPath = Annotated[
 Replicas = Annotated[str, typer.Option(help="Rungs of the ladder, or auto.")]
 Transitions = Annotated[int, typer.Option(help="Least number of the kernel's transitions between exchanges.")]
 Hottest = Annotated[
-    float | None, typer.Option(help="Hottest temperature; needed on the posterior path. [default: inf]")
+    float | None, typer.Option(help="Hottest temperature. [default: inf, on the posterior path as hot as need be]")
 ]
 Coldest = Annotated[float, typer.Option(help="Coldest temperature.")]
 Ladders = Annotated[int, typer.Option("--chains", help="Independent ladders.")]

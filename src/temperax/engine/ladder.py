@@ -15,6 +15,8 @@ from temperax.errors import InputError, check_array, check_betas, check_count, c
 
 #: Rungs of the first ladder, where it finds its number itself, and its hottest β above 0 on a path from β = 0.
 FIRST_REPLICAS, FIRST_BETA = 8, 1e-4
+#: Temperatures that are tried, times the coldest, where the hottest of a ladder is looked for.
+TRIED = 2.0 ** (np.arange(1, 13) / 2)
 #: Rungs of a ladder, or steps of a schedule, at most.
 MOST_RUNGS = 1_000_000
 
@@ -196,7 +198,8 @@ def first(path: Any, num_replicas: Any, hottest: Any, coldest: Any, own: Any) ->
     num_replicas
         Rungs, or ``"auto"``.
     hottest, coldest
-        Temperatures of the two ends; None, or infinity, is β = 0.
+        Temperatures of the two ends; None, or infinity, is β = 0.  Where the hottest is looked for (`finds_hottest`),
+        the ladder begins at the hottest that is tried.
     own
         β in ascending order.
     """
@@ -212,6 +215,12 @@ def first(path: Any, num_replicas: Any, hottest: Any, coldest: Any, own: Any) ->
     if not auto:
         check_count("num_replicas", num_replicas, 3, 4096)
     cold = 1.0 / check_positive("coldest", coldest)
+    if finds_hottest(path, hottest):
+        if path == "reference":
+            raise InputError(
+                "hottest", hottest, "is looked for on the other paths", "leave it out: β = 0 is short here"
+            )
+        hottest = float(TRIED[-1] / cold)
     if hottest is not None and not (isinstance(hottest, float) and hottest == math.inf):
         hot = 1.0 / check_positive("hottest", hottest)
         if hot >= cold:
@@ -225,6 +234,11 @@ def first(path: Any, num_replicas: Any, hottest: Any, coldest: Any, own: Any) ->
     count = FIRST_REPLICAS if auto else int(num_replicas)
     betas = geometric(count, hottest=hot or FIRST_BETA * cold, coldest=cold, prior=hot == 0)
     return pin(betas, 1.0) if hot < 1.0 < cold else betas
+
+
+def finds_hottest(path: Any, hottest: Any) -> bool:
+    """Whether the hottest temperature is looked for: on the posterior path, which has none, unless it is given."""
+    return (hottest is None and path == "posterior") or (isinstance(hottest, str) and hottest == "auto")
 
 
 def _is_zero(value: object) -> bool:

@@ -28,8 +28,9 @@ from temperax.results import results
 from temperax.samplers import runs
 from temperax.samplers.arguments import described
 from temperax.samplers.drawing import Clock, Draws, collect
+from temperax.samplers.hottest import find_hottest
 from temperax.samplers.runs import Run
-from temperax.samplers.setup import PREDICT, RUN, begin, common, explored_by, kept_slots, step_cap
+from temperax.samplers.setup import HOTTEST, PREDICT, RUN, begin, common, explored_by, kept_slots, step_cap
 from temperax.samplers.tuner import LEARNT, MOST_TRANSITIONS, Tuner
 from temperax.training.curvature import laplace
 from temperax.training.starts import Origin, check_rows, check_start, check_storage
@@ -54,7 +55,7 @@ def parallel_tempering(
     num_rounds: int | None = None,
     num_draws: int | None = None,
     thin: int = 1,
-    hottest: float | None = None,
+    hottest: float | str | None = None,
     coldest: float = 1.0,
     ladder: Any = None,
     scheme: str = "deterministic",
@@ -79,7 +80,7 @@ def parallel_tempering(
     energy
     path
         ``"likelihood"``: from the prior (β = 0, drawn exactly), exp(-U0 - βE); ``"posterior"``: exp(-β(U0 + E)) from a
-        finite ``hottest``; ``"reference"``: from a Gaussian fitted to the draws of earlier rounds, which start on the
+        finite temperature; ``"reference"``: from a Gaussian fitted to the draws of earlier rounds, which start on the
         way from the prior or, where that is flat, from a Gaussian fitted to the lowest start and its curvature.
         The way from a wide prior may lead through funnels, in which trajectories diverge; the reference path does not
         pass there, and knows the modes that the draws had found when it was fitted.  A ladder from β = 0 that no
@@ -95,8 +96,10 @@ def parallel_tempering(
         it double in length up to a quarter of it, or to half of it where it is shorter than 512.
     thin
     hottest, coldest
-        Temperatures of the two ends.  ``hottest`` is infinite by default and must be finite on the posterior path;
-        with ``coldest`` < 1 the ladder goes past T = 1, where a rung stays.
+        Temperatures of the two ends.  ``hottest`` is infinite by default, and on the posterior path ``"auto"``: the
+        lowest temperature at which replicas forget their mode within a few scans, found by short runs of chains of
+        their own at each.  What is hotter costs replicas and brings nothing but log Z from the prior.  With
+        ``coldest`` < 1 the ladder goes past T = 1, where a rung stays.
     ladder
         A fixed ladder instead: β in ascending order, from `temperax.ladder` or the user's own.
     scheme
@@ -173,6 +176,13 @@ def parallel_tempering(
     auto = isinstance(num_replicas, str) and ladder is None
     tuner = Tuner(fixed=ladder is not None, auto=auto, path=path, transitions=(transitions, most_transitions))
     with run.stoppable():
+        if ladder is None and ladders.finds_hottest(path, hottest) and not run.resumes:
+            tried_key = jax.random.fold_in(key, HOTTEST)
+            found, tried = find_hottest(tried_key, energy, path, kernel, coldest, batch_size)
+            tuner.history.append({"hottest": found, "tried": tried})
+            betas = ladders.first(path, num_replicas, found, coldest, None)
+            program = program.refit(betas, keep=np.array([tempering.target_slot(betas)], np.int32))
+            clock.lap("hottest")
         program, state, origin = begin(run, key, energy, program, start, clock, tuner.restore)
         if flat and not run.resumes:
             program, state = fitted_to_curvature(program, run_key, state, energy, origin)

@@ -20,7 +20,7 @@ from temperax.samplers.runs import Run
 from temperax.training.starts import Origin, first_state, make_starts
 
 # Purposes of the keys that are split off a run's key.
-STARTS, RUN, PREDICT = range(3)
+STARTS, RUN, PREDICT, HOTTEST = range(4)
 
 
 def common(

@@ -147,12 +147,21 @@ def _why_this_path(tree: xr.DataTree) -> list[str]:
     if tree.attrs["path"] == "reference":
         said = ["The reference was fitted to draws: modes that they had not found are in no figure here."]
     for stage in json.loads(tree.attrs.get("rounds", "[]")):
+        if "hottest" in stage:
+            said.append(_why_hottest(stage["hottest"], dict(stage["tried"])))
         if "left_out" in stage:
             said = [
                 f"The ladder starts at T = {temperature:.3g}, the hottest that can be sampled: hotter, trajectories "
                 "diverge or energies are infinite. Log Z is counted from there; path='reference' counts all of it."
             ]
     return said
+
+
+def _why_hottest(hottest: float, scans: Mapping[float, float]) -> str:
+    """Why a ladder begins where it does."""
+    colder = max((t for t in scans if t < hottest), default=None)
+    below = f", and after {scans[colder]:.0f} at T = {colder:.3g}" if colder else ""
+    return f"auto begins at T = {hottest:.3g}, where chains forget their mode after {scans[hottest]:.0f} scans{below}."
 
 
 def _log_z_sentence(trips: Mapping[str, float], pairs: pd.DataFrame, doubted: bool) -> str:

@@ -1,0 +1,60 @@
+"""How hot a ladder need be: temperatures at which modes are forgotten, and not colder ones."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpyro import distributions as dist
+
+import temperax as tx
+from temperax.engine import ladder
+from temperax.samplers.hottest import FEW, find_hottest, memory
+
+
+def remembering(correlation, draws, seed=0):
+    """Four chains of a hundred numbers that remember the draw before."""
+    noise = np.random.default_rng(seed).normal(size=(4, draws, 100))
+    found = noise.copy()
+    for i in range(1, draws):
+        found[:, i] = correlation * found[:, i - 1] + np.sqrt(1 - correlation**2) * noise[:, i]
+    return found
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
+def test_memory_is_the_integrated_autocorrelation_time(correlation):
+    exact = 0.5 * (1 + correlation) / (1 - correlation)
+    found = np.median([memory(remembering(correlation, 400, seed)[..., :1]) for seed in range(60)])
+    assert found == pytest.approx(exact, rel=0.3)
+
+
+def test_chains_that_stay_where_they_are_remember_all_of_their_length():
+    apart = (
+        np.broadcast_to(np.array([-1.0, -1.0, 1.0, 1.0])[:, None, None], (4, 100, 3)) + remembering(0, 100)[..., :3] / 9
+    )
+    assert memory(apart) > 20 > FEW > memory(remembering(0, 100))
+
+
+def test_where_it_is_looked_for():
+    assert ladder.finds_hottest("posterior", None) and ladder.finds_hottest("likelihood", "auto")
+    assert not ladder.finds_hottest("likelihood", None) and not ladder.finds_hottest("posterior", 8.0)
+    assert 1 / ladder.first("posterior", "auto", None, 1.0, None)[0] == pytest.approx(ladder.TRIED[-1])
+    with pytest.raises(tx.InputError, match="other paths"):
+        ladder.first("reference", "auto", "auto", 1.0, None)
+
+
+@pytest.mark.slow
+def test_a_ladder_over_two_wells_begins_where_they_are_forgotten(capsys):
+    """Wells of ±5 in four dimensions: a barrier of 12.5 nats in each, which T = 2 does not cross."""
+    prior = dist.Normal(0.0, 20.0).expand([4]).to_event(1)
+    energy = tx.Energy(lambda q: -jnp.logaddexp(-jnp.sum((q - 5) ** 2), -jnp.sum((q + 5) ** 2)), prior)
+    found, tried = find_hottest(jax.random.key(0), energy, "posterior", "auto", 1.0, None)
+    scans = dict(tried)
+    assert 2 < found < 64 and scans[found] <= FEW and max(s for t, s in tried if t < found / 2) > FEW
+    tree = tx.parallel_tempering(jax.random.key(1), energy, path="posterior", num_draws=512, progress=False)
+    right = (tree["posterior"]["theta"].isel(theta_dim_0=0) > 0).mean("draw")
+    crossings = float(tree["exchange"]["restarts"].isel(draw=-1).sum())
+    assert ((right > 0) & (right < 1)).all() and abs(float(right.mean()) - 0.5) < 4 * 0.5 / np.sqrt(crossings), (
+        right.values
+    )
+    tx.diagnostics.report(tree)
+    assert "auto begins at T =" in capsys.readouterr().out
