@@ -11,7 +11,9 @@ DESCRIPTIONS = {
     "thin": "Scans a draw.",
     "start": """
         ``"optimum"``: every chain from an optimum of its own (`temperax.optimise.minimise`), a network's stopped early
-        on held-out training rows; ``"prior"``: dispersed draws; or positions (chain, parameter).  What has no finite
+        on held-out training rows, above the energies of its posterior; ``"trained"``: a network's trained on all rows
+        to the end of a schedule, below them; ``"both"``: half of the chains each, so that diagnostics can say whether
+        the two sides have met; ``"prior"``: dispersed draws; or positions (chain, parameter).  What has no finite
         energy and gradient is drawn again, or refused if it was given.""",
     "log_likelihood": """
         Whether to keep the log likelihood of every training row at every kept temperature, and targets drawn for them,

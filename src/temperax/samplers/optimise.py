@@ -19,11 +19,11 @@ from temperax.machine.progress import tqdm
 from temperax.results import results
 from temperax.samplers.setup import common
 from temperax.training.bottoms import polish
-from temperax.training.descent import Optima, minimise
+from temperax.training.descent import Optima, minimise, train
 from temperax.training.landscape import check_positions, energies_at, prior_draws
 from temperax.training.starts import Origin, first_state
 
-__all__ = ["Optima", "anneal", "deep_ensemble", "map_estimate", "minimise", "polish"]
+__all__ = ["Optima", "anneal", "deep_ensemble", "map_estimate", "minimise", "polish", "train"]
 
 
 def map_estimate(key: Array, energy: Energy, num_starts: int = 8, **options: Any) -> xr.DataTree:

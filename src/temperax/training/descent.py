@@ -17,6 +17,7 @@ from temperax.machine.compiling import mixing_types
 from temperax.machine.progress import tqdm, waiting
 from temperax.training.bottoms import bottoms
 from temperax.training.landscape import (
+    CALM,
     NEARER,
     check_energy,
     check_positions,
@@ -26,13 +27,11 @@ from temperax.training.landscape import (
     has_units,
     loss_and_gradient,
     prior_draws,
+    scaled_draws,
 )
 
 #: Steps of one compiled call, between which stopping is decided.
 BLOCK_STEPS = 100
-#: What the parameters of a network's prior draw are multiplied by to begin at.  Functions of deep networks under
-#: N(0, 1) have values of hundreds, from which the way down ends in optima that are worse than no function at all.
-CALM = 0.3
 
 
 class Optima(NamedTuple):
@@ -80,6 +79,9 @@ def default_optimiser() -> optax.GradientTransformation:
 
 
 _DEFAULT = default_optimiser()
+#: Steps of `train`, and its optimiser.
+TRAINED = 30_000
+_TRAINING = optax.adam(optax.cosine_decay_schedule(1e-2, TRAINED))
 
 
 def minimise(
@@ -191,6 +193,31 @@ def minimise(
         problem = "is not finite on the way down from the prior" + (f" ({fault})" if fault else "")
         raise InputError("energy", energy.model, problem, "lower the learning rate")
     return Optima(position, *energies_at(energy, position), score, steps, stopped)
+
+
+def train(key: Array, energy: Energy, num_starts: int, *, progress: bool = False) -> Optima:
+    """Minimise U0 + E of a network on all rows, for as long as deep ones need: from below the posterior's energies.
+
+    Weights begin at N(0, gain²/fan-in) for their activation (LeCun et al. 1998, He et al. 2015), the last layer's at
+    .1²/fan-in, biases at 0: a function near 0 whose layers neither blow up nor die away.  Then Adam on all rows, whose
+    rate falls from .01 to 0 as a cosine over 30 000 steps (Loshchilov & Hutter 2017).
+
+    Parameters
+    ----------
+    key, energy, num_starts, progress
+        As in `minimise`.
+    """
+    optima = minimise(
+        key,
+        energy,
+        num_starts,
+        optimiser=_TRAINING,
+        max_steps=TRAINED,
+        patience=TRAINED,
+        start=scaled_draws(energy, key, num_starts),
+        progress=progress,
+    )
+    return optima._replace(stopped=["schedule"] * num_starts)
 
 
 def _hold_out(key: Array, energy: Energy, share: float) -> tuple[Energy, Energy]:

@@ -26,6 +26,35 @@ def prior_draws(energy: Energy, key: Array, number: int) -> Float[Array, "number
     return jax.vmap(energy.sample_prior)(jax.random.split(key, number))
 
 
+#: What the parameters of a network's prior draw are multiplied by to begin at.  Functions of deep networks under
+#: N(0, 1) have values of hundreds, from which the way down ends in optima that are worse than no function at all.
+CALM = 0.3
+#: What keeps the size of a layer's outputs, by its activation (as PyTorch has them); 1 of the others.
+GAINS = {"relu": 2**0.5, "leaky_relu": 2**0.5, "elu": 2**0.5, "gelu": 2**0.5, "silu": 2**0.5, "tanh": 5 / 3}
+#: The last layer's gain.
+LAST = 0.1
+
+
+def scaled_draws(energy: Energy, key: Array, number: int) -> Float[np.ndarray, "number parameter"]:
+    """Positions at which a multilayer perceptron is ready to be trained; all that is no weight or bias is the prior's.
+
+    Of other networks, whose layers are not known, draws of the prior at `CALM` of their size.
+    """
+    drawn = prior_draws(energy, key, number)
+    network = energy.model.network if isinstance(energy.model, NetworkModel) else None
+    if not isinstance(network, MLP):
+        return np.float32(CALM) * np.asarray(drawn)
+    numbers = generator(key)
+    variables = {name: np.asarray(value) for name, value in jax.vmap(energy.variables)(drawn).items()}
+    gain = GAINS.get(network.activation, 1.0) if isinstance(network.activation, str) else 1.0
+    for i, fan_in in enumerate(network.sizes[:-1]):
+        weight, bias = variables[f"layer_{i}_weight"], variables[f"layer_{i}_bias"]
+        size = LAST if i == len(network.sizes) - 2 else gain
+        found = size / np.sqrt(fan_in) * numbers.normal(size=weight.shape)
+        variables |= {f"layer_{i}_weight": found.astype(weight.dtype), f"layer_{i}_bias": np.zeros_like(bias)}
+    return np.asarray(jax.vmap(energy.position)(jax.tree.map(jnp.asarray, variables)))
+
+
 def has_units(energy: Energy) -> bool:
     """Whether an energy is of a network with hidden units, whose optima are many and too good for their rows."""
     if not isinstance(energy.model, NetworkModel):

@@ -12,9 +12,11 @@ from temperax.engine import engine
 from temperax.engine.program import Program, State
 from temperax.errors import InputError, check_array, check_choice, check_single
 from temperax.machine import sharding
-from temperax.training.descent import minimise
+from temperax.training.descent import minimise, train
 from temperax.training.landscape import REDRAWN, energies_at, fault_of, has_units, nowhere, prior_draws
 
+#: Names of starts.
+STARTS = ("optimum", "trained", "both", "prior")
 #: From fewer rows than this, none are held out of finding a start.
 ROWS_TO_HOLD_OUT = 20
 
@@ -55,11 +57,15 @@ class Origin(NamedTuple):
 def check_start(start: object, energy: Energy, num_chains: int) -> None:
     """Say what is wrong with a start, before work is done."""
     if isinstance(start, str):
-        check_choice("start", start, {"optimum": 0, "prior": 0})
-        if start == "optimum" and energy.discrete:
+        check_choice("start", start, dict.fromkeys(STARTS))
+        if start != "prior" and energy.discrete:
             raise InputError("start", start, "asks for gradients, which spins lack", "give 'prior' or one row a chain")
+        if start in ("trained", "both") and not has_units(energy):
+            raise InputError("start", start, "is for networks with hidden units", "give 'optimum'")
+        if start == "both" and num_chains < 2:
+            raise InputError("num_chains", num_chains, "cannot start from both sides", "give 2 or more")
         return
-    remedy = "give 'optimum', 'prior' or one row a chain"
+    remedy = "give 'optimum', 'trained', 'both', 'prior' or one row a chain"
     positions = check_array("start", start, remedy)
     if positions.shape != (num_chains, energy.size):
         raise InputError("start", positions.shape, f"is not of shape ({num_chains}, {energy.size})", remedy)
@@ -115,6 +121,30 @@ def first_state(
     return state
 
 
+def _descents(
+    key: Array, energy: Energy, num_chains: int, start: str, progress: bool
+) -> tuple[Float[np.ndarray, "chain parameter"], dict[str, Any]]:
+    """Where descents end: ``"trained"`` below the posterior's energies, ``"optimum"`` above, ``"both"`` half each."""
+    trained = {"trained": num_chains, "both": num_chains // 2}.get(start, 0)
+    parts, sides = [], ["below"] * trained + ["above"] * (num_chains - trained)
+    if trained:
+        parts.append(train(key, energy, trained, progress=progress))
+    if trained < num_chains:
+        rows = 0 if energy.dataset is None or not has_units(energy) else len(energy.dataset.x)
+        holdout = 0.1 if rows >= ROWS_TO_HOLD_OUT else None
+        parts.append(minimise(key, energy, num_chains - trained, holdout=holdout, progress=progress))
+    energies = np.concatenate([optima.prior_energy + optima.data_energy for optima in parts])
+    report: dict[str, Any] = {
+        "start": start,
+        "energy": energies.round(3).tolist(),
+        "steps": np.concatenate([optima.num_steps for optima in parts]).tolist(),
+        "stopped": [reason for optima in parts for reason in optima.stopped],
+    }
+    # What is not a network is descended to the bottom from wherever it begins.
+    report |= {"side": sides} if has_units(energy) else {}
+    return np.concatenate([optima.position for optima in parts]), report
+
+
 def make_starts(
     key: Array, energy: Energy, program: Program, start: str | np.ndarray, progress: bool
 ) -> tuple[Float[np.ndarray, "chain temperature parameter"], Origin]:
@@ -127,21 +157,7 @@ def make_starts(
         drawn = np.asarray(prior_draws(energy.bare(), key, shape[0] * shape[1]))
         return drawn.reshape(shape), Origin.at(energy, None, {"start": "prior"})
     if isinstance(start, str):
-        rows = 0 if energy.dataset is None or not has_units(energy) else len(energy.dataset.x)
-        optima = minimise(
-            key,
-            energy,
-            program.num_chains,
-            holdout=0.1 if rows >= ROWS_TO_HOLD_OUT else None,
-            progress=progress,
-        )
-        report = {
-            "start": "optimum",
-            "energy": (optima.prior_energy + optima.data_energy).round(3).tolist(),
-            "steps": optima.num_steps.tolist(),
-            "stopped": optima.stopped,
-        }
-        positions = optima.position
+        positions, report = _descents(key, energy, program.num_chains, start, progress)
     else:
         positions, report = np.asarray(start, jnp.result_type(float)), {"start": "given"}
     return np.broadcast_to(positions[:, None], shape), Origin.at_lowest(energy, positions, report)

@@ -7,6 +7,7 @@ inputs and of the energy, per temperature, over independent chains.  The statist
 from temperax.analysis.diagnostics.equilibrium import equilibrium
 from temperax.analysis.diagnostics.journeys import exchange, round_trips
 from temperax.analysis.diagnostics.sentences import report
+from temperax.analysis.diagnostics.sides import sides
 from temperax.analysis.diagnostics.temperatures import (
     configurational_temperature,
     digits,
@@ -34,6 +35,7 @@ __all__ = [
     "parameter_space",
     "report",
     "round_trips",
+    "sides",
     "summary",
     "verdicts",
     "warmup_share",

@@ -10,6 +10,7 @@ import xarray as xr
 
 from temperax.analysis.diagnostics.equilibrium import equilibrium
 from temperax.analysis.diagnostics.journeys import exchange, is_ladder, round_trips
+from temperax.analysis.diagnostics.sides import sides, started_from_both
 from temperax.analysis.diagnostics.temperatures import (
     Functions,
     faults,
@@ -54,6 +55,8 @@ def report(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFram
             f"Chain {row.chain} at T = {row.temperature:.3g} has no finite energy in {row.draws} draws from number "
             f"{row.first} on: look at {row.parameter}."
         )
+    if started_from_both(tree):
+        print(_sides_sentence(tree))
     if is_ladder(tree):
         print("\n" + "\n".join(exchange_sentences(tree)))
     if "smc" in tree.children:
@@ -87,7 +90,7 @@ def _what_was_judged(tree: xr.DataTree, functions: Functions | None) -> str:
 def _start_sentence(tree: xr.DataTree) -> str:
     """How the chains started."""
     started = json.loads(tree.attrs["started"])
-    if started["start"] != "optimum":
+    if "steps" not in started:
         return f"{tree['posterior'].sizes['chain']} chains from {started['start']} positions."
     count = len(started["steps"])
     taken = f"{min(started['steps'])}-{max(started['steps'])} steps"
@@ -98,7 +101,21 @@ def _start_sentence(tree: xr.DataTree) -> str:
     if late:
         return f"{count} chains from the ends of {taken}, of which {late} were still falling when they were stopped."
     reasons = " and ".join(sorted(set(started["stopped"])))
+    if started["start"] == "both":
+        return f"{count} chains, half from networks trained to the end, half from networks stopped early ({taken})."
+    if started["start"] == "trained":
+        return f"{count} chains, each from a network trained to the end of a schedule ({taken})."
     return f"{count} chains, each from an optimum of its own ({taken}, stopped by {reasons})."
+
+
+def _sides_sentence(tree: xr.DataTree) -> str:
+    """Where chains from both sides stand at the coldest temperature, and how fast they approach."""
+    row = sides(tree).iloc[-1]
+    way = "nearer" if row.approach >= 0 else "further"
+    return (
+        f"At T = {row.name:.3g} the data energy is {row.below:.1f} in chains from below and {row.above:.1f} in those "
+        f"from above, {abs(row.approach):.1f} nats {way} than over the first half."
+    )
 
 
 def _kernel_sentence(tree: xr.DataTree) -> str:

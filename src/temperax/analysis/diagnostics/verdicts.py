@@ -10,6 +10,7 @@ import xarray as xr
 from temperax.analysis.diagnostics.equilibrium import equilibrium
 from temperax.analysis.diagnostics.journeys import WALL, exchange, is_ladder, round_trips
 from temperax.analysis.diagnostics.remedies import REMEDIES
+from temperax.analysis.diagnostics.sides import sides, started_from_both
 from temperax.analysis.diagnostics.temperatures import (
     Functions,
     frozen,
@@ -111,6 +112,15 @@ CHECKS = {
 #: Of kernels that are not exact.
 BIAS = Check("bias of the energy, in its deviations", "most", 0.1, 0.3, "take the exact kernel MAMS, or shorter steps")
 
+#: Of chains that started from both sides.
+SIDES = Check(
+    "energies from both sides, deviations apart",
+    "most",
+    0.5,
+    1.0,
+    "chains from below and above have not met: run longer, sample hotter, or take a smaller network",
+)
+
 #: Checks of a ladder, by what `_ladder_values` measures.
 LADDER_CHECKS = {
     "round_trips": Check(
@@ -158,6 +168,9 @@ def verdicts(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFr
             if exchanged:
                 check = check._replace(advice=check.advice.replace(_EXCHANGE, _MORE_SCANS))
             found.append((check, value, where))
+    if started_from_both(tree):
+        apart = sides(tree)["apart"]
+        found.append((SIDES, float(apart.max()), apart.idxmax()))
     if "energy_bias" in tree.attrs:
         found.append((BIAS, *_bias(tree)))
     if exchanged:
