@@ -6,13 +6,16 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.integrate import quad
+from scipy.stats import norm
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(
     f.stem
     for f in (ROOT / "benchmarks").glob("*.py")
-    if f.stem not in ("__init__", "harness", "posteriors", "samplers")
+    if f.stem not in ("__init__", "harness", "multimodal", "posteriors", "samplers")
 )
 MODULES += [f"{f.parent.name}.__main__" for f in sorted((ROOT / "benchmarks").glob("*/__main__.py"))]
 
@@ -71,6 +74,31 @@ def test_devices_send_each_other_what_the_formula_says():
     row = json.loads(done.stdout.splitlines()[-1])
     for when in ("scan", "draw", "adapting"):
         assert row[f"bytes_{when}"] == row[f"formula_{when}"] > 0, when
+
+
+def test_truths_of_the_posteriors_with_modes():
+    """Wells by quadrature of every dimension, the frequency by weighted draws of its prior."""
+    sys.path.insert(0, str(ROOT))
+    from benchmarks import multimodal
+
+    logs = []
+    for centre, width, part in zip(multimodal.CENTRES, multimodal.WIDTHS, multimodal.PARTS, strict=True):
+        one = quad(
+            lambda q, c=centre, w=width: norm.pdf(q, 0, multimodal.WIDE) * norm.pdf(q, c, w), -20, 20, points=[centre]
+        )
+        logs.append(np.log(part) + multimodal.DIMENSIONS * np.log(one[0]))
+    truth = multimodal.wells_truth()
+    assert truth.log_z == pytest.approx(np.logaddexp(*logs), abs=1e-6)
+    assert truth.weight == pytest.approx(1 / (1 + np.exp(logs[0] - logs[1])), abs=1e-6)
+
+    rng, number = np.random.default_rng(0), 200_000
+    omega = rng.uniform(multimodal.SLOWEST, multimodal.FASTEST, size=number)
+    drawn = {"frequency": omega, "cosine": rng.normal(size=number), "sine": rng.normal(size=number)}
+    weights = np.exp(-np.asarray(multimodal._frequency_energy(drawn)).sum(axis=-1).astype(float))
+    truth, inside = multimodal.frequency_truth(), np.abs(omega - 3.7) < 0.4
+    effective = weights.sum() ** 2 / (weights**2).sum()
+    assert np.log(weights.mean()) == pytest.approx(truth.log_z, abs=4 / np.sqrt(effective))
+    assert weights[inside].sum() / weights.sum() == pytest.approx(truth.weight, abs=2 / np.sqrt(effective))
 
 
 def test_parts_of_a_run_are_put_together(tmp_path):
