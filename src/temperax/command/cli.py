@@ -46,6 +46,13 @@ Split = Annotated[int, typer.Option(help="Which train/test split.", min=0)]
 Hidden = Annotated[list[int] | None, typer.Option(help="Width of a hidden layer; repeat for more. [default: 50]")]
 Activation = Annotated[str, typer.Option(help="Activation of the hidden layers.")]
 PriorScale = Annotated[float, typer.Option(help="Standard deviation of the N(0, s²) prior on every weight.")]
+LikelihoodName = Annotated[
+    Literal["gaussian", "heteroscedastic", "student"] | None,
+    typer.Option("--likelihood", help="Noise of a regression. [default: gaussian]"),
+]
+MinScale = Annotated[
+    float, typer.Option(help="Least noise of the heteroscedastic likelihood, in standard deviations of the target.")
+]
 Temperature = Annotated[list[float] | None, typer.Option(help="Temperature T; repeat for several. [default: 1]")]
 PathName = Annotated[
     Literal["likelihood", "posterior"] | None, typer.Option("--path", help="What T tempers; needed unless T = 1.")
@@ -93,6 +100,8 @@ def sample(
     hidden: Hidden = None,
     activation: Activation = "tanh",
     prior_scale: PriorScale = 1.0,
+    likelihood: LikelihoodName = None,
+    min_scale: MinScale = 1e-3,
     temperature: Temperature = None,
     path: PathName = None,
     kernel: KernelName = "hmc",
@@ -134,6 +143,8 @@ def temper(
     hidden: Hidden = None,
     activation: Activation = "tanh",
     prior_scale: PriorScale = 1.0,
+    likelihood: LikelihoodName = None,
+    min_scale: MinScale = 1e-3,
     path: LadderPath = "likelihood",
     kernel: KernelName = "hmc",
     replicas: Replicas = "auto",

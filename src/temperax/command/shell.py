@@ -21,6 +21,7 @@ from temperax.energies.energy import Energy
 from temperax.energies.tables import read_csv
 from temperax.errors import InputError, check_result
 from temperax.machine import sharding
+from temperax.plots.bands import has_one_input
 
 
 class Machine(NamedTuple):
@@ -115,6 +116,8 @@ def _run(kind: str, options: Mapping[str, Any], out: Path, *, quiet: bool, resum
     baselines = _show(tree, energy, key, out)
     if kind == "temper":
         save_picture(tx.plots.ladder(tree), out / "ladder.png")
+    if has_one_input(tree):
+        save_picture(tx.plots.bands(tree), out / "bands.png")
     save_picture(tx.plots.summary(tree, baselines), out / "summary.png")
     if tree.attrs["interrupted"]:
         draws = tree["posterior"].sizes["draw"]
@@ -188,7 +191,19 @@ def _energy(options: Mapping[str, Any]) -> tuple[Energy, Array]:
     if not len(dataset.x_test):
         few = "has too few rows to hold any out for the scores"
         raise InputError("DATA", options["data"], few, "give at least 5 rows")
-    return Energy.mlp(dataset, widths, options["activation"], prior=prior), jax.random.key(options["seed"])
+    energy = Energy.mlp(dataset, widths, options["activation"], _likelihood(options), prior)
+    return energy, jax.random.key(options["seed"])
+
+
+def _likelihood(options: Mapping[str, Any]) -> Any:
+    """What was typed of the noise; None for that of the task."""
+    kinds = {
+        "gaussian": tx.likelihoods.Gaussian,
+        "heteroscedastic": lambda: tx.likelihoods.HeteroscedasticGaussian(options["min_scale"]),
+        "student": tx.likelihoods.StudentT,
+    }
+    name = options.get("likelihood")  # of which runs of earlier versions say nothing
+    return None if name is None else kinds[name]()
 
 
 def _show(tree: xr.DataTree, energy: Energy, key: Array, folder: Path) -> dict[str, float]:

@@ -28,11 +28,33 @@ def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple["Fig
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
+#: Of the curves of a picture in turn, which can be told apart in grey too; and of its constants.
+CURVES, CONSTANTS = ("o-", "s--", "^-.", "D:"), ("--", "-.", ":")
+
+
 def against_temperature(axes: "Axes", temperature: np.ndarray, values: np.ndarray, label: str) -> None:
     """A curve over a logarithmic axis of finite temperatures."""
     finite = np.isfinite(temperature)
-    axes.plot(temperature[finite], values[finite], "o-", label=label)
+    style = CURVES[len(axes.lines) % len(CURVES)]
+    axes.plot(temperature[finite], values[finite], style, markersize=4, label=label)
     temperature_axis(axes)
+
+
+def legend(axes: "Axes", columns: int = 2) -> None:
+    """A legend below the axis of x, where it covers nothing; none of a single curve."""
+    from matplotlib.transforms import ScaledTranslation
+
+    handles, labels = axes.get_legend_handles_labels()
+    if len(handles) < 2:
+        return
+    axis = axes.xaxis
+    below = axes.transAxes
+    figure = axes.figure
+    rotated = any(tick.get_rotation() for tick in axis.get_ticklabels())
+    points = 64.0 if rotated else 34.0
+    below = below + ScaledTranslation(0, -points / 72, figure.dpi_scale_trans)
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "bbox_transform": below}
+    axes.legend(handles, labels, frameon=False, ncols=columns, fontsize="small", borderaxespad=0.0, **place)
 
 
 def label_rungs(axis: "Axis", tree: xr.DataTree) -> None:
