@@ -50,7 +50,7 @@ def test_the_motorcycle_comes_with_the_package():
     assert data.inputs == ("time (ms)",) and data.targets == ("acceleration (g)",)
     time = np.concatenate([data.x, data.x_test])[:, 0] * data.x_scale + data.x_mean
     acceleration = np.concatenate([data.y, data.y_test])[:, 0] * data.y_scale + data.y_mean
-    assert len(data.x) == 120 and len(time) == 133
+    assert len(data.x) == 100 and len(time) == 133
     np.testing.assert_allclose([time.min(), time.max(), time.mean()], [2.4, 57.6, 25.1789], atol=1e-4)
     np.testing.assert_allclose(
         [acceleration.min(), acceleration.max(), acceleration.mean()], [-134, 75, -25.5459], atol=1e-4

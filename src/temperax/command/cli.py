@@ -58,6 +58,9 @@ PathName = Annotated[
     Literal["likelihood", "posterior"] | None, typer.Option("--path", help="What T tempers; needed unless T = 1.")
 ]
 KernelName = Annotated[Literal["hmc", "nuts"], typer.Option("--kernel", help="What explores each replica.")]
+TargetAcceptance = Annotated[
+    float | None, typer.Option(help="Mean acceptance that step sizes aim at. [default: that of the kernel]")
+]
 Chains = Annotated[int, typer.Option(help="Independent chains at every temperature.")]
 Warmup = Annotated[int, typer.Option(help="Scans of adaptation.")]
 Draws = Annotated[int, typer.Option(help="Draws kept of every chain.")]
@@ -105,6 +108,7 @@ def sample(
     temperature: Temperature = None,
     path: PathName = None,
     kernel: KernelName = "hmc",
+    target_acceptance: TargetAcceptance = None,
     chains: Chains = 4,
     warmup: Warmup = 300,
     draws: Draws = 1000,
@@ -147,6 +151,7 @@ def temper(
     min_scale: MinScale = 1e-3,
     path: LadderPath = "likelihood",
     kernel: KernelName = "hmc",
+    target_acceptance: TargetAcceptance = None,
     replicas: Replicas = "auto",
     chains: Ladders = 4,
     draws: Draws = 1024,

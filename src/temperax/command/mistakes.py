@@ -42,6 +42,7 @@ def check(kind: str, options: Mapping[str, Any], out: Path, *, overwrite: bool) 
         *(lambda name=name, value=value, least=least: check_count(name, value, least) for name, value, least in many),
         lambda: check_positive("scale", options["prior_scale"]),
         lambda: check_positive("min_scale", options["min_scale"]),
+        lambda: _check_target(options["target_acceptance"]),
         lambda: check_positive("save_every", options["save_every"]),
         lambda: _check_activation(options["activation"]),
         lambda: _check_temperatures(kind, options),
@@ -64,6 +65,11 @@ def _check_activation(name: str) -> None:
     from temperax.energies.networks import ACTIVATIONS
 
     check_choice("activation", name, ACTIVATIONS)
+
+
+def _check_target(value: float | None) -> None:
+    if value is not None and not 0 < value < 1:
+        raise InputError("target_acceptance", value, "is not in (0, 1)", "give such as 0.95")
 
 
 def _check_temperatures(kind: str, options: Mapping[str, Any]) -> None:

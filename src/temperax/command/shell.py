@@ -70,7 +70,7 @@ def _sample(key: Array, energy: Energy, options: Mapping[str, Any], **run: Any) 
         energy,
         options["temperature"] or [1.0],
         path=options["path"],
-        kernel=options["kernel"],
+        kernel=_kernel(options),
         num_chains=options["chains"],
         num_warmup=options["warmup"],
         num_draws=options["draws"],
@@ -79,12 +79,20 @@ def _sample(key: Array, energy: Energy, options: Mapping[str, Any], **run: Any) 
     )
 
 
+def _kernel(options: Mapping[str, Any]) -> Any:
+    """What was typed of the kernel: a name, or the kernel that aims at another acceptance."""
+    target = options.get("target_acceptance")  # of which runs of earlier versions say nothing
+    if target is None:
+        return options["kernel"]
+    return {"hmc": tx.HMC, "nuts": tx.NUTS}[options["kernel"]](target_acceptance=target)
+
+
 def _temper(key: Array, energy: Energy, options: Mapping[str, Any], **run: Any) -> xr.DataTree:
     return tx.parallel_tempering(
         key,
         energy,
         path=options["path"],
-        kernel=options["kernel"],
+        kernel=_kernel(options),
         num_replicas=as_replicas(options["replicas"]),
         num_chains=options["chains"],
         num_draws=options["draws"],
