@@ -36,8 +36,8 @@ def bands(
         A result of a regression or of counts with one input and one target, whose draws were kept at several
         temperatures (``keep="all"``).
     temperatures
-        Which to draw, each the nearest that was kept; by default T = 10, 1 and the coldest, or 100, 10 and
-        1 where that is the coldest.
+        Which to draw, each the nearest that was kept; by default T = 10, 1 and the coldest, or 10, 3 and
+        the coldest where that is 1 or more.
     level
         Probability of the band.
     trust
@@ -95,7 +95,7 @@ def has_one_input(tree: xr.DataTree) -> bool:
 def _rungs(tree: xr.DataTree, temperatures: Sequence[float] | None) -> list[int]:
     """Numbers of the temperatures to draw, hottest first."""
     kept = check_result(tree, GROUP)["temperature"].values
-    usual = (10.0, 1.0, kept.min()) if kept.min() < 1 else (100.0, 10.0, kept.min())
+    usual = (10.0, 1.0, kept.min()) if kept.min() < 1 else (10.0, 3.0, kept.min())
     wanted = usual if temperatures is None else temperatures
     distance = [np.abs(np.log(kept) - np.log(check_positive("temperatures", t))) for t in wanted]
     chosen = {int(np.argmin(d)) for d in distance}
