@@ -104,7 +104,7 @@ def load(name: str, split: int = 0) -> Dataset:
         return split_at_random(table[:, :-1], table[:, -1:], split, name=name)
     if name == MOTORCYCLE.stem:
         table = np.loadtxt(MOTORCYCLE, delimiter=",", skiprows=4)
-        columns = {"inputs": ["time (ms)"], "targets": ["acceleration (g)"]}
+        columns: dict[str, Any] = {"inputs": ["time (ms)"], "targets": ["acceleration (g)"]}
         return split_at_random(table[:, :1], table[:, 1:], split, 0.75, name=name, **columns)
     from sklearn import datasets as sklearn_datasets
 

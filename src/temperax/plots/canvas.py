@@ -1,6 +1,6 @@
 """What all pictures share: figures without global state, and axes of temperatures."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -47,14 +47,11 @@ def legend(axes: "Axes", columns: int = 2) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if len(handles) < 2:
         return
-    axis = axes.xaxis
-    below = axes.transAxes
-    figure = axes.figure
-    rotated = any(tick.get_rotation() for tick in axis.get_ticklabels())
-    points = 64.0 if rotated else 34.0
-    below = below + ScaledTranslation(0, -points / 72, figure.dpi_scale_trans)
-    place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "bbox_transform": below}
-    axes.legend(handles, labels, frameon=False, ncols=columns, fontsize="small", borderaxespad=0.0, **place)
+    rotated = any(tick.get_rotation() for tick in axes.xaxis.get_ticklabels())
+    points = 64.0 if rotated else 34.0  # of ticks and label
+    below = axes.transAxes + ScaledTranslation(0, -points / 72, axes.figure.dpi_scale_trans)
+    look: dict[str, Any] = {"frameon": False, "ncols": columns, "fontsize": "small", "borderaxespad": 0.0}
+    axes.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.0), bbox_transform=below, **look)
 
 
 def label_rungs(axis: "Axis", tree: xr.DataTree) -> None:
