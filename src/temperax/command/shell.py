@@ -205,7 +205,7 @@ def _energy(options: Mapping[str, Any]) -> tuple[Energy, Array]:
 
 def _likelihood(options: Mapping[str, Any]) -> Any:
     """What was typed of the noise; None for that of the task."""
-    kinds = {
+    kinds: dict[str, Callable] = {
         "gaussian": tx.likelihoods.Gaussian,
         "heteroscedastic": lambda: tx.likelihoods.HeteroscedasticGaussian(options["min_scale"]),
         "student": tx.likelihoods.StudentT,
