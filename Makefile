@@ -4,10 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-faults lint notebooks bench clean
+.PHONY: demo test test-slow test-faults test-lowest lint notebooks bench clean
 
 demo: $(STAMP)
-	$(BIN)/temperax temper diabetes --hidden 10 --prior-scale 0.5 --draws 1024 --out demo --overwrite
+	$(BIN)/temperax temper motorcycle --likelihood heteroscedastic --min-scale 0.1 --hidden 10 --target-acceptance 0.97 --chains 2 --draws 512 --out demo --overwrite
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not faults"
@@ -17,6 +17,12 @@ test-slow: $(STAMP)
 
 test-faults: $(STAMP)
 	$(BIN)/python -m pytest -m faults --numprocesses=0
+
+# The oldest versions that pyproject.toml allows, in an environment of their own; needs uv (pip knows no such resolution).
+test-lowest:
+	uv venv --clear --python $(PYTHON) .venv-lowest
+	uv pip install --python .venv-lowest --resolution lowest-direct --editable . --group dev
+	.venv-lowest/bin/python -m pytest -m "not slow and not faults" tests/samplers/test_exact.py tests/results tests/energies tests/storage
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -39,4 +45,4 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo bench.json .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-lowest demo bench.json .pytest_cache .mypy_cache .ruff_cache

@@ -43,6 +43,7 @@ def test_a_pickled_energy_computes_what_it_did(pickled):
 
 def test_rooms_are_known_without_their_floor():
     from temperax.energy import Energy
+
     from temperax.likelihoods import Gaussian
 
     assert Energy is tx.Energy and Gaussian is tx.likelihoods.Gaussian

@@ -66,7 +66,7 @@ def read_config(file: Path) -> list[Cell]:
     """
     config = tomllib.loads(file.read_text())
     protocol = config.get("protocol", "gal")
-    known = {**tx.datasets.UCI, **tx.datasets.SKLEARN}
+    known = tx.datasets.NAMES
     for what, names, there in (
         ("protocol", [protocol], PROTOCOLS),
         ("data", config["data"], known),

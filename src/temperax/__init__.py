@@ -16,13 +16,24 @@ from typing import Any
 __version__ = "0.2.0.dev0"
 
 _HERE = Path(__file__).parent
-#: Module and name of everything public, by the name that users know.
-_PUBLIC = {
+_STUB = ast.parse((_HERE / "__init__.pyi").read_text()).body
+#: Module and name of everything that the stub imports, by the name that it has there.
+_IMPORTED = {
     alias.asname or alias.name: (node.module or "", alias.name)
-    for node in ast.parse((_HERE / "__init__.pyi").read_text()).body
+    for node in _STUB
     if isinstance(node, ast.ImportFrom)
     for alias in node.names
 }
+#: Rooms that users know by another name, which a stub says by an assignment.
+_RENAMED = {
+    target.id: _IMPORTED[node.value.id]
+    for node in _STUB
+    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name)
+    for target in node.targets
+    if isinstance(target, ast.Name)
+}
+#: Module and name of everything public, by the name that users know.
+_PUBLIC = {name: place for name, place in _IMPORTED.items() if not name.startswith("_")} | _RENAMED
 __all__ = sorted(_PUBLIC)  # noqa: PLE0605 - names are strings
 
 

@@ -2,7 +2,7 @@
 
 from temperax import plots as plots
 from temperax.analysis import diagnostics as diagnostics
-from temperax.analysis import learning_coefficient as singular  # noqa: F401 - public under this name
+from temperax.analysis import learning_coefficient as _learning_coefficient
 from temperax.analysis import predict as predict
 from temperax.analysis import studies as studies
 from temperax.analysis import thermodynamics as thermodynamics
@@ -34,7 +34,7 @@ from temperax.machine.sharding import use_cpu_devices as use_cpu_devices
 from temperax.machine.sharding import use_processes as use_processes
 from temperax.results.carried import energy_of as energy_of
 from temperax.results.results import add_log_likelihood as add_log_likelihood
-from temperax.samplers import numpyro_kernels as numpyro  # noqa: F401 - public under this name
+from temperax.samplers import numpyro_kernels as _numpyro_kernels
 from temperax.samplers import optimise as optimise
 from temperax.samplers import systems as systems
 from temperax.samplers.optimise import anneal as anneal
@@ -45,5 +45,8 @@ from temperax.samplers.repeating import repeat as repeat
 from temperax.samplers.runs import open_run as open_run
 from temperax.samplers.sample import sample as sample
 from temperax.samplers.smc import smc as smc
+
+numpyro = _numpyro_kernels
+singular = _learning_coefficient
 
 __version__: str

@@ -44,6 +44,19 @@ def test_offline_sets(name):
     assert tx.Energy.mlp(data, (3,)).size > 0
 
 
+def test_the_motorcycle_comes_with_the_package():
+    """Against what is published of the table: rows, ends, and the sums of both columns."""
+    data = tx.datasets.load("motorcycle", split=3)
+    assert data.inputs == ("time (ms)",) and data.targets == ("acceleration (g)",)
+    time = np.concatenate([data.x, data.x_test])[:, 0] * data.x_scale + data.x_mean
+    acceleration = np.concatenate([data.y, data.y_test])[:, 0] * data.y_scale + data.y_mean
+    assert len(data.x) == 100 and len(time) == 133
+    np.testing.assert_allclose([time.min(), time.max(), time.mean()], [2.4, 57.6, 25.1789], atol=1e-4)
+    np.testing.assert_allclose(
+        [acceleration.min(), acceleration.max(), acceleration.mean()], [-134, 75, -25.5459], atol=1e-4
+    )
+
+
 def test_constant_columns_only_lose_their_mean():
     x = np.stack([np.full(8, 3.7), np.arange(8.0)], axis=1)
     data = tx.Dataset.from_arrays(x, np.arange(8.0), x + 1, np.arange(8.0))

@@ -50,21 +50,14 @@ def stepping_stone(source: Source) -> SteppingStone:
         As in `curves`.
     """
     found = ensemble(source)
+    steps = np.diff(found.betas)
+    forward = [_log_mean(-step * found.energies[..., n]) for n, step in enumerate(steps)]
+    backward = [_log_mean(step * found.energies[..., n + 1]) for n, step in enumerate(steps)]
     (up, up_error), (down, down_error) = (
-        (float(values.sum()), float(np.sqrt((errors**2).sum())))
-        for values, errors in stepping_stones(found.betas, found.energies)
+        (sum(value for value, _ in part), float(np.sqrt(sum(error**2 for _, error in part))))
+        for part in (forward, backward)
     )
     return SteppingStone(up, up_error, -down, down_error)
-
-
-def stepping_stones(
-    betas: Float[np.ndarray, " temperature"], energies: Float[np.ndarray, "chain draw temperature"]
-) -> list[tuple[Float[np.ndarray, " pair"], Float[np.ndarray, " pair"]]]:
-    """Log⟨exp(-Δβ U)⟩ over the hotter draws of every pair, log⟨exp(Δβ U)⟩ over the colder, each with its errors."""
-    steps = np.diff(betas)
-    forward = [_log_mean(-step * energies[..., n]) for n, step in enumerate(steps)]
-    backward = [_log_mean(step * energies[..., n + 1]) for n, step in enumerate(steps)]
-    return [(np.array([v for v, _ in part]), np.array([e for _, e in part])) for part in (forward, backward)]
 
 
 def log_evidence(source: Source) -> Evidence:

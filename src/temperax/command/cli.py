@@ -46,11 +46,21 @@ Split = Annotated[int, typer.Option(help="Which train/test split.", min=0)]
 Hidden = Annotated[list[int] | None, typer.Option(help="Width of a hidden layer; repeat for more. [default: 50]")]
 Activation = Annotated[str, typer.Option(help="Activation of the hidden layers.")]
 PriorScale = Annotated[float, typer.Option(help="Standard deviation of the N(0, s²) prior on every weight.")]
+LikelihoodName = Annotated[
+    Literal["gaussian", "heteroscedastic", "student"] | None,
+    typer.Option("--likelihood", help="Noise of a regression. [default: gaussian]"),
+]
+MinScale = Annotated[
+    float, typer.Option(help="Least noise of the heteroscedastic likelihood, in standard deviations of the target.")
+]
 Temperature = Annotated[list[float] | None, typer.Option(help="Temperature T; repeat for several. [default: 1]")]
 PathName = Annotated[
     Literal["likelihood", "posterior"] | None, typer.Option("--path", help="What T tempers; needed unless T = 1.")
 ]
 KernelName = Annotated[Literal["hmc", "nuts"], typer.Option("--kernel", help="What explores each replica.")]
+TargetAcceptance = Annotated[
+    float | None, typer.Option(help="Mean acceptance that step sizes aim at. [default: that of the kernel]")
+]
 Chains = Annotated[int, typer.Option(help="Independent chains at every temperature.")]
 Warmup = Annotated[int, typer.Option(help="Scans of adaptation.")]
 Draws = Annotated[int, typer.Option(help="Draws kept of every chain.")]
@@ -93,9 +103,12 @@ def sample(
     hidden: Hidden = None,
     activation: Activation = "tanh",
     prior_scale: PriorScale = 1.0,
+    likelihood: LikelihoodName = None,
+    min_scale: MinScale = 1e-3,
     temperature: Temperature = None,
     path: PathName = None,
     kernel: KernelName = "hmc",
+    target_acceptance: TargetAcceptance = None,
     chains: Chains = 4,
     warmup: Warmup = 300,
     draws: Draws = 1000,
@@ -134,8 +147,11 @@ def temper(
     hidden: Hidden = None,
     activation: Activation = "tanh",
     prior_scale: PriorScale = 1.0,
+    likelihood: LikelihoodName = None,
+    min_scale: MinScale = 1e-3,
     path: LadderPath = "likelihood",
     kernel: KernelName = "hmc",
+    target_acceptance: TargetAcceptance = None,
     replicas: Replicas = "auto",
     chains: Ladders = 4,
     draws: Draws = 1024,

@@ -41,6 +41,8 @@ def check(kind: str, options: Mapping[str, Any], out: Path, *, overwrite: bool) 
         lambda: _check_data(options),
         *(lambda name=name, value=value, least=least: check_count(name, value, least) for name, value, least in many),
         lambda: check_positive("scale", options["prior_scale"]),
+        lambda: check_positive("min_scale", options["min_scale"]),
+        lambda: _check_target(options["target_acceptance"]),
         lambda: check_positive("save_every", options["save_every"]),
         lambda: _check_activation(options["activation"]),
         lambda: _check_temperatures(kind, options),
@@ -55,7 +57,7 @@ def _values(option: Any) -> list[Any]:
 def _check_data(options: Mapping[str, Any]) -> None:
     data = options["data"]
     large = Path(data).is_file() and Path(data).stat().st_size > SMALL
-    if data not in datasets.UCI and data not in datasets.SKLEARN and not (large and options["target"]):
+    if data not in datasets.NAMES and not (large and options["target"]):
         load(options)
 
 
@@ -63,6 +65,11 @@ def _check_activation(name: str) -> None:
     from temperax.energies.networks import ACTIVATIONS
 
     check_choice("activation", name, ACTIVATIONS)
+
+
+def _check_target(value: float | None) -> None:
+    if value is not None and not 0 < value < 1:
+        raise InputError("target_acceptance", value, "is not in (0, 1)", "give such as 0.95")
 
 
 def _check_temperatures(kind: str, options: Mapping[str, Any]) -> None:
@@ -144,11 +151,10 @@ def _prepare(out: Path, overwrite: bool) -> None:
 def load(options: Mapping[str, Any]) -> Dataset:
     """A published data set by its name, or the user's CSV."""
     data, target, split = options["data"], options["target"], options["split"]
-    if data in datasets.UCI or data in datasets.SKLEARN:
+    if data in datasets.NAMES:
         return datasets.load(data, split)
     if not Path(data).suffix and not Path(data).exists():
-        known = ", ".join(sorted([*datasets.UCI, *datasets.SKLEARN]))
-        raise InputError("DATA", data, "is neither a data set nor a file", f"choose one of {known}")
+        raise InputError("DATA", data, "is neither a data set nor a file", f"choose one of {', '.join(datasets.NAMES)}")
     if not target:
         raise InputError("--target", target, "is missing", "name the target column of the CSV file")
     columns = dict(_column(said) for said in options.get("column") or [])
@@ -178,7 +184,18 @@ def check_drawn(run: Path) -> None:
 #: The options of the library's arguments.
 SAME = (
     *("temperature", "path", "kernel", "hidden", "activation", "hottest", "coldest", "transitions", "storage", "split"),
-    *("task", "target", "unknown", "save_every", "devices", "coordinator", "num_processes", "process_id"),
+    *(
+        "task",
+        "target",
+        "unknown",
+        "likelihood",
+        "min_scale",
+        "save_every",
+        "devices",
+        "coordinator",
+        "num_processes",
+        "process_id",
+    ),
 )
 OPTIONS = {name: name.replace("_", "-") for name in SAME} | {
     "num_chains": "chains",

@@ -21,6 +21,7 @@ from temperax.energies.energy import Energy
 from temperax.energies.tables import read_csv
 from temperax.errors import InputError, check_result
 from temperax.machine import sharding
+from temperax.plots.bands import has_one_input
 
 
 class Machine(NamedTuple):
@@ -69,7 +70,7 @@ def _sample(key: Array, energy: Energy, options: Mapping[str, Any], **run: Any) 
         energy,
         options["temperature"] or [1.0],
         path=options["path"],
-        kernel=options["kernel"],
+        kernel=_kernel(options),
         num_chains=options["chains"],
         num_warmup=options["warmup"],
         num_draws=options["draws"],
@@ -78,12 +79,20 @@ def _sample(key: Array, energy: Energy, options: Mapping[str, Any], **run: Any) 
     )
 
 
+def _kernel(options: Mapping[str, Any]) -> Any:
+    """What was typed of the kernel: a name, or the kernel that aims at another acceptance."""
+    target = options.get("target_acceptance")  # of which runs of earlier versions say nothing
+    if target is None:
+        return options["kernel"]
+    return {"hmc": tx.HMC, "nuts": tx.NUTS}[options["kernel"]](target_acceptance=target)
+
+
 def _temper(key: Array, energy: Energy, options: Mapping[str, Any], **run: Any) -> xr.DataTree:
     return tx.parallel_tempering(
         key,
         energy,
         path=options["path"],
-        kernel=options["kernel"],
+        kernel=_kernel(options),
         num_replicas=as_replicas(options["replicas"]),
         num_chains=options["chains"],
         num_draws=options["draws"],
@@ -115,6 +124,8 @@ def _run(kind: str, options: Mapping[str, Any], out: Path, *, quiet: bool, resum
     baselines = _show(tree, energy, key, out)
     if kind == "temper":
         save_picture(tx.plots.ladder(tree), out / "ladder.png")
+    if has_one_input(tree):
+        save_picture(tx.plots.bands(tree), out / "bands.png")
     save_picture(tx.plots.summary(tree, baselines), out / "summary.png")
     if tree.attrs["interrupted"]:
         draws = tree["posterior"].sizes["draw"]
@@ -188,7 +199,19 @@ def _energy(options: Mapping[str, Any]) -> tuple[Energy, Array]:
     if not len(dataset.x_test):
         few = "has too few rows to hold any out for the scores"
         raise InputError("DATA", options["data"], few, "give at least 5 rows")
-    return Energy.mlp(dataset, widths, options["activation"], prior=prior), jax.random.key(options["seed"])
+    energy = Energy.mlp(dataset, widths, options["activation"], _likelihood(options), prior)
+    return energy, jax.random.key(options["seed"])
+
+
+def _likelihood(options: Mapping[str, Any]) -> Any:
+    """What was typed of the noise; None for that of the task."""
+    kinds: dict[str, Callable] = {
+        "gaussian": tx.likelihoods.Gaussian,
+        "heteroscedastic": lambda: tx.likelihoods.HeteroscedasticGaussian(options["min_scale"]),
+        "student": tx.likelihoods.StudentT,
+    }
+    name = options.get("likelihood")  # of which runs of earlier versions say nothing
+    return None if name is None else kinds[name]()
 
 
 def _show(tree: xr.DataTree, energy: Energy, key: Array, folder: Path) -> dict[str, float]:

@@ -3,6 +3,7 @@
 This is the one room that imports matplotlib, and only when a picture is drawn.
 """
 
+from temperax.plots.bands import bands
 from temperax.plots.curves import thermodynamic_curves
 from temperax.plots.findings import (
     annealing_against_restarts,
@@ -24,6 +25,7 @@ from temperax.plots.runs import energies, mean_energy, mixing, predictions, scor
 
 __all__ = [
     "annealing_against_restarts",
+    "bands",
     "barrier",
     "calibration",
     "cold_posterior",

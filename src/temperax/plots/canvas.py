@@ -1,6 +1,6 @@
 """What all pictures share: figures without global state, and axes of temperatures."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -28,11 +28,30 @@ def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple["Fig
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
+#: Of the curves of a picture in turn, which can be told apart in grey too; and of its constants.
+CURVES, CONSTANTS = ("o-", "s--", "^-.", "D:"), ("--", "-.", ":")
+
+
 def against_temperature(axes: "Axes", temperature: np.ndarray, values: np.ndarray, label: str) -> None:
     """A curve over a logarithmic axis of finite temperatures."""
     finite = np.isfinite(temperature)
-    axes.plot(temperature[finite], values[finite], "o-", label=label)
+    style = CURVES[len(axes.lines) % len(CURVES)]
+    axes.plot(temperature[finite], values[finite], style, markersize=4, label=label)
     temperature_axis(axes)
+
+
+def legend(axes: "Axes", columns: int = 2) -> None:
+    """A legend below the axis of x, where it covers nothing; none of a single curve."""
+    from matplotlib.transforms import ScaledTranslation
+
+    handles, labels = axes.get_legend_handles_labels()
+    if len(handles) < 2:
+        return
+    rotated = any(tick.get_rotation() for tick in axes.xaxis.get_ticklabels())
+    points = 64.0 if rotated else 34.0  # of ticks and label
+    below = axes.transAxes + ScaledTranslation(0, -points / 72, axes.figure.dpi_scale_trans)
+    look: dict[str, Any] = {"frameon": False, "ncols": columns, "fontsize": "small", "borderaxespad": 0.0}
+    axes.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.0), bbox_transform=below, **look)
 
 
 def label_rungs(axis: "Axis", tree: xr.DataTree) -> None:

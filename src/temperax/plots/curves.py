@@ -6,7 +6,7 @@ import numpy as np
 
 from temperax.analysis import thermodynamics, transitions
 from temperax.analysis.ensemble import Source, ensemble
-from temperax.plots.canvas import new_figure, temperature_axis
+from temperax.plots.canvas import legend, new_figure, temperature_axis
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +53,7 @@ def thermodynamic_curves(source: Source, num_points: int = 100) -> "Figure":
     for peak in peaks.itertuples():
         capacity.axvline(peak.temperature, color="C3", linestyle=":", label=f"T = {peak.temperature:.3g}: {peak.kind}")
     if len(peaks):
-        capacity.legend(frameon=False)
+        legend(capacity, 1)
     place = float(peaks["beta"].iloc[0]) if len(peaks) else float(coldest[-1])
     histogram = transitions.energy_histogram(found, place)
     axes.ravel()[5].plot(histogram["energy"], histogram["density"])

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from temperax.plots.canvas import axes_or_new, temperature_axis
+from temperax.plots.canvas import axes_or_new, legend, temperature_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ def overlap(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
         label = f"T = {float(here['temperature']):.3g}, mean {float(here['overlap']):.2f}"
         axes.step(study["q"], here["density"], where="mid", label=label, color=_colour(study, rung))
     axes.set(xlabel="overlap q of two replicas", ylabel="P(q)", title="What replicas have in common")
-    axes.legend(frameon=False)
+    legend(axes)
     return axes
 
 
@@ -31,7 +31,7 @@ def uncertainty(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
         _curve(axes, here, "mutual_information", f"mutual information, {name}", color=f"C{i}")
         _curve(axes, here, "noise_entropy", f"noise, {name}", color=f"C{i}", fmt="s--")
     axes.set(ylabel="nats a row", title="Uncertainty")
-    axes.legend(frameon=False)
+    legend(axes)
     return axes
 
 
@@ -43,7 +43,7 @@ def cold_posterior(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
     axes.axvline(float(study["optimum"]), color="black", linewidth=0.8)
     axes.axvspan(float(study["optimum_low"]), float(study["optimum_high"]), color="black", alpha=0.1, label="best T")
     axes.set(ylabel="LPPD per row (nats)", title=f"Cold posterior: best T = {float(study['optimum']):.3g}")
-    axes.legend(frameon=False)
+    legend(axes)
     return axes
 
 
@@ -56,7 +56,7 @@ def generalisation_gap(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
         if name in study:
             axes.plot(1.0, float(study[name]), mark, color="black", label=label)
     axes.set(ylabel="nats a row", title="Generalisation gap")
-    axes.legend(frameon=False)
+    legend(axes)
     return axes
 
 
@@ -76,7 +76,7 @@ def gaussian_replacement(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes
     for name in study["posterior"].values:
         _curve(axes, study.sel(posterior=name), "lppd", str(name))
     axes.set(ylabel="LPPD per held-out row (nats)", title="A Gaussian in place of the posterior")
-    axes.legend(frameon=False)
+    legend(axes)
     return axes
 
 
@@ -88,7 +88,7 @@ def effective_parameters(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes
         if name in study:
             _curve(axes, study, name, label)
     axes.set(ylabel="parameters that the data hold", title="Effective number of parameters")
-    axes.legend(frameon=False)
+    legend(axes)
     return axes
 
 
@@ -105,7 +105,7 @@ def relevance(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
         axes.errorbar(place + 0.2 * i - 0.1, middle, yerr=error, fmt="o", capsize=3, label=label)
     axes.set_xticks(place, [str(name) for name in study["input"].values], rotation=45)
     axes.set(xlabel="input", ylabel="mean |∂f/∂x|, standardised", title="Relevance of the inputs")
-    axes.legend(frameon=False)
+    legend(axes)
     return axes
 
 
@@ -117,7 +117,7 @@ def expressivity(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
         lines = axes.plot(study["place"], here["f"].T, color=f"C{i}", linewidth=0.9)
         lines[0].set_label(f"{name}: {float(here['crossings']):.1f} crossings")
     axes.set(xlabel="place between two training rows", ylabel="f(x), standardised", title="Functions drawn")
-    axes.legend(frameon=False)
+    legend(axes)
     return axes
 
 
@@ -129,7 +129,7 @@ def equipartition(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
     axes.plot(temperature, study.attrs["num_parameters"] / 2 * temperature, color="black", linewidth=0.8, label="P T/2")
     axes.set(xscale="log", yscale="log", xlabel="temperature T", ylabel="energy above the ground state (nats)")
     axes.set_title("Equipartition")
-    axes.legend(frameon=False)
+    legend(axes)
     return axes
 
 
@@ -140,7 +140,7 @@ def annealing_against_restarts(study: xr.Dataset, axes: "Axes | None" = None) ->
         values = np.sort(study[name].values)
         axes.step(values, np.arange(1, len(values) + 1) / len(values), where="post", label=f"{name}, {len(values)}")
     axes.set(xlabel="U0 + E at the end (nats)", ylabel="share at or below", title="Minima at equal gradients")
-    axes.legend(frameon=False)
+    legend(axes)
     return axes
 
 
@@ -151,7 +151,7 @@ def _compressed(study: xr.Dataset, axes: "Axes", dim: str, xlabel: str, title: s
         error = 2 * here["lppd_error"].fillna(0.0)
         axes.errorbar(study[dim], here["lppd"], yerr=error, fmt="o-", label=label, color=_colour(study, rung))
     axes.set(xlabel=xlabel, ylabel="LPPD per held-out row (nats)", title=title)
-    axes.legend(frameon=False)
+    legend(axes)
     return axes
 
 

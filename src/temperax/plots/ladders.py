@@ -44,7 +44,7 @@ def swap_rates(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
     pairs = diagnostics.exchange(tree)
     position = np.arange(len(pairs)) + 0.5
     colours = ["C3" if wall else "C0" for wall in pairs["wall"]]
-    axes.bar(position, pairs["rejection"], width=0.9, color=colours)
+    axes.bar(position, pairs["rejection"], width=0.9, color=colours, alpha=0.6)
     label_rungs(axes.xaxis, tree)
     axes.set(xlabel="inverse temperature β of the rungs", ylabel="rejection of the pair", ylim=(0, 1))
     twin = axes.twinx()
@@ -60,8 +60,8 @@ def index_process(tree: xr.DataTree, axes: "Axes | None" = None, num_replicas: i
     replica = check_result(tree, "exchange")["replica"].isel(chain=0).values  # (draw, slot): who sits there
     slots = np.argsort(replica, axis=1)  # (draw, replica): where it sits
     chosen = np.linspace(0, slots.shape[1] - 1, num_replicas).round().astype(int)
-    for r in chosen:
-        axes.plot(slots[:, r], linewidth=0.8)
+    for r, grey in zip(chosen, np.linspace(0.0, 0.75, num_replicas), strict=True):
+        axes.plot(slots[:, r], linewidth=0.9, color=str(grey))
     label_rungs(axes.yaxis, tree)
     named = ", ".join(str(r) for r in chosen)
     axes.set(xlabel="draw", ylabel="inverse temperature β", title=f"Index process of replicas {named}")

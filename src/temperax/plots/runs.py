@@ -8,7 +8,7 @@ import xarray as xr
 from temperax.analysis import diagnostics, predict
 from temperax.analysis.diagnostics.temperatures import check_held_out
 from temperax.errors import check_result
-from temperax.plots.canvas import against_temperature, axes_or_new, new_figure, temperature_axis
+from temperax.plots.canvas import CONSTANTS, against_temperature, axes_or_new, legend, new_figure, temperature_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,9 +46,10 @@ def scores(tree: xr.DataTree, axes: "Axes", baselines: dict[str, float] | None =
     lppd = predict.scores(tree)["lppd"]
     against_temperature(axes, lppd.index.to_numpy(), lppd.to_numpy(), label="draws")
     for i, (name, value) in enumerate((baselines or {}).items()):
-        axes.axhline(value, color=f"C{i + 1}", linestyle="--", label=name)
+        axes.axhline(value, color=f"C{i + 1}", linestyle=CONSTANTS[i % len(CONSTANTS)], label=name)
+    axes.margins(y=0.1)  # no line at the edge
     axes.set(ylabel="LPPD per held-out row (nats)", title="Predictive score")
-    axes.legend(frameon=False)
+    legend(axes)
 
 
 def mixing(tree: xr.DataTree, axes: "Axes") -> None:
@@ -58,7 +59,7 @@ def mixing(tree: xr.DataTree, axes: "Axes") -> None:
         against_temperature(axes, table.index.to_numpy(), table[column].to_numpy(), label=label)
     axes.axhline(1.01, color="black", linewidth=0.8, linestyle=":", label="1.01")
     axes.set(ylabel="R-hat of f(x*)", title="Do the chains agree?")
-    axes.legend(frameon=False)
+    legend(axes)
 
 
 def energies(tree: xr.DataTree, axes: "Axes") -> None:
@@ -68,7 +69,7 @@ def energies(tree: xr.DataTree, axes: "Axes") -> None:
         values = stats["data_energy"].isel(temperature=i).values.ravel()
         axes.hist(values, bins=60, histtype="stepfilled", alpha=0.5, density=True, label=f"T = {temperature:.3g}")
     axes.set(xlabel="data energy E (nats)", ylabel="density", title="Energies")
-    axes.legend(frameon=False)
+    legend(axes)
 
 
 def mean_energy(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":

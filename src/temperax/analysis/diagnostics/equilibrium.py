@@ -6,9 +6,10 @@ import xarray as xr
 from jaxtyping import Float
 from scipy.stats import chi2
 
+from temperax.analysis import statistics
 from temperax.analysis.diagnostics.temperatures import function_space, judges_parameters, parameter_space
 from temperax.analysis.ensemble import Ensemble, Source, ensemble
-from temperax.analysis.evidence import stepping_stone, stepping_stones
+from temperax.analysis.evidence import stepping_stone
 from temperax.errors import check_result
 
 #: R-hats beyond this are no equilibrium.
@@ -77,10 +78,19 @@ def _ladders_disagree(found: Ensemble) -> list[tuple[int, str]]:
 
 
 def _own_log_z(found: Ensemble, chain: int) -> tuple[Float[np.ndarray, " pair"], Float[np.ndarray, " pair"]]:
-    """One ladder's log Z at every rung but the hottest, midway between the two stepping stones, and its error."""
-    (up, up_error), (down, down_error) = stepping_stones(found.betas, found.energies[chain : chain + 1])
-    middle, error = (up - down) / 2, np.hypot(up_error, down_error) / 2
-    return np.cumsum(middle), np.sqrt(np.cumsum(error**2))
+    """One ladder's log Z at every rung but the hottest, midway between the two stepping stones, and its error.
+
+    The error is of all rungs together, since a replica that is in the wrong mode is so on one rung after another.
+    """
+    energies, steps = found.energies[chain], np.diff(found.betas)
+    up, down = -steps * energies[:, :-1], steps * energies[:, 1:]
+    shift = up.max(axis=0), down.max(axis=0)
+    weights = np.exp(up - shift[0]), np.exp(down - shift[1])
+    means = tuple(w.mean(axis=0) for w in weights)
+    middle = (shift[0] + np.log(means[0]) - shift[1] - np.log(means[1])) / 2
+    influence = np.cumsum((weights[0] / means[0] - weights[1] / means[1]) / 2, axis=1)
+    series = xr.Dataset({"log_z": (("chain", "draw", "rung"), influence[None])})
+    return np.cumsum(middle), statistics.mcse(series)["log_z"].values
 
 
 def _energies_disagree(found: Ensemble) -> list[tuple[int, str]]:

@@ -1,0 +1,3 @@
+"""`temperax.diagnostics`, by the name that users know."""
+
+from temperax.analysis.diagnostics import *

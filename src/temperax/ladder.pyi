@@ -1,0 +1,3 @@
+"""`temperax.ladder`, by the name that users know."""
+
+from temperax.engine.ladder import *

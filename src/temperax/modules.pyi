@@ -1,0 +1,3 @@
+"""`temperax.modules`, by the name that users know."""
+
+from temperax.energies.doors.modules import *

@@ -1,0 +1,3 @@
+"""`temperax.optimise`, by the name that users know."""
+
+from temperax.samplers.optimise import *

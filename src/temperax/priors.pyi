@@ -1,0 +1,3 @@
+"""`temperax.priors`, by the name that users know."""
+
+from temperax.energies.priors import *

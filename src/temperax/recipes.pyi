@@ -1,0 +1,3 @@
+"""`temperax.recipes`, by the name that users know."""
+
+from temperax.estimators.recipes import *

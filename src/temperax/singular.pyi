@@ -1,0 +1,3 @@
+"""`temperax.singular`, by the name that users know."""
+
+from temperax.analysis.learning_coefficient import *

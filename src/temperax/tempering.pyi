@@ -1,0 +1,3 @@
+"""`temperax.tempering`, by the name that users know."""
+
+from temperax.engine.tempering import *

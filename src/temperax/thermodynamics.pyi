@@ -1,0 +1,3 @@
+"""`temperax.thermodynamics`, by the name that users know."""
+
+from temperax.analysis.thermodynamics import *

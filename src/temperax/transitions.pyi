@@ -1,0 +1,3 @@
+"""`temperax.transitions`, by the name that users know."""
+
+from temperax.analysis.transitions import *
