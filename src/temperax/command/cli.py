@@ -10,6 +10,7 @@ from temperax.command.mistakes import (
     check_drawn,
     check_finished,
     check_share,
+    check_table,
     errors_in_one_sentence,
     read_command,
     writable,
@@ -207,7 +208,8 @@ def predict(
     """
     with errors_in_one_sentence():
         check_drawn(run)
-        file = writable(out if out is not None else run / "predictions.csv", table)
+        check_table(table)
+        file = writable(out if out is not None else run / "predictions.csv", "table of predictions", table)
         check_share("--level", level)
         from temperax.command import shell
 
@@ -233,6 +235,25 @@ def thermodynamics(
         tx.transitions.report(found)
         shell.save_picture(tx.plots.thermodynamic_curves(found), run / "thermodynamics.png")
         print(f"\nthe picture is {run / 'thermodynamics.png'}")
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, finished or not, or file of a result.")],
+    out: Annotated[Path | None, typer.Option(help="HTML file to write. [default: RUN/report.html]")] = None,
+) -> None:
+    """Write a page that needs nothing else: verdict, diagnostics, ladder, thermodynamics, predictions, settings.
+
+    Example: temperax report run
+    """
+    with errors_in_one_sentence():
+        if not run.is_file():
+            check_drawn(run)
+        file = run.with_suffix(".html") if run.is_file() else run / "report.html"
+        file = writable(file if out is None else out, "report", run)
+        from temperax.command import shell
+
+        print(f"the report is {shell.report(run, file)}")
 
 
 def _options(values: dict[str, Any]) -> dict[str, Any]:

@@ -104,12 +104,20 @@ def check_share(name: str, value: float) -> None:
         raise InputError(name, value, "is not in (0, 1)", "give such as 0.9")
 
 
-def writable(file: Path, table: Path) -> Path:
-    """A file that can be written and is no other's, before any work is done."""
+def check_table(table: Path) -> None:
+    """Say so where there is no table."""
     if not table.is_file():
         raise InputError("TABLE", str(table), "is no file", "name a CSV file")
-    if file.exists() and (file.samefile(table) or file.suffix != ".csv"):
-        raise InputError("--out", str(file), "is there, and no table of predictions", "choose another file")
+
+
+#: Endings of the files that the command line writes over.
+OWN = (".csv", ".html")
+
+
+def writable(file: Path, what: str, given: Path) -> Path:
+    """A file for ``what`` that can be written and is no other's, before any work is done."""
+    if file.exists() and (file.samefile(given) or file.suffix not in OWN):
+        raise InputError("--out", str(file), f"is there, and no {what}", "choose another file")
     try:
         there = file.exists()
         with file.open("a"):

@@ -177,6 +177,20 @@ class RunDirectory:
         """
         return checkpoint.restore(self._checkpoints)
 
+    def history(self) -> list[tuple[float, dict[str, Any]]]:
+        """When each checkpoint was written (seconds since 1970) and what was noted with it, newest first.
+
+        Only their text is read, also while another process writes; one that goes meanwhile is left out.
+        """
+        found = []
+        for step in checkpoint.steps(self._checkpoints):
+            try:
+                noted = checkpoint.notes(self._checkpoints, step)
+                found.append(((self._checkpoints / str(step)).stat().st_mtime, noted))
+            except FileNotFoundError:
+                continue
+        return found
+
     # -- draws -------------------------------------------------------------------------------------------------------
 
     @property

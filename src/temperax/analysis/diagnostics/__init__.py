@@ -4,7 +4,7 @@ Weight space has permutation and sign symmetries, so R-hat there says little; th
 inputs and of the energy, per temperature, over independent chains.  The statistics are ArviZ's.
 """
 
-from temperax.analysis.diagnostics.journeys import exchange, round_trips
+from temperax.analysis.diagnostics.journeys import exchange, flow, round_trips
 from temperax.analysis.diagnostics.temperatures import (
     configurational_temperature,
     digits,
@@ -25,6 +25,7 @@ __all__ = [
     "energies",
     "exchange",
     "faults",
+    "flow",
     "frozen",
     "function_space",
     "loo",
