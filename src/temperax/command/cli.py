@@ -9,12 +9,14 @@ from temperax.command.mistakes import (
     check,
     check_drawn,
     check_finished,
+    check_run,
     check_share,
     check_table,
     errors_in_one_sentence,
     read_command,
     writable,
 )
+from temperax.errors import check_positive
 
 app = typer.Typer(
     help="Tempered posteriors of Bayesian neural networks: HMC, NUTS and parallel tempering on JAX.",
@@ -254,6 +256,24 @@ def report(
         from temperax.command import shell
 
         print(f"the report is {shell.report(run, file)}")
+
+
+@app.command()
+def watch(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run that another process writes.")],
+    every: Annotated[float, typer.Option(help="Seconds between looks.")] = 5.0,
+    once: Annotated[bool, typer.Option("--once", help="Look once.")] = False,
+) -> None:
+    """Follow a run that is being written: progress, expected end, R-hat and ESS so far, journeys; it is only read.
+
+    Example: temperax watch run
+    """
+    with errors_in_one_sentence():
+        check_run(run)
+        check_positive("--every", every)
+        from temperax.command import watch as watching
+
+        watching.watch(run, every, once)
 
 
 def _options(values: dict[str, Any]) -> dict[str, Any]:

@@ -183,6 +183,12 @@ def check_drawn(run: Path) -> None:
         raise InputError("RUN", str(run), "has no result.nc and no run.json", "name the folder of a run")
 
 
+def check_run(run: Path) -> None:
+    """Say so where a folder is not one of the library's run directories."""
+    if not (run / "run.json").is_file():
+        raise InputError("RUN", str(run), "holds no run (run.json)", "name the folder of a run")
+
+
 #: The options of the library's arguments.
 SAME = (
     *("temperature", "path", "kernel", "hidden", "activation", "hottest", "coldest", "transitions", "storage", "split"),

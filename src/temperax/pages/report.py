@@ -95,7 +95,7 @@ def title(tree: xr.DataTree) -> str:
     if data:
         return f"{data}: {name}"
     count = tree.attrs.get("num_parameters", "some")
-    return f"{name[:1].upper()}{name[1:]} of {count} parameter{'s' * (count != 1)}"
+    return f"{name[:1].upper()}{name[1:]} of {count} parameter{'' if count == 1 else 's'}"
 
 
 def facts(tree: xr.DataTree) -> dict[str, str]:

@@ -133,6 +133,21 @@ class RunDirectory:
             raise
         return lock
 
+    def is_written(self) -> bool | None:
+        """Whether the process that took the lock last is still there; None where that cannot be told from here."""
+        try:
+            _, number, _, machine = (self.path / "writer").read_text().split(" ", 3)
+            if os.name != "posix" or machine != platform.node():
+                return None
+            os.kill(int(number), 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+        except PermissionError:  # of another user's
+            return True
+        except (OSError, ValueError):  # nobody has written yet, or not all of it
+            return None
+        return True
+
     def check(self, configuration: Mapping[str, Any]) -> None:
         """Refuse to go on with anything that would change the answer.
 
