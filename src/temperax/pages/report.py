@@ -47,9 +47,12 @@ def report(tree: xr.DataTree, path: str | Path, functions: Functions | None = No
     check_result(tree, "sample_stats", "lp")
     file = place(path)
     page = render(tree, functions, file=tree.encoding.get("source", "run.nc"))
+    partial = file.with_name(f"{file.name}.partial-{os.getpid()}")
     try:
-        file.write_text(page, encoding="utf-8")
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(file)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise InputError("path", str(path), f"cannot be written ({error.strerror})", "choose another file") from error
     return file
 
