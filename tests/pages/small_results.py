@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import temperax as tx
+from temperax.pages.report import render
 
 KEY = jax.random.key(20261127)
 #: A column that a page must not take for markup.
@@ -42,6 +43,12 @@ def made(kind):
     if kind == "anneal":
         return tx.anneal(KEY, own(), tx.ladder.geometric(4, hottest=0.1, coldest=10.0), num_chains=2)
     return tx.sample(KEY, own(), num_warmup=20, num_draws=40, start=np.array([[2.0], [-2.0]]), **quick)
+
+
+@cache
+def text_of(kind):
+    """The page of a result."""
+    return render(made(kind))
 
 
 #: Quick tests look at two of them.

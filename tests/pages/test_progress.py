@@ -1,5 +1,6 @@
 """How far a run is, told while it is written, when it has ended and when its process is gone."""
 
+import io
 import os
 import subprocess
 import sys
@@ -27,7 +28,7 @@ tx.parallel_tempering(KEY, own(), num_replicas=4, num_chains=2, num_draws=40_000
 def said(found, now=None):
     from rich.console import Console
 
-    console = Console(width=100, file=open(os.devnull, "w"), record=True)
+    console = Console(width=100, file=io.StringIO(), record=True)
     console.print(view("run", found, now))
     return console.export_text()
 
@@ -115,6 +116,7 @@ def test_a_run_that_another_process_writes(tmp_path):
     assert left.round_trips == tree["exchange"]["round_trips"].isel(draw=-1).sum()
 
 
+@pytest.mark.slow
 def test_whoever_looks_uses_no_device(finished):
     """A device that JAX starts would take its memory from the run that is looked at."""
     code = (

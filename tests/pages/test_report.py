@@ -9,7 +9,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 import xarray as xr
-from small_results import KINDS, data, made
+from small_results import KINDS, data, made, text_of
 
 import temperax as tx
 from temperax.pages import calls, findings
@@ -49,7 +49,7 @@ class Page(html.parser.HTMLParser):
 
 @cache
 def page_of(kind):
-    return Page(render(made(kind)))
+    return Page(text_of(kind))
 
 
 SECTIONS = {

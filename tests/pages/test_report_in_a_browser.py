@@ -6,9 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from small_results import KINDS, made
-
-from temperax.pages.report import report
+from small_results import KINDS, text_of
 
 webdriver = pytest.importorskip("selenium.webdriver")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -63,7 +61,7 @@ def shown(browser, folder, kind, width=1280, scheme="light"):
     """The report of a result in a window of this width."""
     file = folder / f"{kind}.html"
     if not file.exists():
-        report(made(kind), file)
+        file.write_text(text_of(kind))
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     features = [{"name": "prefers-color-scheme", "value": scheme}]
