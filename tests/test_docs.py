@@ -34,7 +34,7 @@ def blocks(page):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["models.md", "kernels.md", "predict.md"])
+@pytest.mark.parametrize("page", ["models.md", "kernels.md", "predict.md", "report.md"])
 def test_every_block_runs(page, tmp_path, monkeypatch):
     """In order, in one namespace, as a reader would; what other packages bring runs where they are installed."""
     monkeypatch.chdir(tmp_path)

@@ -27,6 +27,7 @@ FLOORS = [
     "analysis",
     "plots",
     "estimators",
+    "pages",
     "command",
 ]
 #: What a floor has that others may not import: the library as users see it is for the last floor alone.

@@ -32,6 +32,7 @@ from temperax.estimators.tempered import TemperedRegressor as TemperedRegressor
 from temperax.machine.sharding import use_compilation_cache as use_compilation_cache
 from temperax.machine.sharding import use_cpu_devices as use_cpu_devices
 from temperax.machine.sharding import use_processes as use_processes
+from temperax.pages.report import report as report
 from temperax.results.carried import energy_of as energy_of
 from temperax.results.results import add_log_likelihood as add_log_likelihood
 from temperax.samplers import numpyro_kernels as _numpyro_kernels

@@ -40,6 +40,9 @@ def test_a_csv_from_table_to_picture(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "2 rows predicted" in done.stdout
     header, *lines = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
+    done = temperax("report", "out", cwd=tmp_path)
+    assert done.returncode == 0 and "the report is" in done.stdout, done.stderr
+    assert "5 %" in (tmp_path / "out" / "report.html").read_text()
     assert header == "row,mean,sd,sd_epistemic,sd_aleatoric,eti50_lb,eti50_ub" and len(lines) == 2
     (tmp_path / "new.csv").write_text("b,kind\n3,z\n")
     done = temperax("predict", "out", "new.csv", cwd=tmp_path)
@@ -78,6 +81,13 @@ MISTAKES = [
     (("resume", "nowhere"), "command.json"),
     (("thermodynamics", "nowhere"), "no result.nc"),
     (("thermodynamics", "."), "cannot be read"),
+    (("report", "nowhere"), "has no result.nc and no run.json"),
+    (("report", "."), "has a result.nc that cannot be read"),
+    (("report", "result.nc"), "RUN = 'result.nc' cannot be read"),
+    (("report", ".", "--out", "nowhere/o.html"), "--out = 'nowhere/o.html' cannot be written"),
+    (("watch", "nowhere"), "RUN = 'nowhere' holds no run"),
+    (("watch", "."), "RUN = '.' holds no run"),
+    (("watch", "damaged"), "RUN = 'damaged' has a damaged run.json"),
     (("predict", "nowhere", "new.csv"), "has no result.nc and no run.json"),
     (("predict", ".", "new.csv"), "TABLE = 'new.csv' is no file"),
     (("predict", ".", "result.nc", "--out", "result.nc"), "--out = 'result.nc' is there, and no table of predictions"),
@@ -90,6 +100,8 @@ def answers(tmp_path_factory):
     """What the commands of `MISTAKES` say, in a folder with a broken result."""
     folder = tmp_path_factory.mktemp("mistakes")
     (folder / "result.nc").write_text("broken")
+    (folder / "damaged").mkdir()
+    (folder / "damaged" / "run.json").write_text("{}")
     environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "XDG_CACHE_HOME": str(CACHE)}
     commands = [arguments for arguments, _ in MISTAKES]
     out = [() if takes_no_folder(arguments) else ("--out", f"o{n}") for n, arguments in enumerate(commands)]
@@ -97,7 +109,7 @@ def answers(tmp_path_factory):
 
 
 def takes_no_folder(arguments):
-    return "--out" in arguments or arguments[0] in ("resume", "thermodynamics", "predict")
+    return "--out" in arguments or arguments[0] in ("resume", "thermodynamics", "predict", "report", "watch")
 
 
 @pytest.mark.parametrize("number", range(len(MISTAKES)), ids=[" ".join(arguments) for arguments, _ in MISTAKES])

@@ -194,7 +194,8 @@ def _humps(found: Ensemble, beta: float, bins: int = 200) -> Humps:
     barrier = 0.0
     if len(tops) >= 2:
         first, second = np.sort(tops[np.argsort(density[tops])[-2:]])
-        valley = density[first : second + 1].min()
+        # Where no draw is between the humps, the valley is as deep as draws can tell.
+        valley = max(density[first : second + 1].min(), density[density > 0].min())
         barrier = float(np.log(min(density[first], density[second]) / valley))
         # A hump of a handful of draws is noise.
         mass = min(density[: first + (second - first) // 2].sum(), density[first + (second - first) // 2 :].sum())

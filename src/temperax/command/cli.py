@@ -9,11 +9,14 @@ from temperax.command.mistakes import (
     check,
     check_drawn,
     check_finished,
+    check_run,
     check_share,
+    check_table,
     errors_in_one_sentence,
     read_command,
     writable,
 )
+from temperax.errors import check_positive
 
 app = typer.Typer(
     help="Tempered posteriors of Bayesian neural networks: HMC, NUTS and parallel tempering on JAX.",
@@ -223,7 +226,8 @@ def predict(
     """
     with errors_in_one_sentence():
         check_drawn(run)
-        file = writable(out if out is not None else run / "predictions.csv", table)
+        check_table(table)
+        file = writable(out if out is not None else run / "predictions.csv", "table of predictions", table)
         check_share("--level", level)
         from temperax.command import shell
 
@@ -249,6 +253,43 @@ def thermodynamics(
         tx.transitions.report(found)
         shell.save_picture(tx.plots.thermodynamic_curves(found), run / "thermodynamics.png")
         print(f"\nthe picture is {run / 'thermodynamics.png'}")
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, finished or not, or file of a result.")],
+    out: Annotated[Path | None, typer.Option(help="HTML file to write. [default: RUN/report.html]")] = None,
+) -> None:
+    """Write a page that needs nothing else: verdict, diagnostics, ladder, thermodynamics, predictions, settings.
+
+    Example: temperax report run
+    """
+    with errors_in_one_sentence():
+        if not run.is_file():
+            check_drawn(run)
+        file = run.with_suffix(".html") if run.is_file() else run / "report.html"
+        file = writable(file if out is None else out, "report", run)
+        from temperax.command import shell
+
+        print(f"the report is {shell.report(run, file)}")
+
+
+@app.command()
+def watch(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run that another process writes.")],
+    every: Annotated[float, typer.Option(help="Seconds between looks.")] = 5.0,
+    once: Annotated[bool, typer.Option("--once", help="Look once.")] = False,
+) -> None:
+    """Follow a run that is being written: progress, expected end, R-hat and ESS so far, journeys; it is only read.
+
+    Example: temperax watch run
+    """
+    with errors_in_one_sentence():
+        check_run(run)
+        check_positive("--every", every)
+        from temperax.command import watch as watching
+
+        watching.watch(run, every, once)
 
 
 def _options(values: dict[str, Any]) -> dict[str, Any]:

@@ -111,12 +111,20 @@ def check_share(name: str, value: float) -> None:
         raise InputError(name, value, "is not in (0, 1)", "give such as 0.9")
 
 
-def writable(file: Path, table: Path) -> Path:
-    """A file that can be written and is no other's, before any work is done."""
+def check_table(table: Path) -> None:
+    """Say so where there is no table."""
     if not table.is_file():
         raise InputError("TABLE", str(table), "is no file", "name a CSV file")
-    if file.exists() and (file.samefile(table) or file.suffix != ".csv"):
-        raise InputError("--out", str(file), "is there, and no table of predictions", "choose another file")
+
+
+#: Endings of the files that the command line writes over.
+OWN = (".csv", ".html")
+
+
+def writable(file: Path, what: str, given: Path) -> Path:
+    """A file for ``what`` that can be written and is no other's, before any work is done."""
+    if file.exists() and (file.samefile(given) or file.suffix not in OWN):
+        raise InputError("--out", str(file), f"is there, and no {what}", "choose another file")
     try:
         there = file.exists()
         with file.open("a"):
@@ -179,6 +187,12 @@ def check_drawn(run: Path) -> None:
     """Say so where a folder is neither that of a finished run nor one of the library's own run directories."""
     if not (run / "result.nc").is_file() and not (run / "run.json").is_file():
         raise InputError("RUN", str(run), "has no result.nc and no run.json", "name the folder of a run")
+
+
+def check_run(run: Path) -> None:
+    """Say so where a folder is not one of the library's run directories."""
+    if not (run / "run.json").is_file():
+        raise InputError("RUN", str(run), "holds no run (run.json)", "name the folder of a run")
 
 
 #: The options of the library's arguments.

@@ -163,21 +163,38 @@ def predict(
     print(f"{len(frame)} rows predicted; all of them are in {out}")
 
 
+def report(run: Path, file: Path) -> Path:
+    """Write the report of a run's folder, or of the file of a result."""
+    tx.use_cpu_devices(1)
+    if run.is_file():
+        tree = read_tree(run)
+    else:
+        tree = read_result(run) if (run / "result.nc").is_file() else tx.open_run(run)
+    return tx.report(tree, file)
+
+
 def read_result(run: Path) -> xr.DataTree:
     """The result in the folder of a finished run."""
-    import h5py
-
-    result = run / "result.nc"
-    try:
-        with h5py.File(result):  # damaged files are found out here: h5netcdf leaves a traceback when it is collected
-            pass
-        # By the reader of what was written, so that no other one that is installed guesses what the file is.
-        tree = xr.open_datatree(result, engine="h5netcdf").load()
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:  # what HDF5 says of damaged files
-        raise InputError("RUN", str(run), f"has a result.nc that cannot be read ({error})", "run it again") from error
+    tree = read_tree(run / "result.nc", str(run))
     stats = check_result(tree, "tempered_stats", "beta", "path_energy")
     if not {"chain", "draw", "temperature"} <= set(stats["path_energy"].dims) or stats["beta"].ndim != 1:
         raise InputError("RUN", str(run), "has a result.nc of another kind", "name the folder of a finished run")
+    return tree
+
+
+def read_tree(file: Path, run: str | None = None) -> xr.DataTree:
+    """A result from its file, that of the folder ``run``."""
+    import h5py
+
+    try:
+        with h5py.File(file):  # damaged files are found out here: h5netcdf leaves a traceback when it is collected
+            pass
+        # By the reader of what was written, so that no other one that is installed guesses what the file is.
+        tree = xr.open_datatree(file, engine="h5netcdf").load()
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:  # what HDF5 says of damaged files
+        what = "cannot be read" if run is None else f"has a {file.name} that cannot be read"
+        raise InputError("RUN", run or str(file), f"{what} ({error})", "run it again") from error
+    tree.encoding["source"] = str(file)
     return tree
 
 

@@ -19,11 +19,12 @@ from temperax.plots.findings import (
     relevance,
     uncertainty,
 )
-from temperax.plots.ladders import barrier, index_process, ladder, swap_rates
+from temperax.plots.ladders import barrier, flow, index_process, ladder, swap_rates
 from temperax.plots.predictive import calibration, selective_risk
-from temperax.plots.runs import energies, mean_energy, mixing, predictions, scores, summary
+from temperax.plots.runs import annealing, energies, mean_energy, mixing, particles, predictions, scores, summary, trace
 
 __all__ = [
+    "annealing",
     "annealing_against_restarts",
     "bands",
     "barrier",
@@ -33,6 +34,7 @@ __all__ = [
     "energies",
     "equipartition",
     "expressivity",
+    "flow",
     "gaussian_replacement",
     "generalisation_gap",
     "index_process",
@@ -40,6 +42,7 @@ __all__ = [
     "mean_energy",
     "mixing",
     "overlap",
+    "particles",
     "predictions",
     "pruning",
     "quantisation",
@@ -49,5 +52,6 @@ __all__ = [
     "summary",
     "swap_rates",
     "thermodynamic_curves",
+    "trace",
     "uncertainty",
 ]

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from temperax.analysis import thermodynamics, transitions
 from temperax.analysis.ensemble import Source, ensemble
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def thermodynamic_curves(source: Source, num_points: int = 100) -> "Figure":
+def thermodynamic_curves(
+    source: Source, num_points: int = 100, axes: np.ndarray | None = None, peaks: pd.DataFrame | None = None
+) -> "Figure":
     """Six pictures of a ladder: mean energy, heat capacity, entropy, free energy, log Z, and energies at the top peak.
 
     Points are the rungs with two standard errors, lines the draws reweighted between them.
@@ -23,6 +26,10 @@ def thermodynamic_curves(source: Source, num_points: int = 100) -> "Figure":
         As in `thermodynamics.curves`.
     num_points
         Points of the lines.
+    axes
+        Six of them to draw in; by default those of a new figure.
+    peaks
+        What `transitions.peaks` found, where that is known already.
     """
     found = ensemble(source)
     coldest = found.betas[found.betas > 0]
@@ -38,7 +45,7 @@ def thermodynamic_curves(source: Source, num_points: int = 100) -> "Figure":
         "log_z": log_z,
     }
     titles = ["mean energy (nats)", "heat capacity (nats)", "entropy (nats)", "free energy (nats)", "log Z (nats)"]
-    figure, axes = new_figure(2, 3, (13.0, 7.0))
+    axes = new_figure(2, 3, (13.0, 7.0))[1] if axes is None else axes
     for panel, (name, line), title in zip(axes.ravel(), lines.items(), titles, strict=False):
         panel.plot(1 / betas, line, linewidth=1.0)
         error = 2 * rungs[f"{name}_error"].values
@@ -48,7 +55,7 @@ def thermodynamic_curves(source: Source, num_points: int = 100) -> "Figure":
         spread = np.abs(line[np.isfinite(line)])
         if spread.max() > 100 * np.median(spread):  # a divergence at the hot end would flatten all else
             panel.set_yscale("symlog", linthresh=float(np.median(spread)))
-    peaks = transitions.peaks(found)
+    peaks = transitions.peaks(found) if peaks is None else peaks
     capacity = axes.ravel()[1]
     for peak in peaks.itertuples():
         capacity.axvline(peak.temperature, color="C3", linestyle=":", label=f"T = {peak.temperature:.3g}: {peak.kind}")
@@ -58,4 +65,4 @@ def thermodynamic_curves(source: Source, num_points: int = 100) -> "Figure":
     histogram = transitions.energy_histogram(found, place)
     axes.ravel()[5].plot(histogram["energy"], histogram["density"])
     axes.ravel()[5].set(xlabel="path energy (nats)", ylabel="density", title=f"Energies at T = {1 / place:.3g}")
-    return figure
+    return axes.ravel()[0].figure

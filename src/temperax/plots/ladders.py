@@ -68,6 +68,18 @@ def index_process(tree: xr.DataTree, axes: "Axes | None" = None, num_replicas: i
     return axes
 
 
+def flow(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
+    """Share of the replicas at every rung that came last from the hot end, beside equal steps from rung to rung."""
+    axes = axes_or_new(axes)
+    share = diagnostics.flow(tree).to_numpy()
+    axes.plot(share, "o-", markersize=3, label="replicas")
+    axes.plot([0, len(share) - 1], [1, 0], color="black", linewidth=0.8, linestyle=":", label="equal steps")
+    label_rungs(axes.xaxis, tree)
+    axes.set(xlabel="inverse temperature β of the rungs", ylabel="share that came from the hot end", title="Flow")
+    axes.legend(frameon=False)
+    return axes
+
+
 def barrier(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
     """The local communication barrier λ(β) along the ladder."""
     axes = axes_or_new(axes)

@@ -41,35 +41,38 @@ def summary(tree: xr.DataTree, baselines: dict[str, float] | None = None) -> "Fi
     return figure
 
 
-def scores(tree: xr.DataTree, axes: "Axes", baselines: dict[str, float] | None = None) -> None:
+def scores(tree: xr.DataTree, axes: "Axes | None" = None, baselines: dict[str, float] | None = None) -> "Axes":
     """LPPD on held-out rows against temperature."""
-    lppd = predict.scores(tree)["lppd"]
+    axes, lppd = axes_or_new(axes), predict.scores(tree)["lppd"]
     against_temperature(axes, lppd.index.to_numpy(), lppd.to_numpy(), label="draws")
     for i, (name, value) in enumerate((baselines or {}).items()):
         axes.axhline(value, color=f"C{i + 1}", linestyle=CONSTANTS[i % len(CONSTANTS)], label=name)
     axes.margins(y=0.1)  # no line at the edge
     axes.set(ylabel="LPPD per held-out row (nats)", title="Predictive score")
     legend(axes)
+    return axes
 
 
-def mixing(tree: xr.DataTree, axes: "Axes") -> None:
+def mixing(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
     """R-hat of held-out predictions against temperature: median and worst row."""
-    table = diagnostics.function_space(tree)
+    axes, table = axes_or_new(axes), diagnostics.function_space(tree)
     for column, label in (("rhat_f_max", "worst row"), ("rhat_f_median", "median row")):
         against_temperature(axes, table.index.to_numpy(), table[column].to_numpy(), label=label)
     axes.axhline(1.01, color="black", linewidth=0.8, linestyle=":", label="1.01")
     axes.set(ylabel="R-hat of f(x*)", title="Do the chains agree?")
     legend(axes)
+    return axes
 
 
-def energies(tree: xr.DataTree, axes: "Axes") -> None:
+def energies(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
     """Distribution of the data energy at every temperature."""
-    stats = check_result(tree, "tempered_stats")
+    axes, stats = axes_or_new(axes), check_result(tree, "tempered_stats")
     for i, temperature in enumerate(stats["temperature"].values):
         values = stats["data_energy"].isel(temperature=i).values.ravel()
         axes.hist(values, bins=60, histtype="stepfilled", alpha=0.5, density=True, label=f"T = {temperature:.3g}")
     axes.set(xlabel="data energy E (nats)", ylabel="density", title="Energies")
     legend(axes)
+    return axes
 
 
 def mean_energy(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
@@ -92,8 +95,41 @@ def mean_energy(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
     return axes
 
 
-def predictions(tree: xr.DataTree, axes: "Axes") -> None:
+def trace(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
+    """The log density of every chain's draws at the target temperature, in the order in which they came."""
+    axes = axes_or_new(axes)
+    lp = check_result(tree, "sample_stats", "lp")["lp"].transpose("chain", "draw")
+    axes.plot(lp["draw"], lp.values.T, linewidth=0.7, alpha=0.8)
+    axes.set(xlabel="draw", ylabel="log density (nats)", title=f"{lp.sizes['chain']} chains at the target temperature")
+    return axes
+
+
+def particles(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
+    """What sequential Monte Carlo's particles are worth at every step, and how many of the first have descendants."""
+    axes = axes_or_new(axes)
+    steps = check_result(tree, "smc", "effective_size", "families").mean("chain")
+    for name, label in (("effective_size", "effective size"), ("families", "families")):
+        against_temperature(axes, steps["temperature"].values, steps[name].values, label=label)
+    axes.set(ylabel="particles of a population", title="Particles", ylim=(0, None))
+    axes.legend(frameon=False)
+    return axes
+
+
+def annealing(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
+    """The energy of every chain along the schedule of `temperax.anneal`."""
+    axes = axes_or_new(axes)
+    schedule = check_result(tree, "annealing", "path_energy", "temperature")
+    finite = np.isfinite(schedule["temperature"].values)
+    for chain in schedule["path_energy"].transpose("chain", "step").values:
+        axes.plot(schedule["temperature"].values[finite], chain[finite], "o-", markersize=3, linewidth=0.9)
+    temperature_axis(axes)
+    axes.set(ylabel="mean path energy (nats)", title=f"{schedule.sizes['chain']} chains on their way")
+    return axes
+
+
+def predictions(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
     """Held-out targets against the posterior's predictions, with 90 % intervals; or calibration of a classifier."""
+    axes = axes_or_new(axes)
     constant, predictive = (check_result(tree, group) for group in ("constant_data", "predictions"))
     y = constant["y_test"].values
     f = predictive["f"].mean(("chain", "draw")).values
@@ -106,7 +142,7 @@ def predictions(tree: xr.DataTree, axes: "Axes") -> None:
         axes.plot([confidence[g].mean() for g in groups], [right[g].mean() for g in groups], "o-")
         axes.plot([0, 1], [0, 1], color="black", linewidth=0.8)
         axes.set(xlabel="confidence", ylabel="accuracy", title="Calibration", xlim=(0.3, 1.02), ylim=(0, 1.05))
-        return
+        return axes
     scale, mean = constant["y_scale"].values, constant["y_mean"].values
     draws = predictive["y"].stack(sample=("chain", "draw")).transpose("sample", "test_row", "target").values
     low, high = np.quantile(draws, (0.05, 0.95), axis=0)
@@ -119,3 +155,4 @@ def predictions(tree: xr.DataTree, axes: "Axes") -> None:
         ylabel="prediction, 90 % interval",
         title="Predictions at the target temperature",
     )
+    return axes

@@ -363,6 +363,7 @@ def describe(
         "inference_library": "temperax",
         "inference_library_version": version("temperax"),
         "jax_version": jax.__version__,
+        "numpyro_version": version("numpyro"),
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "key": np.asarray(jax.random.key_data(key)).tolist(),
         "key_implementation": str(jax.random.key_impl(key)),

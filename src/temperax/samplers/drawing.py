@@ -165,7 +165,7 @@ def collect(
     if diverging:
         draws.attributes["nan_nearby"] = _nan_nearby(draws.origin.energy, last)
     if draws.unsaved and run.directory is not None:  # what has come since the last checkpoint
-        run.save(program, state, stage, len(draws), draws.keep)
+        run.save(program, state, stage, len(draws), num_draws, draws.keep)
     draws.clock.lap("draws")
     if heights and isinstance(program.kernel, MCLMC):
         found = energy_bias(program, key, state, np.concatenate(heights))

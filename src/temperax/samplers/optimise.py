@@ -173,7 +173,8 @@ def anneal(
             gradients += sum(int(record.n_steps.sum()) for record in records)
             kept.append((energies[scans // 2 :].mean(axis=0), energies[-1], accepted.mean(axis=0)))
     final = np.asarray(engine.to_host(program, state).points.position[:, 0])
-    arguments = {"betas": betas.tolist(), "path": path, "scans": scans, "polish": polish}
+    arguments = {"betas": betas.tolist(), "path": path, "kernel": kernel, "num_chains": num_chains, "scans": scans}
+    arguments |= {"start": start, "polish": polish}
     if polish:
         optima = minimise(key, energy, num_chains, start=final, progress=progress)
     else:

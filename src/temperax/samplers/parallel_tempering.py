@@ -251,11 +251,16 @@ def round_lengths(num_rounds: int | None = None, num_draws: int | None = None) -
     return lengths if num_draws < LONG_ROUND else [*lengths[:-2], num_draws]
 
 
+def before_draws(plan: list[int]) -> list[int]:
+    """Scans of what comes before the last round: the rounds, and the scans that settle what they found."""
+    return [*plan[:-1], max(FIRST_ROUND, plan[-1] // 16)]
+
+
 def run_rounds(
     run: Run, tuner: Tuner, program: Program, key: Array, state: State, origin: Origin, clock: Clock
 ) -> tuple[Program, State]:
     """All rounds but the last, and the scans that settle what they found; journeys are counted from their end on."""
-    lengths = [*run.plan[:-1], max(FIRST_ROUND, run.plan[-1] // 16)]
+    lengths = before_draws(run.plan)
     with run.bar(sum(lengths), "rounds", "scan") as bar:
         for stage, length in enumerate(lengths):
             if run.past(stage):

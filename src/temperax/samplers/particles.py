@@ -172,7 +172,7 @@ class Particles:
         draws = Draws(self.run, build, attributes, self.clock, self.origin, self.extra()[0], {"before": self.before})
         if not len(draws):
             draws.add(self._record(scans))
-            self.run.save(program, self.state, self.stage + 1, len(draws), draws.keep)
+            self.run.save(program, self.state, self.stage + 1, len(draws), len(draws), draws.keep)
         return draws.tree(found.shape[1], interrupted=False)
 
     def extra(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -181,7 +181,12 @@ class Particles:
         arrays |= {f"sums.{name}": values for name, values in self.sums.items()}
         if isinstance(self.program.path, tempering.Reference):
             arrays |= {"mean": np.asarray(self.program.path.mean), "scale": np.asarray(self.program.path.scale)}
-        return arrays, {"started": self.origin.report, "num_draws": 0, "before": self.before} | self.clock.notes
+        return arrays, {
+            "started": self.origin.report,
+            "num_draws": 0,
+            "before": self.before,
+            "beta": self.beta,
+        } | self.clock.notes
 
     # -- in between --------------------------------------------------------------------------------------------------
 

@@ -152,11 +152,11 @@ class Run:
             done += len(record.fault)
             stop = sharding.agree(float(self._asked_to_stop)) > 0
             if stop or (self.directory and sharding.agree(time.monotonic() - self._last_save) >= self.save_every):
-                self.save(program, after, stage, done, extra)
+                self.save(program, after, stage, done, length, extra)
             if stop:
                 raise Interrupted(self.directory and self.directory.path, f"{self._doing}, {done} of {length}")
 
-    def save(self, program: Program, state: State, stage: int, done: int, extra: Callable) -> None:
+    def save(self, program: Program, state: State, stage: int, done: int, length: int, extra: Callable) -> None:
         """Write a checkpoint, if there is a place for it."""
         if self.directory is None:
             return
@@ -164,7 +164,7 @@ class Run:
         kept = dict(arrays) | {"state": engine.to_host(program, state)}
         self._step += 1
         if sharding.first_process():
-            about = {"stage": stage, "done": done, "arrays": list(arrays)}
+            about = {"stage": stage, "done": done, "length": length, "arrays": list(arrays)}
             self.directory.save(self._step, kept, dict(notes) | about)
         self._last_save = time.monotonic()
 

@@ -133,6 +133,21 @@ class RunDirectory:
             raise
         return lock
 
+    def is_written(self) -> bool | None:
+        """Whether the process that took the lock last is still there; None where that cannot be told from here."""
+        try:
+            _, number, _, machine = (self.path / "writer").read_text().split(" ", 3)
+            if os.name != "posix" or machine != platform.node():
+                return None
+            os.kill(int(number), 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+        except PermissionError:  # of another user's
+            return True
+        except (OSError, ValueError):  # nobody has written yet, or not all of it
+            return None
+        return True
+
     def check(self, configuration: Mapping[str, Any]) -> None:
         """Refuse to go on with anything that would change the answer.
 
@@ -176,6 +191,20 @@ class RunDirectory:
             If there are checkpoints and none is whole.
         """
         return checkpoint.restore(self._checkpoints)
+
+    def history(self) -> list[tuple[float, dict[str, Any]]]:
+        """When each checkpoint was written (seconds since 1970) and what was noted with it, newest first.
+
+        Only their text is read, also while another process writes; one that goes meanwhile is left out.
+        """
+        found = []
+        for step in checkpoint.steps(self._checkpoints):
+            try:
+                noted = checkpoint.notes(self._checkpoints, step)
+                found.append(((self._checkpoints / str(step)).stat().st_mtime, noted))
+            except FileNotFoundError:
+                continue
+        return found
 
     # -- draws -------------------------------------------------------------------------------------------------------
 

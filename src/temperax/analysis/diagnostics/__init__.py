@@ -5,7 +5,7 @@ inputs and of the energy, per temperature, over independent chains.  The statist
 """
 
 from temperax.analysis.diagnostics.equilibrium import equilibrium
-from temperax.analysis.diagnostics.journeys import exchange, round_trips
+from temperax.analysis.diagnostics.journeys import exchange, flow, round_trips
 from temperax.analysis.diagnostics.sentences import report
 from temperax.analysis.diagnostics.sides import sides
 from temperax.analysis.diagnostics.temperatures import (
@@ -29,6 +29,7 @@ __all__ = [
     "equilibrium",
     "exchange",
     "faults",
+    "flow",
     "frozen",
     "function_space",
     "loo",

@@ -110,6 +110,32 @@ def round_trips(tree: xr.DataTree) -> dict[str, float]:
     }
 
 
+def flow(tree: xr.DataTree) -> pd.Series:
+    """Of the replicas at every rung, the share that came last from the hot end, of those that have seen an end.
+
+    It falls from 1 at the hot end to 0 at the cold one; where replicas travel best it does so in equal steps from rung
+    to rung, and a sudden fall is where they turn back (Katzgraber, Trebst, Huse & Troyer 2006).
+
+    Returns
+    -------
+    pandas.Series
+        Index ``temperature``; NaN at rungs that no such replica has visited.
+    """
+    replica = check_result(tree, "exchange", "replica")["replica"].transpose("chain", "draw", "temperature")
+    slots = np.argsort(replica.values, axis=-1)  # (chain, draw, replica): where it sits
+    coldest = slots.shape[-1] - 1
+    last = np.where(slots == 0, 1.0, np.where(slots == coldest, 0.0, np.nan))
+    came = (
+        pd.DataFrame(np.swapaxes(last, 0, 1).reshape(last.shape[1], -1)).ffill().to_numpy()
+    )  # (draw, chain × replica)
+    where = np.swapaxes(slots, 0, 1).reshape(came.shape)
+    told = ~np.isnan(came)
+    visits, hot = (np.bincount(where[told], weights, minlength=coldest + 1) for weights in (None, came[told]))
+    with np.errstate(invalid="ignore"):
+        share = hot / visits
+    return pd.Series(share, index=pd.Index(replica["temperature"].values, name="temperature"), name="flow")
+
+
 def _barrier(tree: xr.DataTree) -> ladder.Barrier:
     remedy = "give a result of temperax.parallel_tempering"
     wanted = ("swap_acceptance", "round_trips", "restarts", "beta")

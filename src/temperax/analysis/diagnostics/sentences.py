@@ -35,36 +35,46 @@ def report(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFram
         Functions of the parameters that are judged with them, as in `parameter_space`.
     """
     lines = verdicts(tree, functions)
-    print(_what_was_judged(tree, functions))
-    print(
-        _start_sentence(tree),
-        _kernel_sentence(tree),
-        f"Before the first draw came {warmup_share(tree):.0%} of all gradients.",
-    )
+    print("\n".join(introduction(tree, functions)))
     print(f"{'check':<34}{'worst value':>12}  {'at T':>8}  verdict  what to do")
     for line in lines.itertuples():
         temperature = f"{line.temperature:>8.3g}" if np.isfinite(line.temperature) else f"{'':>8}"
         print(f"{line.check:<34}{line.value:>12.4g}  {temperature}  {line.verdict:<7}  {line.advice}".rstrip())
-    for row in frozen(tree).itertuples():
-        lost = row.acceptance > 0.5
-        why = "though its steps are accepted: they are lost in rounding, jax_enable_x64 has more digits" if lost else ""
-        print(f"Chain {row.chain} at T = {row.temperature:.3g} never moves{why and f' {why}'}", end="")
-        print("." if lost else ": start it elsewhere, or shorten its steps.")
-    for row in faults(tree).itertuples():
-        print(
-            f"Chain {row.chain} at T = {row.temperature:.3g} has no finite energy in {row.draws} draws from number "
-            f"{row.first} on: look at {row.parameter}."
-        )
-    if started_from_both(tree):
-        print(_sides_sentence(tree))
+    for sentence in remarks(tree):
+        print(sentence)
     if is_ladder(tree):
         print("\n" + "\n".join(exchange_sentences(tree)))
     if "smc" in tree.children:
-        print(_smc_sentence(tree))
+        print(smc_sentence(tree))
     if "compilation" in tree.attrs:
         compiled, whole = float(tree.attrs["compilation"]), sum(json.loads(tree.attrs["timings"]).values())
         print(f"Compilation took {compiled:.1f} s of {whole:.1f} s.")
     return lines
+
+
+def introduction(tree: xr.DataTree, functions: Functions | None = None) -> list[str]:
+    """What is said before the verdicts: what was judged, and how the draws were made."""
+    warmup = f"Before the first draw came {warmup_share(tree):.0%} of all gradients."
+    made = " ".join(filter(None, [_start_sentence(tree), _kernel_sentence(tree), warmup]))
+    return [_what_was_judged(tree, functions), made]
+
+
+def remarks(tree: xr.DataTree) -> list[str]:
+    """What is said of chains after the verdicts: those that never move or have no finite energy, and the two sides."""
+    said = []
+    for row in frozen(tree).itertuples():
+        lost = row.acceptance > 0.5
+        why = " though its steps are accepted: they are lost in rounding, jax_enable_x64 has more digits."
+        remedy = why if lost else ": start it elsewhere, or shorten its steps."
+        said.append(f"Chain {row.chain} at T = {row.temperature:.3g} never moves{remedy}")
+    for row in faults(tree).itertuples():
+        said.append(
+            f"Chain {row.chain} at T = {row.temperature:.3g} has no finite energy in {row.draws} draws from number "
+            f"{row.first} on: look at {row.parameter}."
+        )
+    if started_from_both(tree):
+        said.append(_sides_sentence(tree))
+    return said
 
 
 def _what_was_judged(tree: xr.DataTree, functions: Functions | None) -> str:
@@ -135,7 +145,7 @@ def _kernel_sentence(tree: xr.DataTree) -> str:
     return f"{tree.attrs['kernel']} moved them" + (f", which fits {fits}" if chosen else "") + f"{moves}."
 
 
-def _smc_sentence(tree: xr.DataTree) -> str:
+def smc_sentence(tree: xr.DataTree) -> str:
     """What sequential Monte Carlo found, and from how few of its first particles."""
     stages = tree["smc"].dataset
     families = stages["families"].isel(temperature=-1)

@@ -1,0 +1,150 @@
+"""Sections on what follows from a run: thermodynamics, phase transitions, predictions."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from temperax.analysis import diagnostics, predict, thermodynamics, transitions
+from temperax.analysis.ensemble import Ensemble, ensemble
+from temperax.errors import InputError, check_result
+from temperax.pages.findings import few
+from temperax.pages.parts import Picture, Pictures, Section, Table, Text, spread, temperature_text
+from temperax.plots import curves, predictive, runs
+from temperax.plots.canvas import new_figure
+from temperax.plots.inline import as_svg
+
+#: Held-out rows that a picture shows.
+MOST_ROWS = 500
+#: Of a picture.
+SIZE = (5.0, 3.6)
+
+
+def heat(tree: xr.DataTree) -> Section | None:
+    """Log Z, mean energy, heat capacity and entropy along the temperatures, and phase transitions."""
+    if "tempered_stats" not in tree.children or tree["tempered_stats"].sizes["temperature"] < 2:
+        return None
+    if tree["tempered_stats"].sizes["draw"] < 4:
+        return None
+    try:
+        found = ensemble(tree)
+        z, doubts = thermodynamics.log_evidence(found), thermodynamics.doubts(found)
+        peaks, rungs = transitions.peaks(found), thermodynamics.curves(found)
+        pictures = _curves(found, rungs, peaks)
+    except InputError as error:
+        return Section("Thermodynamics", [Text([f"There is none of these draws: {error}"])])
+    methods = pd.DataFrame(
+        {
+            "method": ["MBAR", "stepping stones, forward", "stepping stones, backward", "thermodynamic integration"],
+            "log Z": [z.mbar, z.forward, z.backward, z.integration],
+            "error": [z.mbar_error, z.forward_error, z.backward_error, z.integration_error],
+        }
+    )
+    said = [f"log Z between the ends is {z.mbar:.2f} ± {z.mbar_error:.2f} nats."]
+    said += [f"Doubt: {doubt}." for doubt in doubts]
+    said += [_peak(*row) for row in peaks.itertuples(index=False)] or [
+        "The heat capacity has no peak between the ends."
+    ]
+    blocks = [
+        Text(said),
+        Pictures(pictures),
+        Table("log Z from the hottest to the coldest temperature, in nats", methods),
+        Table("Every rung, in nats", rungs.to_dataframe().reset_index(), folded=True),
+    ]
+    return Section("Thermodynamics", blocks)
+
+
+def _peak(*row: object) -> str:
+    """What a peak of the heat capacity is, in a sentence."""
+    names = ["beta", "beta_error", "temperature", "temperature_error", "heat_capacity", "heat_capacity_error"]
+    peak = dict(zip([*names, "barrier", "barrier_error", "kind"], row, strict=True))
+    return (
+        f"The heat capacity has a peak of {peak['heat_capacity']:.3g} nats at T = {peak['temperature']:.3g} ± "
+        f"{peak['temperature_error']:.2g}: {peak['kind']}."
+    )
+
+
+def _curves(found: Ensemble, rungs: xr.Dataset, peaks: pd.DataFrame) -> list[Picture]:
+    """The six pictures of `plots.thermodynamic_curves`, one by one."""
+    axes = np.array([new_figure(1, 1, SIZE)[1][0, 0] for _ in range(6)])
+    curves.thermodynamic_curves(found, axes=axes, peaks=peaks)
+    names = ("mean energy", "heat capacity", "entropy", "free energy", "log Z")
+    captions = (
+        "Mean path energy ⟨U⟩.",
+        "Heat capacity β² Var(U): a peak is where the network changes fastest.",
+        "Entropy log Z + β⟨U⟩: how much of the prior is left.",
+        "Free energy -T log Z.",
+        "log Z from the hottest rung on.",
+    )
+    pictures = []
+    for panel, name, caption in zip(axes, names, captions, strict=False):
+        values = rungs["log_z" if name == "log Z" else name.replace(" ", "_")].values
+        alt = f"{name[0].upper()}{name[1:]} against temperature: over {len(values)} rungs it is {spread(values)} nats"
+        alt += f", with {len(peaks)} marked peaks." if name == "heat capacity" and len(peaks) else "."
+        pictures.append(Picture(as_svg(panel, name.replace(" ", "").lower(), alt), caption))
+    place = temperature_text(float(peaks["temperature"].iloc[0] if len(peaks) else 1 / found.betas[-1]))
+    alt = f"Density of the path energy at {place}."
+    pictures.append(Picture(as_svg(axes[5], "histogram", alt), f"Path energies at {place}: two humps are two phases."))
+    return pictures
+
+
+def predictions(tree: xr.DataTree) -> Section | None:
+    """Scores and calibration of the held-out rows."""
+    if "tempered_predictions" not in tree.children:
+        return None
+    scores = predict.scores(tree)
+    shown, drawn = few(tree, "test_row", MOST_ROWS), tree["predictions"].sizes
+    rows, task, several = drawn["test_row"], tree.attrs["task"], len(scores) > 1
+    target = scores.iloc[int(np.abs(scores.index.to_numpy() - _target(tree)).argmin())]
+    pictures: list[Picture] = []
+
+    def add(name: str, draw: Callable, alt: str, caption: str) -> None:
+        pictures.append(Picture(as_svg(draw(), name, alt), caption))
+
+    if task != "counts":
+        what = "Accuracy against confidence" if task == "classification" else "Predictions against held-out targets"
+        kind = "Of rows that are predicted with some confidence, how many are right: on the line is best."
+        kind = (
+            kind
+            if task == "classification"
+            else "Every held-out row, in the units of the target, with its 90 % interval."
+        )
+        add("predictions", lambda: runs.predictions(shown), f"{what}: {_in_words(target)}.", kind)
+    if drawn["draw"] > 1:
+        alt = f"Calibration of {rows} held-out rows, by ArviZ: {_in_words(target)}."
+        calm = "Calibration: the curve stays within the band where targets fall where the predictions say."
+        add("calibration", lambda: predictive.calibration(shown), alt, calm)
+        risk = predict.selective_risk(tree)["risk"]
+        alt = f"Error of the surest predictions: {spread(risk)}; of all rows it is {risk.iloc[-1]:.3g}."
+        add(
+            "risk",
+            lambda: predictive.selective_risk(tree),
+            alt,
+            "The error that is left when unsure rows are withheld.",
+        )
+    if several:
+        best = scores["lppd"].idxmax()
+        alt = f"LPPD of {len(scores)} temperatures, {spread(scores['lppd'])} nats, best at {temperature_text(best)}."
+        add("scores", lambda: runs.scores(tree), alt, "Log predictive density of held-out rows: higher is better.")
+        rhat = diagnostics.function_space(tree)["rhat_f_max"]
+        alt = f"R-hat of the worst held-out row at {len(rhat)} temperatures: {spread(rhat)}."
+        add("mixing", lambda: runs.mixing(tree), alt, "Whether chains agree on predictions: below 1.01 they do.")
+    table = Table(f"Scores of {rows} held-out rows", scores.reset_index(), folded=len(scores) > 8)
+    return Section(
+        "Predictions", [Text([f"At the target temperature, {_in_words(target)}."]), Pictures(pictures), table]
+    )
+
+
+def _target(tree: xr.DataTree) -> float:
+    """The temperature of the ``posterior`` group: T = 1, or the coldest."""
+    temperatures = check_result(tree, "tempered_predictions")["temperature"].values
+    return 1.0 if np.isclose(temperatures, 1.0).any() else float(temperatures.min())
+
+
+def _in_words(scores: pd.Series) -> str:
+    """The scores that say most."""
+    if "accuracy" in scores:
+        return f"{scores['accuracy']:.0%} of the held-out rows are right, with {scores['ece']:.0%} error of calibration"
+    said = f"the RMSE of held-out rows is {scores['rmse']:.4g}"
+    return said + (f", and 90 % intervals hold {scores['coverage_90']:.0%} of them" if "coverage_90" in scores else "")
