@@ -1,7 +1,9 @@
 """The Potts model against enumeration, closed forms, and Ising's."""
 
 import itertools
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ from lattices import log_z_scores, over_bonds, path_energy, sweep, z_scores
 from scipy.special import logsumexp
 
 import temperax as tx
-from temperax import systems
+from temperax import systems, transitions
 
 
 @register_dataclass
@@ -133,3 +135,47 @@ def test_bad_input(case):
     with pytest.raises(tx.InputError) as caught:
         make()
     assert caught.value.argument == argument
+
+
+def across(size, betas, **options):
+    energy = systems.potts((size, size), 10)
+    options = {"num_chains": 4, "start": "prior", "batch_size": 0, "progress": False} | options
+    return tx.parallel_tempering(
+        jax.random.key(7), energy, kernel=systems.heat_bath(energy), ladder=np.asarray(betas), **options
+    )
+
+
+def test_a_ladder_across_ten_colours_reports_its_wall(capsys):
+    """β_c = 1.426 on the infinite lattice: rungs on its two sides are a latent heat apart, and no replica crosses."""
+    tx.diagnostics.report(across(16, [1.0, 1.1, 1.2, 1.3, 1.5, 1.6, 1.7], num_draws=400))
+    walls = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Wall")]
+    assert len(walls) == 1 and walls[0].startswith("Wall between beta 1.3 and 1.5 (rejection 1.00")
+    assert "as at a phase transition" in walls[0]
+
+
+@pytest.mark.slow
+def test_ten_colours_by_finite_size_scaling():
+    """Temperature within 2 %, latent heat within 5 % of Baxter's from small lattices; the peak has its name."""
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    from benchmarks import potts
+
+    betas, trees = potts.FIRST_LADDER, {}
+    for size in (8, 12, 16):
+        trees[size] = across(size, betas, num_chains=8, num_draws=1000, thin=size, most_transitions=1)
+        betas = potts.window(trees[size])
+    found = transitions.finite_size(trees)
+    temperature, heat = potts.baxter(10)
+    assert found.attrs["verdict"] == "coexistence"
+    assert float(found["critical_temperature"]) == pytest.approx(temperature, rel=0.02)
+    assert float(found["latent_heat"]) == pytest.approx(heat, rel=0.05)
+    assert transitions.report(trees[16])["kind"][0] == "coexistence"
+
+
+def test_exact_values_are_baxters():
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    from benchmarks.potts import baxter
+
+    listed = {5: (0.851528, 0.052919), 7: (0.773059, 0.353277), 8: (0.744904, 0.486358), 10: (0.701232, 0.696049)}
+    for q, values in listed.items():
+        assert baxter(q) == pytest.approx(values, abs=1e-6)
+    assert baxter(2)[0] == pytest.approx(1 / np.log1p(np.sqrt(2))) and baxter(4)[1] == 0
