@@ -49,7 +49,8 @@ def finite_size(sources: Mapping[int, Source], dimension: int = 2) -> xr.Dataset
     xarray.Dataset
         Dimension ``size``: ``temperature`` and ``heat_capacity`` C/N of the peak, ``kurtosis`` K, ``latent_heat_size``
         Δe(L); of the infinite system ``critical_temperature``, ``exponent`` x and ``latent_heat`` a site.  Each has an
-        ``_error``: of a size the spread over half-chains, of a fit theirs, widened where the fit is not good.
+        ``_error``: of a size the spread over half-chains, of a fit theirs, widened where the fit is not good; that of
+        the latent heat holds how far it would move with L^-x for L^-d, which are the same for large L.
         The attribute ``verdict`` is ``coexistence`` where K falls with L by 3 standard errors, ``continuous`` where it
         rises by as much, ``undecided`` in between, and ``not equilibrated`` where the ladders of a size disagree.
         ``latent_heat`` is extrapolated at coexistence, 0 at a continuous transition, and NaN otherwise.
@@ -88,6 +89,8 @@ def finite_size(sources: Mapping[int, Source], dimension: int = 2) -> xr.Dataset
     heat, heat_error = np.nan, np.nan
     if verdict == "coexistence":
         heat, heat_error = _line(length**-dimension, gap, errors_of["latent_heat_size"])[0]
+        early, _ = _line(length**-exponent, gap, errors_of["latent_heat_size"])[0]
+        heat_error = float(np.hypot(heat_error, heat - early))
     elif verdict == "continuous":
         heat, heat_error = 0.0, 0.0
     by_size = dict(zip(names, (temperature, capacity, kurtosis, gap), strict=True))
