@@ -7,13 +7,14 @@ runs taken in turn.  "temperax" is what the engine does with the replicas (share
 one at a time on each, on an accelerator as many as fit); "vmap" is ``jax.vmap(jax.value_and_grad(...))`` on one device
 of the same energy with its network written out as a user would, layer by layer.  The floor is the sum of the arithmetic
 at this machine's own measured rates on all devices: matrix products at the rate of large ones, hidden activations at
-that of an array in the cache, and four element-wise passes over the hidden layers.
+that of an array in the cache, and four element-wise passes over the hidden layers.  Deep networks, one of them narrow
+and of ReLU units with a noise that depends on the inputs, have lines of their own (`DEEP`), on made-up rows.
 
 Lines of a framework are the same network as its module, given to ``Energy.network`` as it is: "temperax" by the engine,
 "vmap" the gradient of a log density that a user writes around the module, of all replicas in one batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,10 +26,18 @@ import numpyro.distributions as dist
 import temperax as tx
 from benchmarks import harness
 from temperax.energies.energy import Energy
+from temperax.energies.networks import ACTIVATIONS
 from temperax.engine.program import default_batch_size
 from temperax.machine import sharding
 
 STEPS, REPEATS = 20, 7
+#: Deep networks: inputs, hidden layers, activation, likelihood and rows (as many as airfoil trains on, and a thousand).
+DEEP = {
+    "5-16-16-16-16-2 relu, heteroscedastic": (5, (16,) * 4, "relu", tx.likelihoods.HeteroscedasticGaussian(), 1353),
+    "20-64-64-1 tanh": (20, (64, 64), "tanh", tx.likelihoods.Gaussian(), 1000),
+}
+#: Replicas of the deep networks.
+DEEP_REPLICAS = (16, 64)
 
 
 def potential(energy: Energy, position: jax.Array) -> jax.Array:
@@ -63,12 +72,61 @@ def descend(energy: Energy, position: jax.Array) -> jax.Array:
     return jax.lax.fori_loop(0, STEPS, step, position)
 
 
-def written_out(layers: dict, x: jax.Array) -> jax.Array:
+def written_out(activate: Callable, layers: dict, x: jax.Array) -> jax.Array:
     """The network as a user would write it."""
     for i in range(len(layers)):
         layer = layers[f"layer_{i}"]
-        x = (jnp.tanh(x) if i else x) @ layer["weight"] + layer["bias"]
+        x = (activate(x) if i else x) @ layer["weight"] + layer["bias"]
     return x
+
+
+def in_both_ways(
+    data: tx.Dataset, hidden: tuple[int, ...], activation: str, likelihood: tx.likelihoods.Likelihood
+) -> tuple[Energy, Energy]:
+    """The energy of a network by temperax, and with the network as a user would write it."""
+    energy = tx.Energy.mlp(data, hidden, activation=activation, likelihood=likelihood)
+    network = partial(written_out, ACTIVATIONS[activation])
+    start = energy.unravel(jnp.zeros(energy.size))["network"]
+    plain = tx.Energy.network(data, network, start, likelihood, dist.Normal())
+    return energy.relative_to(jnp.zeros(energy.size)), plain.relative_to(jnp.zeros(plain.size))
+
+
+def network_rows(name: str, energy: Energy, plain: Energy, replicas: Sequence[int], best: float) -> list[dict]:
+    """A line for each number of replicas."""
+    rows, batch_size = [], default_batch_size(energy)
+    for number in replicas:
+        positions = 0.1 * jax.random.normal(jax.random.key(0), (number, energy.size))
+        seconds = seconds_of(
+            {
+                "temperax": partial(as_the_engine, energy, positions, batch_size=batch_size),
+                "vmap": partial(plain_vmap, plain, positions),
+            }
+        )
+        each = {kind: value / (STEPS * number) for kind, value in seconds.items()}
+        rows.append(
+            {
+                "network": name,
+                "device": jax.devices()[0].device_kind,
+                "replicas": number,
+                "temperax_us": 1e6 * each["temperax"],
+                "vmap_us": 1e6 * each["vmap"],
+                "floor_us": 1e6 * best,
+                "vmap_over_temperax": each["vmap"] / each["temperax"],
+                "temperax_over_floor": each["temperax"] / best,
+            }
+        )
+    return rows
+
+
+def deep_rows(found: dict[str, float], replicas: Sequence[int]) -> list[dict]:
+    """Lines of the deep networks."""
+    rows, rng = [], np.random.default_rng(0)
+    for name, (inputs, hidden, activation, likelihood, number) in DEEP.items():
+        data = tx.Dataset.from_arrays(rng.normal(size=(number, inputs)), rng.normal(size=number))
+        energy, plain = in_both_ways(data, hidden, activation, likelihood)
+        best = floor(energy, hidden, found, activation)
+        rows += network_rows(name, energy, plain, replicas, best)
+    return rows
 
 
 @jax.jit
@@ -160,27 +218,31 @@ def rates(devices: int) -> dict[str, float]:
         return lambda batch: over_devices(one, jnp.zeros(()), batch, jnp.int32(0), 1)
 
     product = everywhere(lambda x: jax.lax.fori_loop(0, 4, lambda _, y: 1e-3 * (x @ y), x))
-    tanh = everywhere(lambda x: jax.lax.fori_loop(0, loops, lambda _, y: jnp.tanh(y), x))
+    activations = {
+        name: everywhere(lambda x, f=ACTIVATIONS[name]: jax.lax.fori_loop(0, loops, lambda _, y: f(y - 1e-3), x))
+        for name in ("relu", "tanh")
+    }
     passes = everywhere(lambda x: jax.lax.fori_loop(0, loops, lambda i, y: y * 0.999 + 1e-3 * i, x))
     square, line = jnp.ones((devices, size, size)) / size, jnp.ones((devices, length)) / 2
-    calls = {"product": partial(product, square), "tanh": partial(tanh, line), "pass": partial(passes, line)}
+    calls = {"product": partial(product, square), "pass": partial(passes, line)}
+    calls |= {name: partial(function, line) for name, function in activations.items()}
     found = seconds_of(calls)
     return {
         "flop": devices * 4 * 2 * size**3 / found["product"],
-        "tanh": devices * loops * length / found["tanh"],
-        "pass": devices * loops * length / found["pass"],
+        **{name: devices * loops * length / found[name] for name in ("pass", *activations)},
     }
 
 
-def floor(energy: Energy, hidden: tuple[int, ...], found: dict[str, float]) -> float:
+def floor(energy: Energy, hidden: tuple[int, ...], found: dict[str, float], activation: str = "tanh") -> float:
     """Seconds that the arithmetic of one gradient takes at the machine's rates."""
     rows, inputs = energy.data["x"].shape
-    sizes = (inputs + 1, *(width + 1 for width in hidden), energy.data["y"].shape[1])
+    outputs = energy.model.likelihood.num_outputs(energy.data["y"])
+    sizes = (inputs + 1, *(width + 1 for width in hidden), outputs)
     weights = np.array([a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True)])
     # Forward, gradient by the weights, and gradient by the layer's input, which the first layer does not need.
     flop = 2.0 * rows * (3 * weights.sum() - weights[0])
     units = float(rows * sum(hidden))
-    return flop / found["flop"] + units / found["tanh"] + 4 * units / found["pass"]
+    return flop / found["flop"] + units / found[activation] + 4 * units / found["pass"]
 
 
 def main() -> None:
@@ -192,34 +254,11 @@ def main() -> None:
     tx.use_cpu_devices(harness.cores())
     hidden = tuple(options.hidden)
     data = tx.datasets.load(options.dataset, split=0)
-    energy = tx.Energy.mlp(data, hidden)
-    plain = tx.Energy.network(data, written_out, energy.unravel(jnp.zeros(energy.size))["network"], prior=dist.Normal())
-    energy, plain = (e.relative_to(jnp.zeros(e.size)) for e in (energy, plain))
+    energy, plain = in_both_ways(data, hidden, "tanh", tx.likelihoods.Gaussian())
     found = rates(jax.local_device_count())
     best = floor(energy, hidden, found)
-    batch_size = default_batch_size(energy)
-    rows = []
-    for replicas in [1, 4, 16] if options.quick else options.replicas:
-        positions = 0.1 * jax.random.normal(jax.random.key(0), (replicas, energy.size))
-        seconds = seconds_of(
-            {
-                "temperax": partial(as_the_engine, energy, positions, batch_size=batch_size),
-                "vmap": partial(plain_vmap, plain, positions),
-            }
-        )
-        each = {name: value / (STEPS * replicas) for name, value in seconds.items()}
-        rows.append(
-            {
-                "network": "Energy.mlp",
-                "device": jax.devices()[0].device_kind,
-                "replicas": replicas,
-                "temperax_us": 1e6 * each["temperax"],
-                "vmap_us": 1e6 * each["vmap"],
-                "floor_us": 1e6 * best,
-                "vmap_over_temperax": each["vmap"] / each["temperax"],
-                "temperax_over_floor": each["temperax"] / best,
-            }
-        )
+    rows = network_rows("Energy.mlp", energy, plain, [1, 4, 16] if options.quick else options.replicas, best)
+    rows += (deep := deep_rows(found, DEEP_REPLICAS[:1] if options.quick else DEEP_REPLICAS))
     print(
         f"{found['flop'] / 1e9:.0f} GFLOP/s, {1e9 / found['tanh']:.2f} ns a tanh, {1e9 / found['pass']:.2f} ns a pass"
     )
@@ -235,6 +274,10 @@ def main() -> None:
         ),
         harness.goal(f"temperax / floor, {of}", last["temperax_over_floor"], 1.3, at_most=True),
     ]
+    for row in deep:
+        of = f"{row['network']}, {row['replicas']} replicas"
+        goals.append(harness.goal(f"plain vmap / temperax, {of}", row["vmap_over_temperax"], 2.0, at_most=False))
+        goals.append(harness.goal(f"temperax / floor, {of}", row["temperax_over_floor"], 1.3, at_most=True))
     harness.finish(rows, goals, options.json)
 
 

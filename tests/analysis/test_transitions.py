@@ -70,7 +70,7 @@ def test_levels_of_a_small_lattice_are_one_hump():
         energies[..., n] = rng.choice(levels, size=(4, 1000), p=weights / weights.sum())
     (peak,) = transitions.peaks((betas, energies)).itertuples()
     assert peak.kind == "crossover" and abs(peak.beta - 0.41) < 4 * peak.beta_error
-    assert transitions.ensemble((betas, energies)).level_spacing(-40.0, 0.0) == pytest.approx(4, abs=0.05)
+    assert thermodynamics.ensemble((betas, energies)).level_spacing(-40.0, 0.0) == pytest.approx(4, abs=0.05)
 
 
 def test_ladders_that_disagree_have_not_equilibrated():

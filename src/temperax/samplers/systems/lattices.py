@@ -1,63 +1,17 @@
-"""Systems of statistical physics: Ising, Hopfield, XY and φ⁴, which have exact answers, and the heat bath for spins.
-
-Each of the four is an `Energy`: its prior is a reference measure that is drawn exactly, its data energy the physical
-energy (k_B = 1, so that βE is in nats), and ``parallel_tempering`` on the likelihood path leads from T = inf to any T.
-Couplings are data of the energy: changing one compiles nothing.
-"""
+"""Energies of spins and fields on lattices, and of Hopfield's memory, k_B = 1."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import register_dataclass
-from jaxtyping import Array, Float, Int
-from numpyro.distributions import Distribution, Normal, biject_to, constraints
-from numpyro.distributions.transforms import IdentityTransform
+from jaxtyping import Array, Float
+from numpyro.distributions import Distribution, Normal
 
 from temperax.energies.energy import Energy
-from temperax.engine.kernels import Explorer
 from temperax.errors import InputError, check_count
-
-
-class _PlusMinusOne(constraints._SingletonConstraint):
-    """-1.0 or 1.0."""
-
-    is_discrete = True
-
-    def __call__(self, x: Array) -> Array:
-        return jnp.abs(x) == 1
-
-    def feasible_like(self, prototype: Array) -> Array:
-        return jnp.ones_like(prototype)
-
-
-@biject_to.register(_PlusMinusOne)
-def _as_it_is(_: _PlusMinusOne) -> IdentityTransform:
-    return IdentityTransform()
-
-
-class Spin(Distribution):
-    """One Ising spin, -1.0 or 1.0 with probability ½ each: ``Spin().expand(shape).to_event()`` for many.
-
-    It is a float, so that polynomials of spins have gradients, but only kernels that jump may move it.
-    """
-
-    arg_constraints: dict = {}
-    support = _PlusMinusOne()
-
-    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
-        """Independent fair spins."""
-        return jax.random.rademacher(key, sample_shape, jnp.result_type(float))
-
-    def log_prob(self, value: Array, intermediates: object = None) -> Array:
-        """-log 2 each."""
-        return jnp.full_like(value, -math.log(2))
-
-
-# -- systems ---------------------------------------------------------------------------------------------------------
+from temperax.samplers.systems.observables import overlap
+from temperax.samplers.systems.spins import Colour, Spin
 
 
 def ising(shape: Sequence[int], coupling: float = 1.0, field: float = 0.0, periodic: bool = True) -> Energy:
@@ -88,6 +42,35 @@ def ising(shape: Sequence[int], coupling: float = 1.0, field: float = 0.0, perio
     shape = _check_shape(shape)
     data = {"bonds": _bonds(shape, _check_number("coupling", coupling), periodic)}
     return Energy(_ising_energy, _spins(shape), data | {"field": _check_number("field", field)})
+
+
+def potts(shape: Sequence[int], num_colours: int, coupling: float = 1.0, periodic: bool = True) -> Energy:
+    """Potts spins on a lattice: E = -J Σ_<ij> δ(s_i, s_j), s_i = 0 … q - 1 (Potts 1952).
+
+    The prior is N = ∏ shape independent uniform spins: physical log Z(β) = log Z of the likelihood path + N log q.  On
+    the infinite square lattice with J > 0 the transition is at T = J / log(1 + √q), continuous up to q = 4 and of first
+    order beyond (Baxter 1973).  With q = 2 it is `ising` of half the coupling, but for a constant: δ = (1 + s s')/2.
+
+    Parameters
+    ----------
+    shape, coupling, periodic
+        As in `ising`.
+    num_colours
+        q, at least 2.
+
+    Returns
+    -------
+    Energy
+        Of one parameter ``spin``, of the lattice's shape; `heat_bath` moves it.
+
+    Raises
+    ------
+    InputError
+        As `ising`, and for a ``num_colours`` that is not a whole number from 2.
+    """
+    shape, prior = _check_shape(shape), Colour(num_colours)
+    bonds = _bonds(shape, _check_number("coupling", coupling), periodic)
+    return Energy(_potts_energy, {"spin": prior.expand(shape).to_event(len(shape))}, {"bonds": bonds})
 
 
 def hopfield(patterns: Float[np.ndarray, "pattern spin"]) -> Energy:
@@ -183,6 +166,13 @@ def _ising_energy(parameters: dict[str, Array], data: dict[str, Array]) -> Array
     return -jnp.sum(data["bonds"] * spin * _next(spin, spin.ndim)) - data["field"] * jnp.sum(spin)
 
 
+def _potts_energy(parameters: dict[str, Array], data: dict[str, Array]) -> Array:
+    spin = parameters["spin"]
+    # δ is linear between neighbouring colours, so that a gradient halfway is what one colour more costs.
+    same = jnp.maximum(1 - jnp.abs(spin - _next(spin, spin.ndim)), 0)
+    return -jnp.sum(data["bonds"] * same)
+
+
 def _hopfield_energy(parameters: dict[str, Array], patterns: Array) -> Array:
     spin, (num_patterns, size) = parameters["spin"], patterns.shape
     # P/2 is written in spins, so that no spin acts on itself: the gradient is then Σ_j J_ij s_j.
@@ -201,6 +191,11 @@ def _phi4_energy(parameters: dict[str, Array], data: dict[str, Array]) -> Array:
     gradient = jnp.sum(data["bonds"] * (_next(field, field.ndim) - field) ** 2)
     site = (data["mass_squared"] - 1) * field**2 + data["quartic"] * field**4 / 2 - math.log(2 * math.pi)
     return (gradient + jnp.sum(site)) / 2
+
+
+def is_lattice(energy: Energy) -> bool:
+    """Whether spins interact with their neighbours on a lattice alone, by its ``bonds``."""
+    return getattr(energy.model, "function", None) in (_ising_energy, _potts_energy)
 
 
 def _next(values: Array, num_axes: int) -> Array:
@@ -231,112 +226,3 @@ def _check_number(argument: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
         raise InputError(argument, value, "is not a finite number", "give one such as 1.0")
     return float(value)
-
-
-# -- the heat bath ---------------------------------------------------------------------------------------------------
-
-
-@register_dataclass
-@dataclass(frozen=True)
-class HeatBath(Explorer):
-    """Gibbs sampling of spins: each in turn is drawn from its distribution given all others (Glauber 1963).
-
-    Where the energy is linear in every spin, s_i = 1 has probability 1/(1 + exp(2β ∂E/∂s_i)): the pull of the others
-    is read off the energy itself.  Spins of a group do not interact and are drawn at once.
-
-    Attributes
-    ----------
-    group
-        Of every spin; groups are visited from 0 upwards, once a move.  `heat_bath` knows those of an energy.
-    """
-
-    group: Int[Array, " spin"]
-
-    def move(self, key: Array, position: Array, beta: Array, potential: Callable[[Array], Array]) -> Array:
-        """One sweep."""
-        uniform = jax.random.uniform(key, position.shape, position.dtype)
-        pull = jax.grad(potential)  # includes β
-
-        def draw(group: Array, spin: Array) -> Array:
-            up = jax.nn.sigmoid(-2 * pull(spin))
-            return jnp.where(self.group == group, jnp.where(uniform < up, 1.0, -1.0), spin)
-
-        return jax.lax.fori_loop(0, jnp.max(self.group) + 1, draw, position)
-
-
-def heat_bath(energy: Energy, groups: Int[np.ndarray, " spin"] | None = None) -> HeatBath:
-    """The heat bath for an energy of spins: a checkerboard for `ising`, one spin at a time for any other.
-
-    Parameters
-    ----------
-    energy
-        `ising`, `hopfield`, or the user's own with a prior of `Spin`.  It must be linear in every single spin, as
-        it can always be written, since s² = 1.
-    groups
-        Of every spin, 0 and up, where the user knows better which ones do not interact.
-
-    Raises
-    ------
-    InputError
-        If the energy has no spins, or the groups do not fit.
-    """
-    if not isinstance(energy, Energy) or not energy.discrete:
-        raise InputError("energy", energy, "has no spins", "give one such as systems.ising((8, 8))")
-    if groups is None:
-        lattice = getattr(energy.model, "function", None) is _ising_energy
-        found = _checkerboard(energy.data["bonds"].shape[1:]) if lattice else np.arange(energy.size)
-    else:
-        found = np.asarray(groups)
-    if found.shape != (energy.size,) or not np.issubdtype(found.dtype, np.integer) or found.min() < 0:
-        raise InputError("groups", groups, f"are not {energy.size} integers from 0", "give one group a spin")
-    return HeatBath(jnp.asarray(found, jnp.int32))
-
-
-def _checkerboard(shape: tuple[int, ...]) -> Int[np.ndarray, " spin"]:
-    """Colours of a periodic lattice that differ across every bond: two, or three where a side is odd.
-
-    Every side alternates; one that does not close takes the third colour at its end.  The sum over axes, modulo the
-    number of colours, differs across a bond because one summand does.
-    """
-    colours = 3 if any(side % 2 and side > 1 for side in shape) else 2
-    total = np.zeros(shape, int)
-    for axis, side in enumerate(shape):
-        colour = np.arange(side) % 2
-        colour[-1] = 2 if side % 2 and side > 1 else colour[-1]
-        total += colour.reshape(-1, *[1] * (len(shape) - 1 - axis))
-    return (total % colours).ravel()
-
-
-# -- observables -----------------------------------------------------------------------------------------------------
-
-
-def magnetisation(spins: Float[Array, "*batch site"], num_axes: int = 2) -> Float[Array, "*batch"]:
-    """Mean spin (or field), over the last ``num_axes`` axes: those of the lattice."""
-    return jnp.mean(spins, axis=tuple(range(-num_axes, 0)))
-
-
-def overlap(
-    spins: Float[Array, "*batch spin"], patterns: Float[Array, "pattern spin"]
-) -> Float[Array, "*batch pattern"]:
-    """m_μ = ξ_μ·s / N, from -1 to 1: how much of each pattern the spins recall."""
-    return spins @ jnp.asarray(patterns, float).T / spins.shape[-1]
-
-
-def angles(spins: Float[Array, "*lattice 2"]) -> Float[Array, "*lattice"]:
-    """Directions of the vectors of `xy`, in (-π, π]."""
-    return jnp.arctan2(spins[..., 1], spins[..., 0])
-
-
-def vorticity(theta: Float[Array, "*batch row column"]) -> Int[Array, "*batch row column"]:
-    """Vortices of a periodic plane of `angles`: turns of the spin around each plaquette, -1, 0 or 1.
-
-    They sum to 0, and bind in pairs below the transition (Kosterlitz & Thouless 1973).
-    """
-
-    def turn(axis: int) -> Array:
-        """Shortest way from every angle to the next."""
-        return (jnp.roll(theta, -1, axis) - theta + jnp.pi) % (2 * jnp.pi) - jnp.pi
-
-    down, right = turn(-2), turn(-1)
-    around = down + jnp.roll(right, -1, -2) - jnp.roll(down, -1, -1) - right
-    return jnp.round(around / (2 * jnp.pi)).astype(int)
