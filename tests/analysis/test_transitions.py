@@ -97,3 +97,13 @@ def test_a_ladder_without_a_peak_says_so(capsys):
     energies = np.random.default_rng(0).gamma(2.0, 1 / betas, size=(2, 5000, 6))
     assert transitions.report((betas, energies)).empty
     assert capsys.readouterr().out == "no peak of the heat capacity between the ends of the ladder.\n"
+
+
+def test_between_rungs_that_do_not_overlap_nothing_is_named():
+    """Two temperatures far apart have two humps between them, of which none is a phase."""
+    betas = np.array([0.1, 10.0])
+    energies = np.random.default_rng(0).gamma(50.0, 1.0 / betas, size=(4, 300, 2))
+    assert set(transitions.peaks((betas, energies))["kind"]) <= {"too few rungs"}
+    closer = np.geomspace(0.1, 10.0, 40)
+    energies = np.random.default_rng(0).gamma(50.0, 1.0 / closer, size=(4, 300, 40))
+    assert "too few rungs" not in set(transitions.peaks((closer, energies))["kind"])

@@ -23,6 +23,9 @@ _CHUNK, _KEPT = 2_000_000, 40_000_000
 #: Infinite energies of the hottest rung, as a number whose square is finite.
 _HUGE = 1e100
 
+#: Neighbours that overlap less than this are too far apart to be believed.
+MIN_OVERLAP = 0.03
+
 Source = Any  # a tempered DataTree, an Ensemble, or a pair (betas, energies)
 
 

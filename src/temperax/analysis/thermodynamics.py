@@ -17,13 +17,11 @@ from scipy.special import softmax
 
 from temperax.analysis import statistics
 from temperax.analysis.diagnostics.equilibrium import equilibrium
-from temperax.analysis.ensemble import Ensemble, Source, ensemble
+from temperax.analysis.ensemble import MIN_OVERLAP, Ensemble, Source, ensemble
 from temperax.analysis.evidence import Evidence, SteppingStone, log_evidence, stepping_stone  # noqa: F401 - public here
 from temperax.errors import InputError, check_array
 from temperax.machine.progress import patiently
 
-#: Neighbours that overlap less than this are too far apart to be believed.
-MIN_OVERLAP = 0.03
 #: Part of all squared deviations beyond which one of at least some hundred draws says that there is no variance.
 LARGEST_PART = 0.25
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from temperax.analysis.ensemble import Ensemble, Source, ensemble
+from temperax.analysis.ensemble import MIN_OVERLAP, Ensemble, Source, ensemble
 from temperax.analysis.transitions.humps import humps
 from temperax.errors import InputError, check_count
 from temperax.machine.progress import patiently
@@ -30,7 +30,8 @@ def peaks(source: Source, num_points: int = 200) -> pd.DataFrame:
     pandas.DataFrame
         A row a peak, highest first: ``beta``, ``temperature``, ``heat_capacity`` and the ``barrier`` between two humps
         of the energy (nats, the largest within the peak), each with its ``_error``; and ``kind``: ``crossover``,
-        ``coexistence`` or ``not equilibrated``.
+        ``coexistence``, ``not equilibrated``, or ``too few rungs`` where neighbours hardly overlap and nothing is known
+        of what is between them.
     """
     from scipy.signal import find_peaks  # a tenth of the import of temperax, and needed here alone
 
@@ -91,6 +92,9 @@ def report(source: Source) -> pd.DataFrame:
 
 def _kind(whole: Ensemble, near: np.ndarray, barrier: float, spread: float) -> str:
     """What a peak is, from the rungs within it and the barrier between the humps."""
+    around = (whole.betas[:-1] <= near[-1]) & (whole.betas[1:] >= near[0])
+    if (whole.overlap[around] < MIN_OVERLAP).any():
+        return "too few rungs"
     if not settled(whole, near):
         return "not equilibrated"
     return "coexistence" if barrier > max(0.2, 2 * spread) else "crossover"
