@@ -120,7 +120,7 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize("value", VALUES, ids=str)
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
 def test_settings_are_python(value):
     """What stands on the page makes the same thing again."""
     text = calls.as_python(notation.encode(value))
