@@ -32,13 +32,14 @@ def pruning(
 ) -> xr.Dataset:
     """Score as the weights with the least signal-to-noise are set to zero.
 
-    Hidden units can be permuted and their signs turned, so that the mean of a weight over draws says little.  Signal
-    and noise are therefore read off each draw: the signal is |θ_i| and the noise the standard deviation of θ_i given
-    all other parameters in the Gaussian around this draw, 1/σ_i² = β F_ii + 1/s_i², with F the Fisher information of
-    the training rows at the draw (targets drawn from the model) and s_i the prior's scale.  Half of (θ_i/σ_i)² is what
-    removing the weight costs to second order (LeCun, Denker & Solla 1990, *Optimal brain damage*); the ranking is that
-    of Blundell et al. 2015 without their one Gaussian.  Every draw loses its own weights; biases count as weights,
-    noise and ARD scales stay, so that the LPPD of a learned noise scale falls deeper than the RMSE.
+    Hidden units can be permuted and their signs turned, so that the mean of a weight over draws says little. Signal
+    and noise are therefore read off each draw: the signal is ``|θ_i|`` and the noise the standard deviation of θ_i
+    given all other parameters in the Gaussian around this draw, 1/σ_i² = β F_ii + 1/s_i², with F the Fisher
+    information of the training rows at the draw (targets drawn from the model) and s_i the prior's scale. Half of
+    (θ_i/σ_i)² is what removing the weight costs to second order (LeCun, Denker & Solla 1990, *Optimal brain
+    damage*); the ranking is that of Blundell et al. 2015 without their one Gaussian. Every draw loses its own
+    weights; biases count as weights, noise and ARD scales stay, so that the LPPD of a learned noise scale falls
+    deeper than the RMSE.
 
     Parameters
     ----------
@@ -54,7 +55,7 @@ def pruning(
     xarray.Dataset
         ``lppd`` (share, temperature) in nats a held-out row (targets in standardised units), and ``rmse`` in the
         target's units or ``accuracy``, with their ``_error``; ``signal_to_noise`` (share, temperature): the median
-        over draws of the |θ_i|/σ_i up to which weights are removed.
+        over draws of the ``|θ_i|/σ_i`` up to which weights are removed.
 
     Raises
     ------

@@ -34,8 +34,8 @@ def relevance(tree: xr.DataTree, energy: Energy, max_draws: int = 100) -> xr.Dat
     Returns
     -------
     xarray.Dataset
-        Dimensions (input, temperature): ``sensitivity``, the mean over draws of the mean |∂f/∂x_j| over training rows
-        and outputs, in standardised units, with ``sensitivity_error``, and the 90 % interval of draws
+        Dimensions (input, temperature): ``sensitivity``, the mean over draws of the mean ``|∂f/∂x_j|`` over training
+        rows and outputs, in standardised units, with ``sensitivity_error``, and the 90 % interval of draws
         ``sensitivity_low`` to ``sensitivity_high``; ``most_relevant``, the share of draws in which the input's
         sensitivity is the largest.  With the prior `priors.ARD` also ``scale``, the mean of the learned input scale
         (MacKay 1994), with ``scale_error``, ``scale_low`` and ``scale_high``.
