@@ -43,7 +43,6 @@ autodoc_member_order = "bysource"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 add_module_names = False
-python_maximum_signature_line_length = 88
 python_use_unqualified_type_names = True
 
 html_theme = "pydata_sphinx_theme"

@@ -72,6 +72,12 @@ REFERENCE = {
 
 #: Names of rooms that other rooms need and users do not.
 INSIDE = {
+    *(f"Energy.{name}" for name in ("bare", "dims", "discrete", "free", "joint", "layout", "likelihood_dims")),
+    *(f"Energy.{name}" for name in ("localised_at", "of_arguments", "offsets", "over_rows", "position", "prior_terms")),
+    *(f"Energy.{name}" for name in ("proper", "relative_to", "with_data", "variables", "log_likelihoods")),
+    "likelihoods.Likelihood.check_parameters",
+    "likelihoods.Likelihood.check_targets",
+    "likelihoods.Likelihood.fitted",
     "datasets.Source",
     "datasets.cache_folder",
     "kernels.most_steps",
@@ -102,6 +108,20 @@ INSIDE = {
     "tempering.temper",
     "tempering.temper_on_host",
     "tempering.terms",
+}
+#: Classes whose methods users call, or write.
+WITH_METHODS = {
+    "Dataset",
+    "Energy",
+    "TemperedClassifier",
+    "TemperedRegressor",
+    "kernels.Explorer",
+    "kernels.Kernel",
+    "ladder.Barrier",
+    "likelihoods.Likelihood",
+    "optimise.Optima",
+    "priors.Prior",
+    "tempering.Path",
 }
 #: Names that are explained elsewhere in the reference.
 ELSEWHERE = {"optimise.anneal", "optimise.deep_ensemble", "optimise.map_estimate"}
@@ -141,20 +161,18 @@ def find(name: str) -> object:
 
 
 def methods(name: str) -> list[str]:
-    """Methods and properties of a public class that say what they do, without those that a public base explains."""
-    owner = find(name)
-    if not inspect.isclass(owner) or issubclass(owner, Exception):
+    """Methods and properties of a public class, where users call or write them, in the order of its source."""
+    if name not in WITH_METHODS:
         return []
-    known = {find(other) for names in public().values() for other in names if inspect.isclass(find(other))} - {owner}
-    ours = [base for base in owner.__mro__ if base.__module__.startswith("temperax")]
-    explained = {method for base in ours if base in known for method in vars(base)}
+    owner = find(name)
+    assert inspect.isclass(owner)
     found: dict[str, None] = {}
-    for base in ours:
-        for method, value in vars(base).items():
+    for base in owner.__mro__:
+        for method, value in vars(base).items() if base.__module__.startswith("temperax") else ():
             is_method = inspect.isfunction(value) or isinstance(value, (classmethod, staticmethod, property))
-            if is_method and value.__doc__ and not method.startswith(("_", "tree_")) and method not in explained:
+            if is_method and value.__doc__ and not method.startswith(("_", "tree_")):
                 found[method] = None
-    return list(found)
+    return [method for method in found if f"{name}.{method}" not in INSIDE]
 
 
 def write(docs: Path) -> None:
@@ -175,7 +193,7 @@ def _reference(page: Page, names: list[str]) -> str:
         "",
     ]
     if len(names) > 1:
-        lines += [".. autosummary::", "", *(f"   {name}" for name in names), ""]
+        lines += [".. autosummary::", "   :nosignatures:", "", *(f"   {name}" for name in names), ""]
     for name in names:
         owner = find(name)
         lines += [f".. auto{'class' if inspect.isclass(owner) else 'function'}:: temperax.{name}"]

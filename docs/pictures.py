@@ -126,9 +126,7 @@ def singular() -> None:
         energy = tx.Energy.mlp(data, (units,), likelihood=tx.likelihoods.Gaussian(scale), prior=tx.priors.Normal(3.0))
         one = tx.learning_coefficient(jax.random.key(units), energy, progress=False)
         found.append((energy.size, one.value, one.standard_error))
-        print(
-            f"{units} units, {energy.size} parameters: λ = {one.value:.2f} ± {one.standard_error:.2f}, R-hat {one.rhat:.3f}"
-        )
+        print(f"P = {energy.size}: λ = {one.value:.2f} ± {one.standard_error:.2f}, R-hat {one.rhat:.3f}")
     size, value, error = np.array(found).T
     figure, axes = plt.subplots(figsize=(5.2, 3.2), layout="constrained")
     axes.errorbar(size, value, 2 * error, fmt="ko", capsize=3, label="measured, ± two standard errors")
