@@ -51,12 +51,13 @@ html_static_path = ["static"]
 html_css_files = ["temperax.css"]
 html_math_renderer = "mathml"
 html_show_sourcelink = False
-html_sidebars = {"index": []}
+html_sidebars = {"index": [], "coming-from": [], "decisions": []}
 html_theme_options = {
     "logo": {"text": "temperax"},
     "show_prev_next": True,
     "navigation_with_keys": False,
     "header_links_before_dropdown": 8,
+    "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],

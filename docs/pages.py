@@ -213,7 +213,7 @@ def _benchmarks(results: Path) -> str:
         machine = found["machine"]
         versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
         parts += [
-            f"## {file.stem}",
+            f"## `results/{file.name}`",
             "",
             f"```bash\n{command} --json benchmarks/results/{file.name}\n```",
             "",
@@ -239,7 +239,7 @@ def _command_and_rows(file: Path, rows: list[dict]) -> tuple[str, str]:
         from benchmarks.uci import tables
 
         protocol = rows[0]["protocol"]
-        text = tables.markdown(rows, protocol).replace("### ", "### Data set ")
+        text = tables.markdown(rows, protocol).replace("### ", "### Data set ").replace(" ± ", "\N{NO-BREAK SPACE}± ")
         return f"python -m benchmarks.uci benchmarks/uci/configs/{protocol}.toml", text
     columns = list(dict.fromkeys(column for row in rows for column in row))
     cells = [[row.get(column, "") for column in columns] for row in rows]

@@ -31,6 +31,15 @@ class SteppingStone(NamedTuple):
 
     ``forward`` averages over the hotter draws of each pair and is too low in expectation, ``backward`` over the colder
     ones and is too high: they bracket log Z, and their distance says how far to trust them.
+
+    See Also
+    --------
+    temperax.thermodynamics.stepping_stone
+
+    Examples
+    --------
+    >>> tx.thermodynamics.SteppingStone._fields
+    ('forward', 'forward_error', 'backward', 'backward_error')
     """
 
     forward: float
@@ -40,7 +49,17 @@ class SteppingStone(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """Log Z(coldest) - log Z(hottest) by four methods, in nats; ``mbar`` is the one to report."""
+    """Log Z(coldest) - log Z(hottest) by four methods, in nats; ``mbar`` is the one to report.
+
+    See Also
+    --------
+    temperax.thermodynamics.log_evidence
+
+    Examples
+    --------
+    >>> tx.thermodynamics.Evidence._fields[:6]
+    ('forward', 'forward_error', 'backward', 'backward_error', 'mbar', 'mbar_error')
+    """
 
     forward: float
     forward_error: float
@@ -74,6 +93,18 @@ def curves(source: Source, betas: Any = None) -> xr.Dataset:
     ------
     InputError
         For a β outside the ladder, and if the source has fewer than two temperatures.
+
+    See Also
+    --------
+    temperax.plots.thermodynamic_curves, temperax.transitions.peaks
+
+    Examples
+    --------
+    >>> curves = tx.thermodynamics.curves(ladder, np.geomspace(0.05, 1.0, 30))
+    >>> curves.sizes["temperature"]
+    30
+    >>> bool((np.diff(curves["entropy"]) < 0).all())  # it falls as the system cools
+    True
     """
     found = ensemble(source)
     betas = found.betas if betas is None else np.sort(np.ravel(check_array("betas", betas, "give a β or several")))
@@ -93,6 +124,16 @@ def stepping_stone(source: Source) -> SteppingStone:
     ----------
     source
         As in `curves`.
+
+    See Also
+    --------
+    temperax.thermodynamics.log_evidence
+
+    Examples
+    --------
+    >>> bounds = tx.thermodynamics.stepping_stone(ladder)
+    >>> abs(bounds.backward - bounds.forward) < 2
+    True
     """
     found = ensemble(source)
     steps = np.diff(found.betas)
@@ -116,6 +157,16 @@ def log_evidence(source: Source) -> Evidence:
     ----------
     source
         As in `curves`.
+
+    See Also
+    --------
+    temperax.thermodynamics.doubts, temperax.thermodynamics.compare_evidence, temperax.smc
+
+    Examples
+    --------
+    >>> found = tx.thermodynamics.log_evidence(ladder)
+    >>> abs(found.mbar - found.forward) < 1  # nats
+    True
     """
     found = ensemble(source)
     end = found.at(float(found.betas[-1]))
@@ -137,7 +188,17 @@ def _integrate(found: Ensemble) -> tuple[float, float]:
 
 
 def doubts(source: Source) -> list[str]:
-    """What speaks against believing a ladder's log Z, a sentence each; an empty list is good."""
+    """What speaks against believing a ladder's log Z, a sentence each; an empty list is good.
+
+    See Also
+    --------
+    temperax.thermodynamics.log_evidence
+
+    Examples
+    --------
+    >>> all(isinstance(doubt, str) for doubt in tx.thermodynamics.doubts(ladder))
+    True
+    """
     found = ensemble(source)
     return _doubts(found, log_evidence(found))
 
@@ -169,7 +230,17 @@ def _doubts(found: Ensemble, z: Evidence) -> list[str]:
 
 
 def summary(source: Source) -> pd.DataFrame:
-    """The quantities of `curves` at every rung, as a table with index ``temperature``."""
+    """The quantities of `curves` at every rung, as a table with index ``temperature``.
+
+    See Also
+    --------
+    temperax.thermodynamics.curves
+
+    Examples
+    --------
+    >>> len(tx.thermodynamics.summary(ladder))
+    8
+    """
     return curves(source).to_dataframe()
 
 
@@ -180,6 +251,16 @@ def report(source: Source) -> pd.DataFrame:
     ----------
     source
         As in `curves`.
+
+    See Also
+    --------
+    temperax.thermodynamics.summary, temperax.thermodynamics.doubts
+
+    Examples
+    --------
+    >>> table = tx.thermodynamics.report(ladder)
+                   log_z     free_energy     mean_energy heat_capacity        entropy
+    ...
     """
     found = ensemble(source)
     table = summary(found)
@@ -222,6 +303,17 @@ def compare_evidence(trees: Mapping[str, Source]) -> pd.DataFrame:
     ------
     InputError
         If there are no results, or a ladder does not reach from 0 to 1.
+
+    See Also
+    --------
+    temperax.thermodynamics.log_evidence
+
+    Examples
+    --------
+    >>> narrow = energy.replace(prior=tx.priors.Normal(0.1))
+    >>> other = tx.parallel_tempering(key, narrow, num_replicas=8, num_draws=256, progress=False)
+    >>> tx.thermodynamics.compare_evidence({"N(0, 1)": ladder, "N(0, 0.01)": other}).index[0]
+    'N(0, 1)'
     """
     if not isinstance(trees, Mapping) or not trees:
         raise InputError("trees", trees, "is empty or no mapping", "give results by name")

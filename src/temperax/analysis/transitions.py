@@ -29,7 +29,17 @@ PROMINENCE = 0.05
 
 
 class Humps(NamedTuple):
-    """A smoothed histogram of energies, and the barrier between its two highest humps in nats (0 for one hump)."""
+    """A smoothed histogram of energies, and the barrier between its two highest humps in nats (0 for one hump).
+
+    See Also
+    --------
+    temperax.transitions.energy_histogram
+
+    Examples
+    --------
+    >>> tx.transitions.Humps._fields
+    ('energy', 'density', 'barrier')
+    """
 
     energy: Float[np.ndarray, " bin"]
     density: Float[np.ndarray, " bin"]
@@ -54,6 +64,16 @@ def energy_histogram(source: Source, beta: float, bins: int = 200) -> xr.Dataset
         ``density`` (energy), smoothed over 0.3 standard deviations (over the spacing of discrete levels where that is
         more), and the attribute ``barrier``: log of the lower hump's height over the valley's, in nats; 0 where there
         is one hump.
+
+    See Also
+    --------
+    temperax.transitions.peaks
+
+    Examples
+    --------
+    >>> humps = tx.transitions.energy_histogram(ladder, beta=0.5)
+    >>> humps["density"].dims, humps.attrs["barrier"] >= 0
+    (('energy',), True)
     """
     check_count("bins", bins, 20)
     found = _humps(ensemble(source), beta, bins)
@@ -82,6 +102,15 @@ def peaks(source: Source, num_points: int = 200) -> pd.DataFrame:
         A row a peak, highest first: ``beta``, ``temperature``, ``heat_capacity`` and the ``barrier`` between two humps
         of the energy (nats, the largest within the peak), each with its ``_error``; and ``kind``: ``crossover``,
         ``coexistence`` or ``not equilibrated``.
+
+    See Also
+    --------
+    temperax.transitions.report, temperax.thermodynamics.curves
+
+    Examples
+    --------
+    >>> list(tx.transitions.peaks(ladder).columns)[:3]
+    ['beta', 'beta_error', 'temperature']
     """
     from scipy.signal import find_peaks  # a tenth of the import of temperax, and needed here alone
 
@@ -131,6 +160,16 @@ def report(source: Source) -> pd.DataFrame:
     ----------
     source
         As in `thermodynamics.curves`.
+
+    See Also
+    --------
+    temperax.transitions.peaks, temperax.transitions.hysteresis
+
+    Examples
+    --------
+    >>> table = tx.transitions.report(ladder)
+    peaks of the heat capacity:
+    ...
     """
     table = peaks(source)
     if len(table):
@@ -223,6 +262,16 @@ def hysteresis(key: Array, energy: Energy, betas: Float[np.ndarray, " temperatur
     ------
     InputError
         As `optimise.anneal`, and if the temperatures do not ascend or there are fewer than two chains.
+
+    See Also
+    --------
+    temperax.anneal, temperax.transitions.peaks
+
+    Examples
+    --------
+    >>> cycle = tx.transitions.hysteresis(key, energy, np.geomspace(0.1, 1.0, 4), scans=4)
+    >>> cycle["path_energy"].dims
+    ('direction', 'chain', 'temperature')
     """
     betas = check_ladder(betas)
     key = check_key(key)

@@ -81,6 +81,16 @@ def load(name: str, split: int = 0) -> Dataset:
     ------
     InputError
         For an unknown name or split, and if the file is not cached and cannot be downloaded.
+
+    See Also
+    --------
+    temperax.datasets.arrays, temperax.Dataset.from_csv
+
+    Examples
+    --------
+    >>> flowers = tx.datasets.load("iris")
+    >>> flowers.classes
+    ('setosa', 'versicolor', 'virginica')
     """
     check_choice("name", name, {**UCI, **SKLEARN})
     splits = UCI[name].splits if name in UCI else 20
@@ -112,6 +122,14 @@ def arrays(name: str) -> tuple[np.ndarray, np.ndarray]:
     ------
     InputError
         For an unknown name, and if the file is not cached and cannot be downloaded.
+
+    See Also
+    --------
+    temperax.datasets.load
+
+    Examples
+    --------
+    >>> inputs, targets = tx.datasets.arrays("yacht")  # doctest: +SKIP (needs a network, once)
     """
     check_choice("name", name, UCI)
     table = _fetch(name)

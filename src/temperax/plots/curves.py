@@ -23,6 +23,14 @@ def thermodynamic_curves(source: Source, num_points: int = 100) -> "Figure":
         As in `thermodynamics.curves`.
     num_points
         Points of the lines.
+
+    See Also
+    --------
+    temperax.thermodynamics.curves
+
+    Examples
+    --------
+    >>> tx.plots.thermodynamic_curves(ladder, num_points=20).savefig("thermodynamic_curves.png")
     """
     found = ensemble(source)
     coldest = found.betas[found.betas > 0]

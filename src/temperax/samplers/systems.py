@@ -84,6 +84,16 @@ def ising(shape: Sequence[int], coupling: float = 1.0, field: float = 0.0, perio
     ------
     InputError
         For a shape that is not made of positive integers, and numbers that are not finite.
+
+    See Also
+    --------
+    temperax.systems.heat_bath, temperax.systems.magnetisation
+
+    Examples
+    --------
+    >>> magnet = tx.systems.ising((4, 4))
+    >>> float(magnet.data_energy(jnp.ones(16)))  # all spins up: 32 bonds
+    -32.0
     """
     shape = _check_shape(shape)
     data = {"bonds": _bonds(shape, _check_number("coupling", coupling), periodic)}
@@ -110,6 +120,19 @@ def hopfield(patterns: Float[np.ndarray, "pattern spin"]) -> Energy:
     ------
     InputError
         If the patterns are not rows of ±1.
+
+    See Also
+    --------
+    temperax.systems.overlap, temperax.systems.heat_bath
+
+    Examples
+    --------
+    >>> patterns = np.array([[1, 1, 1, 1, -1, -1], [1, -1, 1, -1, 1, -1]])
+    >>> memory = tx.systems.hopfield(patterns)
+    >>> bath = tx.systems.heat_bath(memory)
+    >>> spins = tx.sample(key, memory, 0.1, path="likelihood", kernel=bath, start="prior", num_draws=20, progress=False)
+    >>> spins["posterior"]["spin"].shape
+    (4, 20, 6)
     """
     found = np.asarray(patterns)
     if found.ndim != 2 or not found.size or not np.isin(found, (-1, 1)).all():
@@ -137,6 +160,16 @@ def xy(shape: Sequence[int], coupling: float = 1.0, periodic: bool = True) -> En
     ------
     InputError
         As `ising`.
+
+    See Also
+    --------
+    temperax.systems.angles, temperax.systems.vorticity
+
+    Examples
+    --------
+    >>> plane = tx.systems.xy((3, 3))
+    >>> plane.size  # a vector of two for each of nine spins
+    18
     """
     shape = _check_shape(shape)
     bonds = _bonds(shape, _check_number("coupling", coupling), periodic)
@@ -167,6 +200,16 @@ def phi4(shape: Sequence[int], mass_squared: float = 1.0, quartic: float = 1.0, 
     ------
     InputError
         As `ising`, and if exp(-S) cannot be normalised.
+
+    See Also
+    --------
+    temperax.systems.ising
+
+    Examples
+    --------
+    >>> field = tx.systems.phi4((4,), mass_squared=-1.0)
+    >>> field.size
+    4
     """
     shape = _check_shape(shape)
     data = {"mass_squared": _check_number("mass_squared", mass_squared), "quartic": _check_number("quartic", quartic)}
@@ -279,6 +322,18 @@ def heat_bath(energy: Energy, groups: Int[np.ndarray, " spin"] | None = None) ->
     ------
     InputError
         If the energy has no spins, or the groups do not fit.
+
+    See Also
+    --------
+    temperax.systems.ising, temperax.kernels.Explorer
+
+    Examples
+    --------
+    >>> magnet = tx.systems.ising((4, 4))
+    >>> bath = tx.systems.heat_bath(magnet)
+    >>> cold = tx.sample(key, magnet, 0.5, path="likelihood", kernel=bath, start="prior", num_draws=20, progress=False)
+    >>> set(np.unique(cold["posterior"]["spin"])) <= {-1.0, 1.0}
+    True
     """
     if not isinstance(energy, Energy) or not energy.discrete:
         raise InputError("energy", energy, "has no spins", "give one such as systems.ising((8, 8))")
@@ -311,19 +366,50 @@ def _checkerboard(shape: tuple[int, ...]) -> Int[np.ndarray, " spin"]:
 
 
 def magnetisation(spins: Float[Array, "*batch site"], num_axes: int = 2) -> Float[Array, "*batch"]:
-    """Mean spin (or field), over the last ``num_axes`` axes: those of the lattice."""
+    """Mean spin (or field), over the last ``num_axes`` axes: those of the lattice.
+
+    See Also
+    --------
+    temperax.systems.ising
+
+    Examples
+    --------
+    >>> float(tx.systems.magnetisation(jnp.ones((4, 4))))
+    1.0
+    """
     return jnp.mean(spins, axis=tuple(range(-num_axes, 0)))
 
 
 def overlap(
     spins: Float[Array, "*batch spin"], patterns: Float[Array, "pattern spin"]
 ) -> Float[Array, "*batch pattern"]:
-    """m_μ = ξ_μ·s / N, from -1 to 1: how much of each pattern the spins recall."""
+    """m_μ = ξ_μ·s / N, from -1 to 1: how much of each pattern the spins recall.
+
+    See Also
+    --------
+    temperax.systems.hopfield
+
+    Examples
+    --------
+    >>> patterns = jnp.array([[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]])
+    >>> tx.systems.overlap(patterns[0], patterns)
+    Array([1., 0.], dtype=float32)
+    """
     return spins @ jnp.asarray(patterns, float).T / spins.shape[-1]
 
 
 def angles(spins: Float[Array, "*lattice 2"]) -> Float[Array, "*lattice"]:
-    """Directions of the vectors of `xy`, in (-π, π]."""
+    """Directions of the vectors of `xy`, in (-π, π].
+
+    See Also
+    --------
+    temperax.systems.xy, temperax.systems.vorticity
+
+    Examples
+    --------
+    >>> tx.systems.angles(jnp.array([[1.0, 0.0], [0.0, 2.0]]))
+    Array([0.       , 1.5707964], dtype=float32)
+    """
     return jnp.arctan2(spins[..., 1], spins[..., 0])
 
 
@@ -331,6 +417,15 @@ def vorticity(theta: Float[Array, "*batch row column"]) -> Int[Array, "*batch ro
     """Vortices of a periodic plane of `angles`: turns of the spin around each plaquette, -1, 0 or 1.
 
     They sum to 0, and bind in pairs below the transition (Kosterlitz & Thouless 1973).
+
+    See Also
+    --------
+    temperax.systems.angles
+
+    Examples
+    --------
+    >>> int(jnp.sum(tx.systems.vorticity(jax.random.uniform(key, (6, 6), minval=-3.0, maxval=3.0))))  # they sum to 0
+    0
     """
 
     def turn(axis: int) -> Array:

@@ -143,6 +143,16 @@ def verdicts(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFr
     pandas.DataFrame
         Columns ``check``, ``value``, ``temperature``, ``verdict`` (good, fair, bad or unknown) and ``advice`` (empty
         where the verdict is good).
+
+    See Also
+    --------
+    temperax.diagnostics.report
+
+    Examples
+    --------
+    >>> lines = tx.diagnostics.verdicts(tree)
+    >>> set(lines["verdict"]) <= {"good", "fair", "bad", "unknown"}
+    True
     """
     table = summary(tree, functions).drop(columns=_undefined(tempered_stats(tree)))
     stuck = frozen(tree)["temperature"].value_counts()
@@ -218,6 +228,16 @@ def report(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFram
         A result of `temperax.sample` or `temperax.parallel_tempering`.
     functions
         Functions of the parameters that are judged with them, as in `parameter_space`.
+
+    See Also
+    --------
+    temperax.diagnostics.verdicts, temperax.diagnostics.summary
+
+    Examples
+    --------
+    >>> table = tx.diagnostics.report(ladder)
+    Judged by the predictions of 40 held-out rows and the energy, at 8 temperatures.
+    ...
     """
     lines = verdicts(tree, functions)
     print(_what_was_judged(tree, functions))

@@ -61,6 +61,16 @@ def pruning(
     ------
     InputError
         For shares outside [0, 1), and for results without draws of several temperatures or held-out rows.
+
+    See Also
+    --------
+    temperax.studies.quantisation, temperax.plots.pruning
+
+    Examples
+    --------
+    >>> study = tx.studies.pruning(tree, energy)
+    >>> study["lppd"].dims
+    ('share', 'temperature')
     """
     wanted = np.atleast_1d(np.asarray(shares, float))
     if wanted.ndim != 1 or not len(wanted) or not ((wanted >= 0) & (wanted < 1)).all():
@@ -154,6 +164,16 @@ def quantisation(
     ------
     InputError
         For numbers of bits outside 1 … 32, and as `pruning`.
+
+    See Also
+    --------
+    temperax.studies.pruning, temperax.plots.quantisation
+
+    Examples
+    --------
+    >>> study = tx.studies.quantisation(tree, energy)
+    >>> study["lppd"].dims
+    ('bits', 'temperature')
     """
     wanted = [check_count("bits", k) for k in np.atleast_1d(np.asarray(bits)).tolist()]
     if not wanted or max(wanted) > 32:
@@ -202,6 +222,16 @@ def gaussian_replacement(
     ------
     InputError
         As `pruning`.
+
+    See Also
+    --------
+    temperax.studies.pruning, temperax.plots.gaussian_replacement
+
+    Examples
+    --------
+    >>> study = tx.studies.gaussian_replacement(tree, energy)
+    >>> study["posterior"].values.tolist()
+    ['draws', 'gaussian per chain', 'diagonal per chain', 'gaussian']
     """
     positions, held = draws.positions(tree, energy, max_draws), draws.held_out(tree)
     seed = np.asarray(jax.random.key_data(jax.random.key(0) if key is None else key)).ravel()
@@ -254,6 +284,16 @@ def effective_parameters(tree: xr.DataTree, energy: Energy | None = None, max_dr
     ------
     InputError
         If the result has no energies of a ladder, or no draws of several temperatures where ``energy`` is given.
+
+    See Also
+    --------
+    temperax.learning_coefficient, temperax.plots.effective_parameters
+
+    Examples
+    --------
+    >>> study = tx.studies.effective_parameters(ladder)
+    >>> sorted(name for name in study if "error" not in name)
+    ['from_heat_capacity', 'from_mean_energy']
     """
     curves = thermodynamics.curves(tree)
     beta = curves["beta"].values

@@ -44,6 +44,16 @@ def relevance(tree: xr.DataTree, energy: Energy, max_draws: int = 100) -> xr.Dat
     ------
     InputError
         For a result without draws of several temperatures.
+
+    See Also
+    --------
+    temperax.priors.ARD, temperax.plots.relevance
+
+    Examples
+    --------
+    >>> study = tx.studies.relevance(tree, energy)
+    >>> study["sensitivity"].dims
+    ('input', 'temperature')
     """
     positions = draws.positions(tree, energy, max_draws)
     x = jnp.asarray(energy.data["x"])[draws.some_of(len(energy.data["x"]), draws.MOST_ROWS)]
@@ -110,6 +120,16 @@ def expressivity(
     ------
     InputError
         For a result without draws of several temperatures.
+
+    See Also
+    --------
+    temperax.studies.uncertainty, temperax.plots.expressivity
+
+    Examples
+    --------
+    >>> study = tx.studies.expressivity(tree, energy)
+    >>> bool((study["crossings"] >= 0).all())
+    True
     """
     for name, value in {"lines": lines, "functions": functions}.items():
         check_count(name, value)
