@@ -19,10 +19,28 @@ WITHOUT = {
     "ProcessError",
     "StorageError",
 }
-#: Examples that take more than a second or two once their neighbours have compiled.
+#: Examples that compile a run of their own.
 SLOW = {
+    "anneal",
+    "kernels.HMC",
+    "kernels.MAMS",
+    "kernels.MCLMC",
     "learning_coefficient",
+    "numpyro.ParallelTempering",
+    "numpyro.TemperedHMC",
+    "numpyro.TemperedNUTS",
+    "optimise.polish",
+    "plots.annealing_against_restarts",
+    "predict.agreement",
+    "predict.predictive",
     "recipes.tabular",
+    "smc",
+    "studies.annealing_against_restarts",
+    "systems.heat_bath",
+    "systems.hopfield",
+    "transitions.hysteresis",
+    "TemperedClassifier",
+    "TemperedRegressor",
 }
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
