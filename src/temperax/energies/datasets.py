@@ -129,7 +129,8 @@ def arrays(name: str) -> tuple[np.ndarray, np.ndarray]:
 
     Examples
     --------
-    >>> inputs, targets = tx.datasets.arrays("yacht")  # doctest: +SKIP (needs a network, once)
+    >>> # a download, once
+    >>> inputs, targets = tx.datasets.arrays("yacht")  # doctest: +SKIP
     """
     check_choice("name", name, UCI)
     table = _fetch(name)

@@ -240,7 +240,7 @@ class Categorical(Likelihood):
     --------
     >>> flowers = tx.datasets.load("iris")
     >>> three = tx.Energy.mlp(flowers, (3,), likelihood=tx.likelihoods.Categorical())
-    >>> three.mean(three.sample_prior(key), flowers.x[:2]).shape  # probabilities of the three classes
+    >>> three.mean(three.sample_prior(key), jnp.asarray(flowers.x[:2])).shape  # probabilities of the three classes
     (2, 3)
     """
 

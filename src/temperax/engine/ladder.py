@@ -168,7 +168,7 @@ def barrier(betas: Float[np.ndarray, " temperature"], rejection: Float[np.ndarra
     Examples
     --------
     >>> found = tx.diagnostics.exchange(ladder)
-    >>> 0 < tx.ladder.barrier(ladder["exchange"]["beta"].values, found["rejection"]).total < 5
+    >>> 0 < tx.ladder.barrier(ladder["exchange"]["beta"].values, found["rejection"].values).total < 5
     False
     """
     betas, rejection = check_array("betas", betas, "give a ladder"), check_array("rejection", rejection, "give rates")
