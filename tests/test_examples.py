@@ -19,7 +19,7 @@ WITHOUT = {
     "ProcessError",
     "StorageError",
 }
-#: Examples that compile a run of their own.
+#: Examples that compile a run of their own, or much else.
 SLOW = {
     "anneal",
     "kernels.HMC",
@@ -29,6 +29,7 @@ SLOW = {
     "numpyro.ParallelTempering",
     "numpyro.TemperedHMC",
     "numpyro.TemperedNUTS",
+    "open_run",
     "optimise.polish",
     "plots.annealing_against_restarts",
     "predict.agreement",
@@ -36,8 +37,11 @@ SLOW = {
     "recipes.tabular",
     "smc",
     "studies.annealing_against_restarts",
+    "studies.expressivity",
+    "studies.pruning",
     "systems.heat_bath",
     "systems.hopfield",
+    "thermodynamics.compare_evidence",
     "transitions.hysteresis",
     "TemperedClassifier",
     "TemperedRegressor",

@@ -75,6 +75,14 @@ def use_compilation_cache(directory: str | Path | None = None) -> Path:
     ----------
     directory
         By default the cache directory of the user's system.
+
+    See Also
+    --------
+    temperax.use_cpu_devices
+
+    Examples
+    --------
+    >>> folder = tx.use_compilation_cache()  # doctest: +SKIP
     """
     if not isinstance(directory, (str, Path, NoneType)):
         raise InputError("directory", directory, "is not a path", "give a folder's name")
