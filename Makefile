@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-faults test-lowest lint notebooks bench clean
+.PHONY: demo test test-slow test-faults test-lowest lint docs linkcheck pictures notebooks bench clean
 
 demo: $(STAMP)
 	$(BIN)/temperax temper motorcycle --likelihood heteroscedastic --min-scale 0.1 --hidden 10 --target-acceptance 0.97 --chains 2 --draws 512 --out demo --overwrite
@@ -29,6 +29,16 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(STAMP)
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
+	@echo "The site is in docs/_build/html/index.html."
+
+linkcheck: $(STAMP)
+	$(BIN)/sphinx-build -b linkcheck -q docs docs/_build/linkcheck
+
+pictures: $(STAMP)
+	$(BIN)/python docs/pictures.py
+
 notebooks: $(STAMP)
 	$(BIN)/python notebooks/execute.py
 
@@ -41,8 +51,8 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	@echo "Installing JAX, NumPyro, ArviZ and the tools of development: some 1.2 GB, a minute or two."
-	$(BIN)/python -m pip install --editable . --group dev
+	$(BIN)/python -m pip install --editable . --group dev --group docs
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-lowest demo bench.json .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-lowest demo bench.json docs/_build docs/made .pytest_cache .mypy_cache .ruff_cache

@@ -145,7 +145,7 @@ def test_public_names_are_documented():
 def test_samplers_describe_every_argument():
     """Arguments that samplers share are described once, and shown by ``help`` in each."""
     for sampler in (tx.sample, tx.parallel_tempering, tx.anneal):
-        lines = inspect.getdoc(sampler).splitlines()
+        lines = inspect.getdoc(sampler).partition("\nReturns\n")[0].splitlines()
         for name in inspect.signature(sampler).parameters:
             (line,) = [i for i, text in enumerate(lines) if name in text.split(", ")]
             after = next(text for text in lines[line + 1 :] if text)

@@ -20,7 +20,20 @@ SMALLEST, LARGEST = 1e-37, 1e37
 
 
 class InputError(ValueError):
-    """An argument, a table or a file cannot be used as it is; raised before anything is compiled."""
+    """An argument, a table or a file cannot be used as it is; raised before anything is compiled.
+
+    See Also
+    --------
+    temperax.StorageError
+
+    Examples
+    --------
+    >>> try:
+    ...     tx.sample(key, energy, temperature=-1.0, path="posterior")
+    ... except tx.InputError as error:
+    ...     print(error.argument, error.remedy)
+    temperature give T > 0 (T = inf is the prior; T → 0 is optimise)
+    """
 
     def __init__(self, argument: str, value: object, problem: str, remedy: str) -> None:
         super().__init__(_one_line(f"{argument} = {short(value)} {problem}; {remedy}."))

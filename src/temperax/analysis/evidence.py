@@ -17,6 +17,15 @@ class SteppingStone(NamedTuple):
 
     ``forward`` averages over the hotter draws of each pair and is too low in expectation, ``backward`` over the colder
     ones and is too high: they bracket log Z, and their distance says how far to trust them.
+
+    See Also
+    --------
+    temperax.thermodynamics.stepping_stone
+
+    Examples
+    --------
+    >>> tx.thermodynamics.SteppingStone._fields
+    ('forward', 'forward_error', 'backward', 'backward_error')
     """
 
     forward: float
@@ -26,7 +35,17 @@ class SteppingStone(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """Log Z(coldest) - log Z(hottest) by four methods, in nats; ``mbar`` is the one to report."""
+    """Log Z(coldest) - log Z(hottest) by four methods, in nats; ``mbar`` is the one to report.
+
+    See Also
+    --------
+    temperax.thermodynamics.log_evidence
+
+    Examples
+    --------
+    >>> tx.thermodynamics.Evidence._fields[:6]
+    ('forward', 'forward_error', 'backward', 'backward_error', 'mbar', 'mbar_error')
+    """
 
     forward: float
     forward_error: float
@@ -48,6 +67,16 @@ def stepping_stone(source: Source) -> SteppingStone:
     ----------
     source
         As in `curves`.
+
+    See Also
+    --------
+    temperax.thermodynamics.log_evidence
+
+    Examples
+    --------
+    >>> bounds = tx.thermodynamics.stepping_stone(ladder)
+    >>> abs(bounds.backward - bounds.forward) < 2
+    True
     """
     found = ensemble(source)
     steps = np.diff(found.betas)
@@ -71,6 +100,16 @@ def log_evidence(source: Source) -> Evidence:
     ----------
     source
         As in `curves`.
+
+    See Also
+    --------
+    temperax.thermodynamics.doubts, temperax.thermodynamics.compare_evidence, temperax.smc
+
+    Examples
+    --------
+    >>> found = tx.thermodynamics.log_evidence(ladder)
+    >>> abs(found.mbar - found.forward) < 1  # nats
+    True
     """
     found = ensemble(source)
     end = found.at(float(found.betas[-1]))

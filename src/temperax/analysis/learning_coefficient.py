@@ -47,6 +47,15 @@ class LearningCoefficient(NamedTuple):
         Rank-normalised split R-hat and bulk ESS of E over the chains.
     tree
         The draws: a result of `temperax.sample`.
+
+    See Also
+    --------
+    temperax.learning_coefficient
+
+    Examples
+    --------
+    >>> tx.singular.LearningCoefficient._fields[:4]
+    ('value', 'standard_error', 'heat_capacity', 'heat_capacity_error')
     """
 
     value: float
@@ -114,6 +123,10 @@ def learning_coefficient(
     ------
     InputError
         For bad arguments, an energy without rows where ``beta`` is missing, and a θ* whose energy is not finite.
+
+    See Also
+    --------
+    temperax.optimise.polish, temperax.studies.generalisation_gap
 
     Examples
     --------

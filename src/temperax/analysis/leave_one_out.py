@@ -37,6 +37,17 @@ def loo(tree: xr.DataTree) -> dict[float, Any]:
     ------
     InputError
         If the result has no log likelihoods.
+
+    See Also
+    --------
+    temperax.studies.cold_posterior, temperax.add_log_likelihood
+
+    Examples
+    --------
+    >>> import arviz as az
+    >>> ranked = az.compare(tx.diagnostics.loo(tree))
+    >>> sorted(ranked.index)
+    [0.5, 1.0, 2.0]
     """
     group = "tempered_log_likelihood" if "tempered_log_likelihood" in tree.children else "log_likelihood"
     words = {"problem": "has no log likelihoods", "remedy": "call temperax.add_log_likelihood first"}

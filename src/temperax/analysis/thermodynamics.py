@@ -18,9 +18,22 @@ from scipy.special import softmax
 from temperax.analysis import statistics
 from temperax.analysis.diagnostics.equilibrium import equilibrium
 from temperax.analysis.ensemble import MIN_OVERLAP, Ensemble, Source, ensemble
-from temperax.analysis.evidence import Evidence, SteppingStone, log_evidence, stepping_stone  # noqa: F401 - public here
+from temperax.analysis.evidence import Evidence, SteppingStone, log_evidence, stepping_stone
 from temperax.errors import InputError, check_array
 from temperax.machine.progress import patiently
+
+__all__ = [
+    "Evidence",
+    "SteppingStone",
+    "compare_evidence",
+    "curves",
+    "doubts",
+    "ensemble",
+    "log_evidence",
+    "report",
+    "stepping_stone",
+    "summary",
+]
 
 #: Part of all squared deviations beyond which one of at least some hundred draws says that there is no variance.
 LARGEST_PART = 0.25
@@ -48,6 +61,18 @@ def curves(source: Source, betas: Any = None) -> xr.Dataset:
     ------
     InputError
         For a β outside the ladder, and if the source has fewer than two temperatures.
+
+    See Also
+    --------
+    temperax.plots.thermodynamic_curves, temperax.transitions.peaks
+
+    Examples
+    --------
+    >>> curves = tx.thermodynamics.curves(ladder, np.geomspace(0.05, 1.0, 30))
+    >>> curves.sizes["temperature"]
+    30
+    >>> bool((np.diff(curves["entropy"]) < 0).all())  # it falls as the system cools
+    True
     """
     found = ensemble(source)
     betas = found.betas if betas is None else np.sort(np.ravel(check_array("betas", betas, "give a β or several")))
@@ -66,6 +91,15 @@ def doubts(source: Source) -> list[str]:
     ----------
     source
         As in `curves`.
+
+    See Also
+    --------
+    temperax.thermodynamics.log_evidence
+
+    Examples
+    --------
+    >>> all(isinstance(doubt, str) for doubt in tx.thermodynamics.doubts(ladder))
+    True
     """
     found = ensemble(source)
     return _far_apart(found, log_evidence(found)) + _unsettled(equilibrium(source))
@@ -100,6 +134,15 @@ def summary(source: Source) -> pd.DataFrame:
 
     Its column ``verdict`` is *good*, or *not equilibrated* from the first rung on at which `diagnostics.equilibrium`
     finds something: their errors are then too small, whatever they are.
+
+    See Also
+    --------
+    temperax.thermodynamics.curves
+
+    Examples
+    --------
+    >>> len(tx.thermodynamics.summary(ladder))
+    8
     """
     return _summary(ensemble(source), equilibrium(source))
 
@@ -118,6 +161,16 @@ def report(source: Source) -> pd.DataFrame:
     ----------
     source
         As in `curves`.
+
+    See Also
+    --------
+    temperax.thermodynamics.summary, temperax.thermodynamics.doubts
+
+    Examples
+    --------
+    >>> table = tx.thermodynamics.report(ladder)
+                   log_z     free_energy     mean_energy heat_capacity        entropy
+    ...
     """
     found, reasons = ensemble(source), equilibrium(source)
     table = _summary(found, reasons)
@@ -163,6 +216,17 @@ def compare_evidence(trees: Mapping[str, Source]) -> pd.DataFrame:
     ------
     InputError
         If there are no results, or a ladder does not reach from 0 to 1.
+
+    See Also
+    --------
+    temperax.thermodynamics.log_evidence
+
+    Examples
+    --------
+    >>> narrow = energy.replace(prior=tx.priors.Normal(0.1))
+    >>> other = tx.parallel_tempering(key, narrow, num_replicas=8, num_draws=256, progress=False)
+    >>> tx.thermodynamics.compare_evidence({"N(0, 1)": ladder, "N(0, 0.01)": other}).index[0]
+    'N(0, 1)'
     """
     if not isinstance(trees, Mapping) or not trees:
         raise InputError("trees", trees, "is empty or no mapping", "give results by name")

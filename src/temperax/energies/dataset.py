@@ -48,6 +48,17 @@ class Dataset:
         Names of the classes 0, 1, … of a classification.
     encoding
         How a table's columns became inputs, of a data set from a frame or a CSV file.
+
+    See Also
+    --------
+    temperax.datasets.load, temperax.Energy.mlp
+
+    Examples
+    --------
+    >>> data.x.shape, data.x_test.shape, data.task
+    ((40, 1), (40, 1), 'regression')
+    >>> bool(abs(data.x.mean()) < 1e-6)  # standardised by the training part
+    True
     """
 
     x: np.ndarray
@@ -114,6 +125,17 @@ class Dataset:
         InputError
             For shapes that do not fit, no rows, missing, NaN or infinite values, labels that are none, columns of other
             names, values that single precision cannot hold or tell apart, and a constant target of a regression.
+
+        See Also
+        --------
+        temperax.Dataset.from_frame, temperax.datasets.load
+
+        Examples
+        --------
+        >>> rows = np.array([[0.0], [1.0], [2.0], [3.0]])
+        >>> pets = tx.Dataset.from_arrays(rows[:3], ["cat", "dog", "cat"], rows[3:], ["dog"], task="classification")
+        >>> pets.classes
+        ('cat', 'dog')
         """
         check_choice("task", task, TASKS)
         if (x_test is None) != (y_test is None):
@@ -205,6 +227,17 @@ class Dataset:
         ------
         InputError
             If the file cannot be read as a table, and as `from_frame`.
+
+        See Also
+        --------
+        temperax.Dataset.from_frame
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> pd.DataFrame({"size": [50.0, 80.0, 65.0], "price": [1.0, 2.0, 1.5]}).to_csv("table.csv", index=False)
+        >>> tx.Dataset.from_csv("table.csv", target="price").x.shape
+        (3, 1)
         """
         _check_target(target)
         said = options.get("columns")
@@ -257,6 +290,17 @@ class Dataset:
         ------
         InputError
             If the target is not a column or is missing in a row, or a column cannot be read as what it is.
+
+        See Also
+        --------
+        temperax.Dataset.from_csv, temperax.predict.summary
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"size": [50.0, 80.0, 65.0], "town": ["A", "B", "A"], "price": [1.0, 2.0, 1.5]})
+        >>> tx.Dataset.from_frame(table, "price").inputs
+        ('size', 'town=B')
         """
         import pandas as pd
 

@@ -94,6 +94,16 @@ def load(name: str, split: int = 0) -> Dataset:
     ----------
     .. [1] B. W. Silverman, "Some aspects of the spline smoothing approach to non-parametric regression curve fitting",
        Journal of the Royal Statistical Society B 47 (1985), 1-52.
+
+    See Also
+    --------
+    temperax.datasets.arrays, temperax.Dataset.from_csv
+
+    Examples
+    --------
+    >>> flowers = tx.datasets.load("iris")
+    >>> flowers.classes
+    ('setosa', 'versicolor', 'virginica')
     """
     check_choice("name", name, dict.fromkeys(NAMES))
     splits = UCI[name].splits if name in UCI else 20
@@ -129,6 +139,15 @@ def arrays(name: str) -> tuple[np.ndarray, np.ndarray]:
     ------
     InputError
         For an unknown name, and if the file is not cached and cannot be downloaded.
+
+    See Also
+    --------
+    temperax.datasets.load
+
+    Examples
+    --------
+    >>> # a download, once
+    >>> inputs, targets = tx.datasets.arrays("yacht")  # doctest: +SKIP
     """
     check_choice("name", name, UCI)
     table = _fetch(name)

@@ -28,7 +28,17 @@ MOST_CLASSES = 2**24
 
 
 class Likelihood:
-    """What every likelihood answers."""
+    """What every likelihood answers.
+
+    See Also
+    --------
+    temperax.Energy.mlp, temperax.likelihoods.Gaussian
+
+    Examples
+    --------
+    >>> issubclass(tx.likelihoods.Poisson, tx.likelihoods.Likelihood)
+    True
+    """
 
     #: Kind of target: ``regression``, ``classification`` or ``counts``.
     task: ClassVar[str]
@@ -86,7 +96,19 @@ def _half_normal() -> Distribution:
 @register_dataclass
 @dataclass(frozen=True)
 class Gaussian(Likelihood):
-    """N(output, scale²) per target; the scale is fixed (a number) or learned (a prior), in units of the target."""
+    """N(output, scale²) per target; the scale is fixed (a number) or learned (a prior), in units of the target.
+
+    See Also
+    --------
+    temperax.likelihoods.StudentT, temperax.likelihoods.HeteroscedasticGaussian
+
+    Examples
+    --------
+    >>> fixed = tx.Energy.mlp(data, (3,), likelihood=tx.likelihoods.Gaussian(0.3))
+    >>> learned = tx.Energy.mlp(data, (3,), likelihood=tx.likelihoods.Gaussian())
+    >>> learned.size - fixed.size  # the noise scale
+    1
+    """
 
     scale: Parameter = field(default_factory=_half_normal)
     task: ClassVar[str] = "regression"
@@ -103,7 +125,17 @@ class Gaussian(Likelihood):
 @register_dataclass
 @dataclass(frozen=True)
 class HeteroscedasticGaussian(Likelihood):
-    """N(m, s²) with both m and s = min_scale + softplus(raw) outputs of the network, in units of the target."""
+    """N(m, s²) with both m and s = min_scale + softplus(raw) outputs of the network, in units of the target.
+
+    See Also
+    --------
+    temperax.likelihoods.Gaussian
+
+    Examples
+    --------
+    >>> tx.Energy.mlp(data, (3,), likelihood=tx.likelihoods.HeteroscedasticGaussian()).size  # two outputs
+    14
+    """
 
     min_scale: float = 1e-3
     task: ClassVar[str] = "regression"
@@ -129,7 +161,18 @@ class HeteroscedasticGaussian(Likelihood):
 @register_dataclass
 @dataclass(frozen=True)
 class StudentT(Likelihood):
-    """Student-t around the output: a Gaussian that forgives outliers; ``df`` and ``scale`` fixed or learned."""
+    """Student-t around the output: a Gaussian that forgives outliers; ``df`` and ``scale`` fixed or learned.
+
+    See Also
+    --------
+    temperax.likelihoods.Gaussian
+
+    Examples
+    --------
+    >>> robust = tx.Energy.mlp(data, (3,), likelihood=tx.likelihoods.StudentT(df=4.0))
+    >>> robust.names
+    ['layer_0_bias', 'layer_0_weight', 'layer_1_bias', 'layer_1_weight', 'noise_scale']
+    """
 
     df: Parameter = 4.0
     scale: Parameter = field(default_factory=_half_normal)
@@ -153,7 +196,18 @@ class StudentT(Likelihood):
 @register_dataclass
 @dataclass(frozen=True)
 class Bernoulli(Likelihood):
-    """Targets 0 or 1 with the output as logit."""
+    """Targets 0 or 1 with the output as logit.
+
+    See Also
+    --------
+    temperax.likelihoods.Categorical
+
+    Examples
+    --------
+    >>> labels = tx.Dataset.from_arrays(data.x, data.y[:, 0] > 0, task="classification")
+    >>> tx.Energy.mlp(labels, (3,), likelihood=tx.likelihoods.Bernoulli()).num_rows
+    40
+    """
 
     task: ClassVar[str] = "classification"
 
@@ -180,6 +234,17 @@ class Categorical(Likelihood):
     """One of K classes, coded 0 … K-1 in a single target column, with the outputs as logits.
 
     ``num_classes`` is that of the data set's classes where it is None.
+
+    See Also
+    --------
+    temperax.likelihoods.Bernoulli
+
+    Examples
+    --------
+    >>> flowers = tx.datasets.load("iris")
+    >>> three = tx.Energy.mlp(flowers, (3,), likelihood=tx.likelihoods.Categorical())
+    >>> three.mean(three.sample_prior(key), jnp.asarray(flowers.x[:2])).shape  # probabilities of the three classes
+    (2, 3)
     """
 
     num_classes: int | None = field(default=None, metadata={"static": True})
@@ -225,7 +290,18 @@ class Categorical(Likelihood):
 @register_dataclass
 @dataclass(frozen=True)
 class Poisson(Likelihood):
-    """Counts 0, 1, 2, … with the output as the logarithm of the rate."""
+    """Counts 0, 1, 2, … with the output as the logarithm of the rate.
+
+    See Also
+    --------
+    temperax.Dataset.from_arrays
+
+    Examples
+    --------
+    >>> counts = tx.Dataset.from_arrays(data.x, np.arange(40), task="counts")
+    >>> tx.Energy.mlp(counts, (3,), likelihood=tx.likelihoods.Poisson()).size
+    10
+    """
 
     task: ClassVar[str] = "counts"
 

@@ -45,6 +45,15 @@ class Made:
         prior
             From `temperax.priors`, a scalar NumPyro distribution, or a mapping from ``layer_0``, …, ``default``;
             by default N(0, 1).
+
+        See Also
+        --------
+        temperax.Energy.network
+
+        Examples
+        --------
+        >>> tx.Energy.mlp(data, hidden=(8, 8), activation="relu", prior=tx.priors.FanInNormal()).size
+        98
         """
         hidden = hidden.tolist() if hasattr(hidden, "tolist") else hidden  # an array, or a frame's index
         (likelihood, prior), _ = all_at_once(
@@ -199,6 +208,10 @@ class Made:
         InputError
             As `Energy`; and if a constraint is none, or names no parameter.
 
+        See Also
+        --------
+        temperax.Energy.from_numpyro
+
         Examples
         --------
         >>> import jax.numpy as jnp, numpyro.distributions as dist, temperax as tx
@@ -239,6 +252,15 @@ class Made:
         ------
         InputError
             If the energy is not a network's, or a name is not one of its maker's arguments.
+
+        See Also
+        --------
+        temperax.repeat
+
+        Examples
+        --------
+        >>> energy.replace(hidden=(20,)).size > energy.size
+        True
         """
         if self.arguments is None:
             raise InputError("energy", self, "was not made by Energy.mlp or network", "build the changed energy itself")

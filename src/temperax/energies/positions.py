@@ -172,7 +172,19 @@ class Parametrised:
         return self.joint.constrain(self.free(position), self.data)
 
     def ravel(self, parameters: Any) -> Position:
-        """The position of given parameters: the inverse of `unravel`."""
+        """The position of given parameters: the inverse of `unravel`.
+
+        See Also
+        --------
+        temperax.Energy.unravel
+
+        Examples
+        --------
+        >>> position = energy.sample_prior(key)
+        >>> parameters = energy.unravel(position)
+        >>> bool(jnp.allclose(energy.ravel(parameters), position))
+        True
+        """
         return ravel_pytree(self.joint.release(parameters, self.data))[0]
 
     def sample_prior(self, key: Array) -> Position:

@@ -130,6 +130,15 @@ class Summed(Parametrised):
         ------
         InputError
             If the user's ``data_energy`` returns a scalar.
+
+        See Also
+        --------
+        temperax.add_log_likelihood
+
+        Examples
+        --------
+        >>> energy.log_likelihood(energy.sample_prior(key)).shape
+        (40,)
         """
         rows = self.model.row_energies(self.unravel(position), self.data)
         if rows.ndim == 0:

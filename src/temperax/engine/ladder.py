@@ -32,6 +32,16 @@ class Barrier(NamedTuple):
         Rejection rate of each pair of neighbours.
     cumulative
         Barrier from the hottest rung to each rung: the running sum of the rejections.
+
+    See Also
+    --------
+    temperax.ladder.barrier, temperax.diagnostics.round_trips
+
+    Examples
+    --------
+    >>> found = tx.ladder.barrier(tx.ladder.linear(5), np.full(4, 0.5))
+    >>> found.total, found.round_trip_rate()
+    (2.0, 0.1)
     """
 
     betas: Float[np.ndarray, " temperature"]
@@ -57,7 +67,17 @@ class Barrier(NamedTuple):
 
 
 def linear(num_replicas: int, *, hottest: float = 0.0, coldest: float = 1.0) -> Float[np.ndarray, " temperature"]:
-    """β at equal distances from ``hottest`` to ``coldest``."""
+    """β at equal distances from ``hottest`` to ``coldest``.
+
+    See Also
+    --------
+    temperax.ladder.geometric
+
+    Examples
+    --------
+    >>> tx.ladder.linear(5)
+    array([0.  , 0.25, 0.5 , 0.75, 1.  ])
+    """
     check_count("num_replicas", num_replicas, 2, MOST_RUNGS)
     hottest = 0.0 if _is_zero(hottest) else check_positive("hottest", hottest)
     return check_ladder(np.linspace(hottest, check_positive("coldest", coldest), num_replicas))
@@ -66,7 +86,17 @@ def linear(num_replicas: int, *, hottest: float = 0.0, coldest: float = 1.0) -> 
 def geometric(
     num_replicas: int, *, hottest: float = 1e-3, coldest: float = 1.0, prior: bool = False
 ) -> Float[np.ndarray, " temperature"]:
-    """β at equal ratios from ``hottest`` > 0 to ``coldest``; with ``prior``, below them a rung at β = 0."""
+    """β at equal ratios from ``hottest`` > 0 to ``coldest``; with ``prior``, below them a rung at β = 0.
+
+    See Also
+    --------
+    temperax.ladder.linear, temperax.anneal
+
+    Examples
+    --------
+    >>> tx.ladder.geometric(4, hottest=0.001, coldest=1.0, prior=True)
+    array([0.        , 0.001     , 0.03162278, 1.        ])
+    """
     check_count("num_replicas", num_replicas, 3 if prior else 2, MOST_RUNGS)
     ends = check_positive("hottest", hottest), check_positive("coldest", coldest)
     rungs = np.geomspace(*ends, num_replicas - bool(prior))
@@ -77,6 +107,15 @@ def logarithmic(num_replicas: int, *, hottest: float = 1e-3, coldest: float = 1.
     """β that grows with the logarithm of the step: the schedule for which annealing provably finds the ground state.
 
     Geman & Geman 1984, T_k ∝ 1/log(1 + k), here shifted and scaled to the two ends.
+
+    See Also
+    --------
+    temperax.ladder.geometric, temperax.anneal
+
+    Examples
+    --------
+    >>> tx.ladder.logarithmic(4, hottest=0.1).round(3)
+    array([0.1  , 0.55 , 0.813, 1.   ])
     """
     check_count("num_replicas", num_replicas, 2, MOST_RUNGS)
     hottest, coldest = check_positive("hottest", hottest), check_positive("coldest", coldest)
@@ -98,6 +137,16 @@ def constant_speed(
         Steps of the schedule.
     betas, heat_capacity
         As `temperax.thermodynamics.curves` finds them, ascending and positive; the schedule has their ends.
+
+    See Also
+    --------
+    temperax.thermodynamics.curves, temperax.anneal
+
+    Examples
+    --------
+    >>> curves = tx.thermodynamics.curves(ladder, np.geomspace(0.01, 1.0, 20)).sortby("beta")
+    >>> tx.ladder.constant_speed(8, curves["beta"].values, curves["heat_capacity"].values).shape
+    (8,)
     """
     check_count("num_replicas", num_replicas, 2, MOST_RUNGS)
     betas, capacity = check_ladder(betas), check_array("heat_capacity", heat_capacity, "give one value for each β")
@@ -112,7 +161,18 @@ def constant_speed(
 
 
 def barrier(betas: Float[np.ndarray, " temperature"], rejection: Float[np.ndarray, " pair"]) -> Barrier:
-    """The barrier that rejection rates of a ladder's neighbours show."""
+    """The barrier that rejection rates of a ladder's neighbours show.
+
+    See Also
+    --------
+    temperax.ladder.adaptive, temperax.diagnostics.exchange
+
+    Examples
+    --------
+    >>> found = tx.diagnostics.exchange(ladder)
+    >>> 0 < tx.ladder.barrier(ladder["exchange"]["beta"].values, found["rejection"].values).total < 5
+    False
+    """
     betas, rejection = check_array("betas", betas, "give a ladder"), check_array("rejection", rejection, "give rates")
     # Rungs of a ladder that was adapted may coincide in single precision.
     if betas.ndim != 1 or not (np.diff(betas) >= 0).all():
@@ -131,6 +191,16 @@ def adaptive(found: Barrier, num_replicas: int) -> Float[np.ndarray, " temperatu
         From `barrier`.
     num_replicas
         Rungs of the new ladder.
+
+    See Also
+    --------
+    temperax.ladder.barrier, temperax.parallel_tempering
+
+    Examples
+    --------
+    >>> found = tx.ladder.barrier(np.array([0.0, 0.5, 1.0]), np.array([0.6, 0.2]))
+    >>> tx.ladder.adaptive(found, 5).round(2)  # more rungs where more is rejected
+    array([0.  , 0.07, 0.25, 0.5 , 1.  ])
     """
     check_count("num_replicas", num_replicas, 2, MOST_RUNGS)
     if not isinstance(found, Barrier):

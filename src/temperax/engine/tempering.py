@@ -41,7 +41,17 @@ class Point(NamedTuple):
 
 @runtime_checkable
 class Boltzmann(Protocol):
-    """The part of `temperax.Energy` that a path needs."""
+    """The part of `temperax.Energy` that a path needs.
+
+    See Also
+    --------
+    temperax.Energy
+
+    Examples
+    --------
+    >>> all(hasattr(energy, name) for name in ("prior_energy", "data_energy", "sample_prior"))
+    True
+    """
 
     def prior_energy(self, position: Array) -> Array:
         """U0 = -log p(θ)."""
@@ -58,7 +68,18 @@ class Boltzmann(Protocol):
 
 @runtime_checkable
 class Path(Protocol):
-    """What every path answers; paths are pytrees, so that a fitted reference can change without compiling."""
+    """What every path answers; paths are pytrees, so that a fitted reference can change without compiling.
+
+    See Also
+    --------
+    temperax.tempering.Likelihood, temperax.tempering.Posterior, temperax.tempering.Reference
+
+    Examples
+    --------
+    >>> base, path = tx.tempering.Posterior().split(jnp.zeros(3), jnp.array(2.0), jnp.array(5.0))
+    >>> float(base), float(path)  # π_β ∝ exp(-base - β path)
+    (0.0, 7.0)
+    """
 
     name: ClassVar[str]
     exact_at_zero: ClassVar[bool]
@@ -103,7 +124,18 @@ class _NothingOwn:
 @register_dataclass
 @dataclass(frozen=True)
 class Likelihood(_NothingOwn):
-    """Power posterior exp(-U0 - βE): β = 0 is the prior, Z(1)/Z(0) the evidence (Friel & Pettitt 2008)."""
+    """Power posterior exp(-U0 - βE): β = 0 is the prior, Z(1)/Z(0) the evidence (Friel & Pettitt 2008).
+
+    See Also
+    --------
+    temperax.tempering.Posterior, temperax.parallel_tempering
+
+    Examples
+    --------
+    >>> base, path = tx.tempering.Likelihood().split(jnp.zeros(3), jnp.array(2.0), jnp.array(5.0))
+    >>> float(base), float(path)  # U0 and E
+    (2.0, 5.0)
+    """
 
     name: ClassVar[str] = "likelihood"
     exact_at_zero: ClassVar[bool] = True
@@ -128,7 +160,18 @@ class Likelihood(_NothingOwn):
 @register_dataclass
 @dataclass(frozen=True)
 class Posterior(_NothingOwn):
-    """Cold posterior exp(-β(U0 + E)): training as T → 0 (Wenzel et al. 2020); improper at β = 0."""
+    """Cold posterior exp(-β(U0 + E)): training as T → 0 (Wenzel et al. 2020); improper at β = 0.
+
+    See Also
+    --------
+    temperax.tempering.Likelihood, temperax.sample
+
+    Examples
+    --------
+    >>> base, path = tx.tempering.Posterior().split(jnp.zeros(3), jnp.array(2.0), jnp.array(5.0))
+    >>> float(base), float(path)  # nothing, and U0 + E
+    (0.0, 7.0)
+    """
 
     name: ClassVar[str] = "posterior"
     exact_at_zero: ClassVar[bool] = False
@@ -157,6 +200,16 @@ class Reference:
 
     Shorter than the path from the prior where q is near the posterior; Z(1)/Z(0) is the evidence here too (variational
     parallel tempering, Surjanovic, Syed, Bouchard-Côté & Campbell 2022).
+
+    See Also
+    --------
+    temperax.tempering.fitted, temperax.parallel_tempering
+
+    Examples
+    --------
+    >>> reference = tx.tempering.Reference(jnp.zeros(3), jnp.ones(3))
+    >>> reference.draw(key, energy).shape
+    (3,)
     """
 
     mean: Float[Array, " parameter"]
@@ -195,6 +248,15 @@ def fitted(mean: Float[np.ndarray, " parameter"], deviation: Float[np.ndarray, "
     """The reference with this mean, and a little wider than these standard deviations.
 
     A scale below the truth would cut the posterior's tails off the reference; a little more costs little.
+
+    See Also
+    --------
+    temperax.tempering.Reference
+
+    Examples
+    --------
+    >>> tx.tempering.fitted(np.zeros(2), np.ones(2)).mean.shape
+    (2,)
     """
     values = np.stack([mean, 1.1 * deviation + 1e-6]).astype(jnp.result_type(float))
     return Reference(*jnp.asarray(values))

@@ -33,6 +33,15 @@ def tabular_energy(data: Dataset) -> Energy:
     ----------
     data
         A table; classifications and counts have the likelihood of their task.
+
+    See Also
+    --------
+    temperax.recipes.tabular
+
+    Examples
+    --------
+    >>> tx.recipes.tabular_energy(data).size
+    202
     """
     if not isinstance(data, Dataset):
         raise InputError("data", data, "is not a Dataset", "use Dataset.from_csv, from_frame or from_arrays")
@@ -68,6 +77,10 @@ def tabular(
     ------
     InputError
         For bad arguments.
+
+    See Also
+    --------
+    temperax.recipes.tabular_energy, temperax.TemperedRegressor
 
     Examples
     --------

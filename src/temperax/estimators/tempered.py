@@ -132,6 +132,10 @@ class TemperedRegressor(RegressorMixin, _Tempered):
     InputError
         (a ``ValueError``) from ``fit``, for what the sampler refuses.
 
+    See Also
+    --------
+    temperax.TemperedClassifier, temperax.predict.summary, temperax.recipes.tabular
+
     Examples
     --------
     >>> import numpy as np, temperax as tx
@@ -202,6 +206,10 @@ class TemperedClassifier(ClassifierMixin, _Tempered):
         The labels, sorted.
     tree_, energy_, n_features_in_, feature_names_in_
         As there.
+
+    See Also
+    --------
+    temperax.TemperedRegressor
 
     Examples
     --------

@@ -47,6 +47,17 @@ def use_cpu_devices(number: int) -> None:
     ------
     InputError
         If JAX has started already.
+
+    See Also
+    --------
+    temperax.use_processes
+
+    Examples
+    --------
+    >>> tx.use_cpu_devices(0)  # what is wrong is said before JAX starts
+    Traceback (most recent call last):
+    ...
+    temperax.errors.InputError: number = 0 is too small; give at least 1.
     """
     check_count("number", number, 1, 1024)
     try:
@@ -64,6 +75,14 @@ def use_compilation_cache(directory: str | Path | None = None) -> Path:
     ----------
     directory
         By default the cache directory of the user's system.
+
+    See Also
+    --------
+    temperax.use_cpu_devices
+
+    Examples
+    --------
+    >>> folder = tx.use_compilation_cache()  # doctest: +SKIP
     """
     if not isinstance(directory, (str, Path, NoneType)):
         raise InputError("directory", directory, "is not a path", "give a folder's name")
@@ -102,6 +121,17 @@ def use_processes(
     InputError
         If some of the arguments are missing or do not fit each other, JAX has started already, or the processes do not
         find each other.
+
+    See Also
+    --------
+    temperax.use_cpu_devices
+
+    Examples
+    --------
+    >>> tx.use_processes("node0:1234", num_processes=2)
+    Traceback (most recent call last):
+    ...
+    temperax.errors.InputError: process_id = None is missing; give coordinator, num_processes and process_id, or none.
     """
     given = {"coordinator": coordinator, "num_processes": num_processes, "process_id": process_id}
     missing = [name for name, value in given.items() if value is None]

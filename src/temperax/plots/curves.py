@@ -30,6 +30,14 @@ def thermodynamic_curves(
         Six of them to draw in; by default those of a new figure.
     peaks
         What `transitions.peaks` found, where that is known already.
+
+    See Also
+    --------
+    temperax.thermodynamics.curves
+
+    Examples
+    --------
+    >>> tx.plots.thermodynamic_curves(ladder, num_points=20).savefig("thermodynamic_curves.png")
     """
     found = ensemble(source)
     coldest = found.betas[found.betas > 0]

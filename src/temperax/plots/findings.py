@@ -12,7 +12,18 @@ if TYPE_CHECKING:
 
 
 def overlap(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
-    """P(q): the distribution of the overlap of independent replicas, at up to six temperatures."""
+    """P(q): the distribution of the overlap of independent replicas, at up to six temperatures.
+
+    See Also
+    --------
+    temperax.studies.overlap
+
+    Examples
+    --------
+    >>> axes = tx.plots.overlap(tx.studies.overlap(tree))
+    >>> axes.get_xlabel()
+    'overlap q of two replicas'
+    """
     axes = axes_or_new(axes)
     for rung in _some_rungs(study):
         here = study.isel(temperature=rung)
@@ -24,7 +35,18 @@ def overlap(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
 
 
 def uncertainty(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
-    """Mutual information and entropy of the noise against temperature, on held-out inputs and outside."""
+    """Mutual information and entropy of the noise against temperature, on held-out inputs and outside.
+
+    See Also
+    --------
+    temperax.studies.uncertainty
+
+    Examples
+    --------
+    >>> axes = tx.plots.uncertainty(tx.studies.uncertainty(tree, energy))
+    >>> axes.get_xlabel()
+    'temperature T'
+    """
     axes = axes_or_new(axes)
     for i, place in enumerate(study["where"].values):
         here, name = study.sel(where=place), str(place).replace("_", "-")
@@ -36,7 +58,18 @@ def uncertainty(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
 
 
 def cold_posterior(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
-    """Train and test LPPD against temperature, with the best temperature and its 90 % interval."""
+    """Train and test LPPD against temperature, with the best temperature and its 90 % interval.
+
+    See Also
+    --------
+    temperax.studies.cold_posterior
+
+    Examples
+    --------
+    >>> axes = tx.plots.cold_posterior(tx.studies.cold_posterior(tree, energy))
+    >>> axes.get_xlabel()
+    'temperature T'
+    """
     axes = axes_or_new(axes)
     for name in ("train_lppd", "test_lppd"):
         _curve(axes, study, name, name.split("_")[0])
@@ -48,7 +81,18 @@ def cold_posterior(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
 
 
 def generalisation_gap(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
-    """The gap between train and test beside the penalties of WAIC and LOO and the learning coefficient's."""
+    """The gap between train and test beside the penalties of WAIC and LOO and the learning coefficient's.
+
+    See Also
+    --------
+    temperax.studies.generalisation_gap
+
+    Examples
+    --------
+    >>> axes = tx.plots.generalisation_gap(tx.studies.generalisation_gap(tree, energy))
+    >>> axes.get_xlabel()
+    'temperature T'
+    """
     axes = axes_or_new(axes)
     _curve(axes, study, "gap", "train - test")
     _curve(axes, study, "waic_gap", "WAIC")
@@ -61,17 +105,50 @@ def generalisation_gap(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
 
 
 def pruning(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
-    """Score against the share of weights removed, at up to six temperatures."""
+    """Score against the share of weights removed, at up to six temperatures.
+
+    See Also
+    --------
+    temperax.studies.pruning
+
+    Examples
+    --------
+    >>> axes = tx.plots.pruning(tx.studies.pruning(tree, energy))
+    >>> axes.get_xlabel()
+    'share of weights removed'
+    """
     return _compressed(study, axes_or_new(axes), "share", "share of weights removed", "Pruning")
 
 
 def quantisation(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
-    """Score against the bits of a weight, at up to six temperatures."""
+    """Score against the bits of a weight, at up to six temperatures.
+
+    See Also
+    --------
+    temperax.studies.quantisation
+
+    Examples
+    --------
+    >>> axes = tx.plots.quantisation(tx.studies.quantisation(tree, energy))
+    >>> axes.get_xlabel()
+    'bits a weight'
+    """
     return _compressed(study, axes_or_new(axes), "bits", "bits a weight", "Quantisation")
 
 
 def gaussian_replacement(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
-    """Score of the draws and of the Gaussians in their place, against temperature."""
+    """Score of the draws and of the Gaussians in their place, against temperature.
+
+    See Also
+    --------
+    temperax.studies.gaussian_replacement
+
+    Examples
+    --------
+    >>> axes = tx.plots.gaussian_replacement(tx.studies.gaussian_replacement(tree, energy))
+    >>> axes.get_xlabel()
+    'temperature T'
+    """
     axes = axes_or_new(axes)
     for name in study["posterior"].values:
         _curve(axes, study.sel(posterior=name), "lppd", str(name))
@@ -81,7 +158,18 @@ def gaussian_replacement(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes
 
 
 def effective_parameters(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
-    """Effective number of parameters against temperature."""
+    """Effective number of parameters against temperature.
+
+    See Also
+    --------
+    temperax.studies.effective_parameters
+
+    Examples
+    --------
+    >>> axes = tx.plots.effective_parameters(tx.studies.effective_parameters(ladder))
+    >>> axes.get_xlabel()
+    'temperature T'
+    """
     axes = axes_or_new(axes)
     labels = {"from_heat_capacity": "heat capacity", "from_mean_energy": "mean energy", "from_waic": "WAIC"}
     for name, label in labels.items():
@@ -93,7 +181,18 @@ def effective_parameters(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes
 
 
 def relevance(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
-    """Sensitivity to every input with 90 % intervals of draws, at the hottest and at the coldest temperature."""
+    """Sensitivity to every input with 90 % intervals of draws, at the hottest and at the coldest temperature.
+
+    See Also
+    --------
+    temperax.studies.relevance
+
+    Examples
+    --------
+    >>> axes = tx.plots.relevance(tx.studies.relevance(tree, energy))
+    >>> axes.get_xlabel()
+    'input'
+    """
     axes = axes_or_new(axes)
     place = np.arange(study.sizes["input"])
     for i, rung in enumerate((0, -1)):
@@ -110,7 +209,18 @@ def relevance(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
 
 
 def expressivity(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
-    """Functions of the prior beside those of the coldest temperature, along one line through the data."""
+    """Functions of the prior beside those of the coldest temperature, along one line through the data.
+
+    See Also
+    --------
+    temperax.studies.expressivity
+
+    Examples
+    --------
+    >>> axes = tx.plots.expressivity(tx.studies.expressivity(tree, energy))
+    >>> axes.get_xlabel()
+    'place between two training rows'
+    """
     axes = axes_or_new(axes)
     for i, (rung, name) in enumerate(((0, "prior"), (-1, f"T = {float(study['temperature'][-1]):.3g}"))):
         here = study.isel(temperature=rung)
@@ -122,7 +232,18 @@ def expressivity(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
 
 
 def equipartition(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
-    """Energy above the ground state against T, beside P T/2."""
+    """Energy above the ground state against T, beside P T/2.
+
+    See Also
+    --------
+    temperax.studies.equipartition
+
+    Examples
+    --------
+    >>> study = tx.studies.equipartition(tree, -1000.0)
+    >>> tx.plots.equipartition(study).get_xlabel()
+    'temperature T'
+    """
     axes = axes_or_new(axes)
     temperature = study["temperature"].values
     axes.errorbar(temperature, study["excess"], yerr=2 * study["excess_error"], fmt="o", markersize=3, label="draws")
@@ -134,7 +255,18 @@ def equipartition(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
 
 
 def annealing_against_restarts(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
-    """Distributions of the minima that the two methods found."""
+    """Distributions of the minima that the two methods found.
+
+    See Also
+    --------
+    temperax.studies.annealing_against_restarts
+
+    Examples
+    --------
+    >>> betas = tx.ladder.geometric(5, hottest=0.1, coldest=50.0)
+    >>> study = tx.studies.annealing_against_restarts(key, energy, betas, steps=100)
+    >>> axes = tx.plots.annealing_against_restarts(study)
+    """
     axes = axes_or_new(axes)
     for name in ("restarted", "annealed"):
         values = np.sort(study[name].values)

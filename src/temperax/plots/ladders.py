@@ -25,6 +25,14 @@ def ladder(tree: xr.DataTree, num_replicas: int = 3) -> "Figure":
         (``keep="all"``) and shows the local barrier without them.
     num_replicas
         How many replicas' journeys to draw.
+
+    See Also
+    --------
+    temperax.diagnostics.report, temperax.plots.thermodynamic_curves
+
+    Examples
+    --------
+    >>> tx.plots.ladder(ladder).savefig("ladder.png")
     """
     figure, axes = new_figure(2, 2, (10.0, 7.0))
     swap_rates(tree, axes[0, 0])
@@ -39,7 +47,18 @@ def ladder(tree: xr.DataTree, num_replicas: int = 3) -> "Figure":
 
 
 def swap_rates(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
-    """Rejection of every pair along the ladder, with the cumulative barrier."""
+    """Rejection of every pair along the ladder, with the cumulative barrier.
+
+    See Also
+    --------
+    temperax.diagnostics.exchange
+
+    Examples
+    --------
+    >>> axes = tx.plots.swap_rates(ladder)
+    >>> axes.get_xlabel()
+    'inverse temperature β of the rungs'
+    """
     axes = axes_or_new(axes)
     pairs = diagnostics.exchange(tree)
     position = np.arange(len(pairs)) + 0.5
@@ -55,7 +74,18 @@ def swap_rates(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
 
 
 def index_process(tree: xr.DataTree, axes: "Axes | None" = None, num_replicas: int = 3) -> "Axes":
-    """The rungs that a few replicas of the first ladder visit over the run."""
+    """The rungs that a few replicas of the first ladder visit over the run.
+
+    See Also
+    --------
+    temperax.diagnostics.round_trips
+
+    Examples
+    --------
+    >>> axes = tx.plots.index_process(ladder)
+    >>> axes.get_xlabel()
+    'draw'
+    """
     axes = axes_or_new(axes)
     replica = check_result(tree, "exchange")["replica"].isel(chain=0).values  # (draw, slot): who sits there
     slots = np.argsort(replica, axis=1)  # (draw, replica): where it sits
@@ -81,7 +111,18 @@ def flow(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
 
 
 def barrier(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
-    """The local communication barrier λ(β) along the ladder."""
+    """The local communication barrier λ(β) along the ladder.
+
+    See Also
+    --------
+    temperax.ladder.barrier
+
+    Examples
+    --------
+    >>> axes = tx.plots.barrier(ladder)
+    >>> axes.get_xlabel()
+    'inverse temperature'
+    """
     axes = axes_or_new(axes)
     pairs = diagnostics.exchange(tree)
     middle = (pairs["beta_hot"] + pairs["beta_cold"]) / 2

@@ -32,6 +32,14 @@ def calibration(tree: xr.DataTree, *, coverage: bool = False) -> "Figure":
     ------
     InputError
         If the result has no held-out rows.
+
+    See Also
+    --------
+    temperax.predict.scores
+
+    Examples
+    --------
+    >>> tx.plots.calibration(tree).savefig("calibration.png")
     """
     drawn = check_result(tree, "predictions", "y", **HELD_OUT)["y"].rename(test_row="row")
     observed = check_result(tree, "constant_data", "y_test", **HELD_OUT)["y_test"].rename(test_row="row")
@@ -64,7 +72,18 @@ def _two(tree: xr.DataTree) -> bool:
 
 
 def selective_risk(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
-    """The error of the surest predictions against the share of rows that is predicted."""
+    """The error of the surest predictions against the share of rows that is predicted.
+
+    See Also
+    --------
+    temperax.predict.selective_risk
+
+    Examples
+    --------
+    >>> axes = tx.plots.selective_risk(tree)
+    >>> axes.get_xlabel()
+    'share of rows that is predicted, surest first'
+    """
     found = predict.selective_risk(tree)
     axes = axes_or_new(axes)
     axes.plot(found.index, found["risk"])

@@ -29,6 +29,14 @@ def summary(tree: xr.DataTree, baselines: dict[str, float] | None = None) -> "Fi
     ------
     InputError
         If the result has no held-out rows.
+
+    See Also
+    --------
+    temperax.diagnostics.report
+
+    Examples
+    --------
+    >>> tx.plots.summary(tree).savefig("summary.png")
     """
     check_held_out(tree)
     figure, axes = new_figure(2, 2, (9.0, 7.0))
@@ -42,7 +50,20 @@ def summary(tree: xr.DataTree, baselines: dict[str, float] | None = None) -> "Fi
 
 
 def scores(tree: xr.DataTree, axes: "Axes | None" = None, baselines: dict[str, float] | None = None) -> "Axes":
-    """LPPD on held-out rows against temperature."""
+    """LPPD on held-out rows against temperature.
+
+    See Also
+    --------
+    temperax.predict.scores, temperax.plots.summary
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> axes = Figure().subplots()
+    >>> tx.plots.scores(tree, axes)
+    >>> axes.get_ylabel()
+    'LPPD per held-out row (nats)'
+    """
     axes, lppd = axes_or_new(axes), predict.scores(tree)["lppd"]
     against_temperature(axes, lppd.index.to_numpy(), lppd.to_numpy(), label="draws")
     for i, (name, value) in enumerate((baselines or {}).items()):
@@ -54,7 +75,20 @@ def scores(tree: xr.DataTree, axes: "Axes | None" = None, baselines: dict[str, f
 
 
 def mixing(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
-    """R-hat of held-out predictions against temperature: median and worst row."""
+    """R-hat of held-out predictions against temperature: median and worst row.
+
+    See Also
+    --------
+    temperax.diagnostics.function_space, temperax.plots.summary
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> axes = Figure().subplots()
+    >>> tx.plots.mixing(tree, axes)
+    >>> axes.get_ylabel()
+    'R-hat of f(x*)'
+    """
     axes, table = axes_or_new(axes), diagnostics.function_space(tree)
     for column, label in (("rhat_f_max", "worst row"), ("rhat_f_median", "median row")):
         against_temperature(axes, table.index.to_numpy(), table[column].to_numpy(), label=label)
@@ -65,7 +99,20 @@ def mixing(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
 
 
 def energies(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
-    """Distribution of the data energy at every temperature."""
+    """Distribution of the data energy at every temperature.
+
+    See Also
+    --------
+    temperax.diagnostics.energies, temperax.plots.summary
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> axes = Figure().subplots()
+    >>> tx.plots.energies(tree, axes)
+    >>> axes.get_ylabel()
+    'density'
+    """
     axes, stats = axes_or_new(axes), check_result(tree, "tempered_stats")
     for i, temperature in enumerate(stats["temperature"].values):
         values = stats["data_energy"].isel(temperature=i).values.ravel()
@@ -76,7 +123,18 @@ def energies(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
 
 
 def mean_energy(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
-    """Mean data energy against temperature, with two standard errors."""
+    """Mean data energy against temperature, with two standard errors.
+
+    See Also
+    --------
+    temperax.thermodynamics.curves
+
+    Examples
+    --------
+    >>> axes = tx.plots.mean_energy(ladder)
+    >>> axes.get_xlabel()
+    'temperature T'
+    """
     axes = axes_or_new(axes)
     table = diagnostics.energies(tree)
     temperature = table.index.to_numpy()
@@ -128,7 +186,20 @@ def annealing(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
 
 
 def predictions(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
-    """Held-out targets against the posterior's predictions, with 90 % intervals; or calibration of a classifier."""
+    """Held-out targets against the posterior's predictions, with 90 % intervals; or calibration of a classifier.
+
+    See Also
+    --------
+    temperax.predict.predictions, temperax.plots.summary
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> axes = Figure().subplots()
+    >>> tx.plots.predictions(tree, axes)
+    >>> axes.get_ylabel()
+    'prediction, 90 % interval'
+    """
     axes = axes_or_new(axes)
     constant, predictive = (check_result(tree, group) for group in ("constant_data", "predictions"))
     y = constant["y_test"].values

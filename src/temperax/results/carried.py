@@ -86,6 +86,15 @@ def energy_of(tree: xr.DataTree, trust: Sequence[str] = ()) -> Energy:
     InputError
         If the energy was made otherwise, or by a module or function of a user's own that has no import path, is not
         found there or is of a package that is not trusted.
+
+    See Also
+    --------
+    temperax.repeat, temperax.predict.predictions
+
+    Examples
+    --------
+    >>> tx.energy_of(tree).size == energy.size
+    True
     """
     arguments = recipe(tree, "energy")
     if arguments is None:

@@ -326,6 +326,17 @@ def add_log_likelihood(tree: xr.DataTree, energy: Energy | None = None) -> None:
     ------
     InputError
         If the energy is a user's function that returns a scalar, or not the one that was sampled.
+
+    See Also
+    --------
+    temperax.diagnostics.loo
+
+    Examples
+    --------
+    >>> short = tx.sample(key, energy, num_warmup=50, num_draws=20, log_likelihood=False, progress=False)
+    >>> tx.add_log_likelihood(short, energy)
+    >>> short["log_likelihood"]["y"].sizes["row"]
+    40
     """
     energy = energy_of(tree) if energy is None else energy
     several = "tempered_posterior" in tree.children

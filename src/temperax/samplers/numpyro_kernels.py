@@ -49,6 +49,21 @@ class tempered(Messenger):  # noqa: N801 - a handler, named as NumPyro names its
     path
         ``"likelihood"``: observed sites and factors are raised to the power β; ``"posterior"``: all of the density of
         the unconstrained parameters is.
+
+    See Also
+    --------
+    temperax.numpyro.TemperedHMC, temperax.Energy.from_numpyro
+
+    Examples
+    --------
+    >>> import numpyro, numpyro.distributions as dist
+    >>> from numpyro.infer.util import log_density
+    >>> def model(y):
+    ...     numpyro.sample("y", dist.Normal(numpyro.sample("mean", dist.Normal(0, 1)), 1), obs=y)
+    >>> hot = tx.numpyro.tempered(model, temperature=1e6)
+    >>> value, _ = log_density(hot, (jnp.array(5.0),), {}, {"mean": jnp.array(0.0)})
+    >>> bool(jnp.isclose(value, dist.Normal(0, 1).log_prob(0.0), atol=1e-4))  # the prior's is left
+    True
     """
 
     def __init__(self, fn: Callable | None = None, temperature: float = 1.0, path: str = "likelihood") -> None:
@@ -74,6 +89,21 @@ class TemperedHMC(HMC):
         As in `tempered`.
     **options
         As in ``numpyro.infer.HMC``.
+
+    See Also
+    --------
+    temperax.numpyro.TemperedNUTS, temperax.numpyro.ParallelTempering
+
+    Examples
+    --------
+    >>> import numpyro, numpyro.distributions as dist
+    >>> from numpyro.infer import MCMC
+    >>> def model(y):
+    ...     numpyro.sample("y", dist.Normal(numpyro.sample("mean", dist.Normal(0, 1)), 1), obs=y)
+    >>> mcmc = MCMC(tx.numpyro.TemperedHMC(model, 0.5), num_warmup=50, num_samples=50, progress_bar=False)
+    >>> mcmc.run(key, jnp.array(5.0))
+    >>> mcmc.get_samples()["mean"].shape
+    (50,)
     """
 
     def __init__(self, model: Callable, temperature: float = 1.0, path: str = "likelihood", **options: Any) -> None:
@@ -81,7 +111,24 @@ class TemperedHMC(HMC):
 
 
 class TemperedNUTS(NUTS):
-    """NumPyro's NUTS of a model at a temperature; see `TemperedHMC`."""
+    """NumPyro's NUTS of a model at a temperature; see `TemperedHMC`.
+
+    See Also
+    --------
+    temperax.numpyro.TemperedHMC
+
+    Examples
+    --------
+    >>> import numpyro, numpyro.distributions as dist
+    >>> from numpyro.infer import MCMC
+    >>> def model(y):
+    ...     numpyro.sample("y", dist.Normal(numpyro.sample("mean", dist.Normal(0, 1)), 1), obs=y)
+    >>> kernel = tx.numpyro.TemperedNUTS(model, 0.5, path="posterior")
+    >>> mcmc = MCMC(kernel, num_warmup=50, num_samples=50, progress_bar=False)
+    >>> mcmc.run(key, jnp.array(5.0))
+    >>> mcmc.get_samples()["mean"].shape
+    (50,)
+    """
 
     def __init__(self, model: Callable, temperature: float = 1.0, path: str = "likelihood", **options: Any) -> None:
         super().__init__(tempered(model, temperature, path), **options)
@@ -115,6 +162,23 @@ class ParallelTempering(MCMCKernel):
         A NumPyro model.
     path, kernel, num_replicas, hottest, ladder
         As in `temperax.parallel_tempering`.
+
+    See Also
+    --------
+    temperax.parallel_tempering, temperax.Energy.from_numpyro
+
+    Examples
+    --------
+    >>> import numpyro, numpyro.distributions as dist
+    >>> from numpyro.infer import MCMC
+    >>> def model(y):
+    ...     numpyro.sample("y", dist.Normal(abs(numpyro.sample("mean", dist.Normal(0, 3))), 0.5), obs=y)
+    >>> mcmc = MCMC(
+    ...     tx.numpyro.ParallelTempering(model, num_replicas=5), num_warmup=64, num_samples=100, progress_bar=False
+    ... )
+    >>> mcmc.run(key, jnp.array(3.0))
+    >>> bool(0.2 < (mcmc.get_samples()["mean"] > 0).mean() < 0.8)  # both modes
+    True
     """
 
     sample_field = "z"

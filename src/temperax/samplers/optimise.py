@@ -38,6 +38,16 @@ def map_estimate(key: Array, energy: Energy, num_starts: int = 8, **options: Any
     -------
     xarray.DataTree
         One chain of one draw at temperature 0, so that predictions and scores read it like any other result.
+
+    See Also
+    --------
+    temperax.deep_ensemble, temperax.optimise.minimise
+
+    Examples
+    --------
+    >>> best = tx.map_estimate(key, energy, num_starts=4)
+    >>> bool(best["sample_stats"]["lp"].max() > tree["sample_stats"]["lp"].max())  # -(U0 + E), in nats
+    True
     """
     key = check_key(key)
     optima = minimise(key, energy, num_starts, **options)
@@ -72,6 +82,16 @@ def deep_ensemble(
     ------
     InputError
         As `minimise`.
+
+    See Also
+    --------
+    temperax.map_estimate, temperax.predict.scores
+
+    Examples
+    --------
+    >>> members = tx.deep_ensemble(key, energy, num_members=4)
+    >>> members["posterior"].sizes["chain"], members["posterior"].sizes["draw"]
+    (4, 1)
     """
     key = check_key(key)
     optima = minimise(key, energy, num_members, holdout=holdout, **options)
@@ -126,6 +146,16 @@ def anneal(
     ------
     InputError
         For bad arguments, before anything is compiled.
+
+    See Also
+    --------
+    temperax.optimise.minimise, temperax.transitions.hysteresis, temperax.ladder.constant_speed
+
+    Examples
+    --------
+    >>> cooled = tx.anneal(key, energy, tx.ladder.geometric(10, hottest=0.1, coldest=100.0))
+    >>> cooled["annealing"]["path_energy"].dims
+    ('chain', 'step')
     """
     key, chosen, *_, betas, _ = all_at_once(
         *common(key, energy, kernel, num_chains, batch_size),

@@ -130,6 +130,16 @@ def parallel_tempering(
     StorageError
     Interrupted
     ProcessError
+
+    See Also
+    --------
+    temperax.sample, temperax.smc, temperax.diagnostics.round_trips, temperax.thermodynamics.report
+
+    Examples
+    --------
+    >>> ladder = tx.parallel_tempering(key, energy, num_replicas=8, num_draws=256, keep="all", progress=False)
+    >>> ladder["exchange"]["swap_acceptance"].dims
+    ('chain', 'draw', 'pair')
     """
     key, chosen, *_, betas, lengths = all_at_once(
         *common(key, energy, kernel, num_chains, batch_size, thin, storage, save_every),

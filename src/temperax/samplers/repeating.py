@@ -37,6 +37,16 @@ def repeat(tree: xr.DataTree, *, key: Array | None = None, trust: Sequence[str] 
     ------
     InputError
         If the energy was not a network's, or holds functions that cannot be imported, or a change is no argument.
+
+    See Also
+    --------
+    temperax.energy_of, temperax.open_run
+
+    Examples
+    --------
+    >>> again = tx.repeat(tree, num_draws=20, progress=False)
+    >>> again["posterior"].sizes["draw"]
+    20
     """
     check_result(tree, "posterior")
     name = str(tree.attrs.get("function"))

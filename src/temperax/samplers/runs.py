@@ -336,6 +336,16 @@ def open_run(directory: str | Path) -> xr.DataTree:
     ------
     InputError
         If there is no run, or it has no draws yet.
+
+    See Also
+    --------
+    temperax.parallel_tempering, temperax.repeat
+
+    Examples
+    --------
+    >>> _ = tx.sample(key, energy, num_warmup=50, num_draws=20, directory="run", progress=False)
+    >>> tx.open_run("run")["posterior"].sizes["draw"]
+    20
     """
     opened = RunDirectory.open(directory)
     saved = opened.restore()

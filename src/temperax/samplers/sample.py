@@ -92,6 +92,18 @@ def sample(
     StorageError
     Interrupted
     ProcessError
+
+    See Also
+    --------
+    temperax.parallel_tempering, temperax.diagnostics.report, temperax.predict.scores
+
+    Examples
+    --------
+    >>> tree = tx.sample(key, energy, [2.0, 1.0, 0.5], path="posterior", num_draws=100, progress=False)
+    >>> tree["tempered_posterior"].sizes["temperature"]
+    3
+    >>> bool(tx.predict.scores(tree)["lppd"].loc[1.0] > -1.0)
+    True
     """
     if temperature is None and beta is None:
         temperature = 1.0

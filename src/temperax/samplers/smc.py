@@ -102,6 +102,16 @@ def smc(
     StorageError
     Interrupted
     ProcessError
+
+    See Also
+    --------
+    temperax.parallel_tempering, temperax.thermodynamics.log_evidence
+
+    Examples
+    --------
+    >>> particles = tx.smc(key, energy, num_particles=64, progress=False)
+    >>> bool(abs(particles.attrs["log_z"] - tx.thermodynamics.log_evidence(ladder).mbar) < 5)  # nats
+    True
     """
     key, chosen, *_, betas = all_at_once(
         *common(key, energy, kernel, num_chains, batch_size, 1, storage, save_every),

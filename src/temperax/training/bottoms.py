@@ -52,6 +52,17 @@ def polish(energy: Energy, position: Float[np.ndarray, " parameter"]) -> Float[n
     ------
     InputError
         If the energy is none that a gradient can lower, or the position is not one of its own.
+
+    See Also
+    --------
+    temperax.optimise.minimise, temperax.learning_coefficient
+
+    Examples
+    --------
+    >>> optima = tx.optimise.minimise(key, energy, num_starts=4)
+    >>> bottom = tx.optimise.polish(energy, optima.position[optima.best()])
+    >>> bool(energy.prior_energy(bottom) + energy.data_energy(bottom) <= optima.score.min() + 1e-3)
+    True
     """
     check_energy(energy)
     check_positions("position", check_array("position", position, "give an optimum")[None], (1, energy.size))

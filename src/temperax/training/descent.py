@@ -50,6 +50,18 @@ class Optima(NamedTuple):
     stopped
         What ended each start: ``plateau``, ``held-out`` or ``max_steps``; of descents to the bottom ``bottom``, or
         ``no bottom`` where none was found and the start stayed where it was.
+
+    See Also
+    --------
+    temperax.optimise.minimise
+
+    Examples
+    --------
+    >>> optima = tx.optimise.minimise(key, energy, num_starts=4)
+    >>> optima.position.shape == (4, energy.size)
+    True
+    >>> bool(optima.score[optima.best()] == optima.score.min())
+    True
     """
 
     position: Float[np.ndarray, "start parameter"]
@@ -135,6 +147,17 @@ def minimise(
     ------
     InputError
         For bad arguments, if there are no rows to hold out, and if no start keeps a finite loss.
+
+    See Also
+    --------
+    temperax.optimise.polish, temperax.map_estimate
+
+    Examples
+    --------
+    >>> import optax
+    >>> optima = tx.optimise.minimise(key, energy, num_starts=4, optimiser=optax.adam(1e-2), max_steps=500)
+    >>> bool((optima.data_energy < energy.data_energy(energy.sample_prior(key))).all())
+    True
     """
     key = check_key(key)
     check_energy(energy)

@@ -26,6 +26,15 @@ def exchange(tree: xr.DataTree) -> pd.DataFrame:
         behind the theory), ``drift`` (largest change of the mean energy between the halves of the run, in standard
         errors), ``bimodality`` (largest coefficient of Sarle, 5/9 for a uniform law, more for two humps) and ``wall``:
         empty, ``transition`` or ``drifting``.
+
+    See Also
+    --------
+    temperax.diagnostics.round_trips, temperax.plots.swap_rates
+
+    Examples
+    --------
+    >>> len(tx.diagnostics.exchange(ladder))  # pairs of eight rungs
+    7
     """
     barrier, stats = _barrier(tree), tempered_stats(tree)
     v = stats[["path_energy"]].transpose("chain", "draw", "temperature")
@@ -78,6 +87,16 @@ def round_trips(tree: xr.DataTree) -> dict[str, float]:
         1/(2 + 2Σr/(1-r)); their ratio ``efficiency``; ``restart_efficiency``, the same of restarts, of which every trip
         has one and which a short run sees sooner; ``log_z_forward`` and ``log_z_backward`` in nats with their
         ``_error``, NaN where a replica has no finite energy.
+
+    See Also
+    --------
+    temperax.diagnostics.exchange, temperax.plots.index_process
+
+    Examples
+    --------
+    >>> trips = tx.diagnostics.round_trips(ladder)
+    >>> trips["round_trips"] > 0 and trips["barrier"] < 5
+    False
     """
     barrier = _barrier(tree)
     group = check_result(tree, "exchange")

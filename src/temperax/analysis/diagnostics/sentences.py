@@ -33,6 +33,16 @@ def report(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFram
         A result of `temperax.sample` or `temperax.parallel_tempering`.
     functions
         Functions of the parameters that are judged with them, as in `parameter_space`.
+
+    See Also
+    --------
+    temperax.diagnostics.verdicts, temperax.diagnostics.summary
+
+    Examples
+    --------
+    >>> table = tx.diagnostics.report(ladder)
+    Judged by the predictions of 40 held-out rows and the energy, at 8 temperatures.
+    ...
     """
     lines = verdicts(tree, functions)
     print("\n".join(introduction(tree, functions)))

@@ -30,6 +30,16 @@ def function_space(tree: xr.DataTree) -> pd.DataFrame:
     ------
     InputError
         If the result has no held-out predictions.
+
+    See Also
+    --------
+    temperax.diagnostics.parameter_space, temperax.plots.mixing
+
+    Examples
+    --------
+    >>> table = tx.diagnostics.function_space(tree)
+    >>> bool(table["rhat_f_median"].loc[1.0] < 1.2)
+    True
     """
     check_held_out(tree)
     f = check_result(tree, "tempered_predictions")[["f"]]
@@ -73,6 +83,16 @@ def parameter_space(tree: xr.DataTree, functions: Functions | None = None, *, pa
     ------
     InputError
         If a function is none, or returns no array of draws.
+
+    See Also
+    --------
+    temperax.diagnostics.function_space
+
+    Examples
+    --------
+    >>> largest = {"largest weight": lambda draws: abs(draws["layer_0_weight"]).max(("input", "layer_0_unit"))}
+    >>> tx.diagnostics.parameter_space(tree, largest, parameters=False)["worst_parameter"].unique().tolist()
+    ['largest weight']
     """
     kept = kept_draws(tree)
     found = {name: _of_draws(name, function, kept) for name, function in (functions or {}).items()}
@@ -134,6 +154,15 @@ def frozen(tree: xr.DataTree) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row each: ``chain``, ``temperature`` and ``acceptance``, which is near 1 where steps are lost in rounding.
+
+    See Also
+    --------
+    temperax.diagnostics.report, temperax.diagnostics.faults
+
+    Examples
+    --------
+    >>> len(tx.diagnostics.frozen(tree))
+    0
     """
     stats = tempered_stats(tree).transpose("temperature", "chain", "draw", ...)
     accepted, lp = stats["acceptance_rate"].mean("draw").values, stats["lp"].values
@@ -155,6 +184,15 @@ def digits(tree: xr.DataTree) -> pd.DataFrame:
     pandas.DataFrame
         Index ``temperature``; ``digits``, of the worst parameter, and ``coarsest_parameter``, its name.  Draws that are
         stored in half precision say nothing of it (NaN).
+
+    See Also
+    --------
+    temperax.diagnostics.report
+
+    Examples
+    --------
+    >>> bool((tx.diagnostics.digits(tree)["digits"] > 1000).all())
+    True
     """
     steps = kept_draws(tree).map(_steps)
     rows = []
@@ -196,6 +234,15 @@ def energies(tree: xr.DataTree) -> pd.DataFrame:
         ``bfmi`` (smallest of the chains, Betancourt 2016), ``acceptance``, ``n_steps``, ``saturated`` (share of
         transitions that hit the kernel's cap on steps), ``divergences``, ``faults`` (draws of replicas whose energy or
         its gradient is not finite; see `faults`).
+
+    See Also
+    --------
+    temperax.diagnostics.report, temperax.plots.energies
+
+    Examples
+    --------
+    >>> tx.diagnostics.energies(tree).index.tolist()
+    [2.0, 1.0, 0.5]
     """
     stats = tempered_stats(tree)
     step_cap = _step_cap(tree, stats["beta"].values)
@@ -234,6 +281,15 @@ def faults(tree: xr.DataTree) -> pd.DataFrame:
     pandas.DataFrame
         One row a chain and temperature that has any: ``chain``, ``temperature``, ``draws`` (how many), ``first`` (the
         first of them) and ``parameter``: the first parameter at which the gradient is not finite, by name.
+
+    See Also
+    --------
+    temperax.diagnostics.report, temperax.diagnostics.frozen
+
+    Examples
+    --------
+    >>> len(tx.diagnostics.faults(tree))
+    0
     """
     fault = tempered_stats(tree)["fault"].transpose("chain", "temperature", "draw")
     layout = json.loads(tree.attrs["layout"])
@@ -256,6 +312,17 @@ def configurational_temperature(tree: xr.DataTree) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Index ``temperature``; ``expected``, ``estimate``, ``standard_error`` (from the ESS) and ``z``.
+
+    See Also
+    --------
+    temperax.diagnostics.report, temperax.diagnostics.energies
+
+    Examples
+    --------
+    >>> list(tx.diagnostics.configurational_temperature(tree).columns)
+    ['expected', 'estimate', 'standard_error', 'z']
+    >>> bool((tx.diagnostics.configurational_temperature(tree)["z"].abs() < 5).all())
+    True
     """
     stats = tempered_stats(tree)
     temperature = stats["temperature"].values
@@ -274,6 +341,15 @@ def summary(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFra
 
     Predictions of networks are judged, every parameter of a user's own energy, and ``functions`` as in
     `parameter_space`.
+
+    See Also
+    --------
+    temperax.diagnostics.report
+
+    Examples
+    --------
+    >>> bool(tx.diagnostics.summary(tree)["acceptance"].between(0.5, 1.0).all())
+    True
     """
     table = energies(tree).join(configurational_temperature(tree)[["expected", "estimate", "standard_error", "z"]])
     table = table.join(digits(tree)[["digits"]])
@@ -296,6 +372,15 @@ def warmup_share(tree: xr.DataTree) -> float:
     ------
     InputError
         If the result is not of `temperax.sample` or `temperax.parallel_tempering`.
+
+    See Also
+    --------
+    temperax.sample
+
+    Examples
+    --------
+    >>> 0 < tx.diagnostics.warmup_share(tree) < 1
+    True
     """
     before, drawn = int(_attribute(tree, "warmup_gradients")), int(tempered_stats(tree)["n_steps"].sum())
     return before / (before + drawn) if before else 0.0

@@ -148,6 +148,16 @@ def verdicts(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFr
     pandas.DataFrame
         Columns ``check``, ``value``, ``temperature``, ``verdict`` (good, fair, bad or unknown) and ``advice`` (empty
         where the verdict is good).
+
+    See Also
+    --------
+    temperax.diagnostics.report
+
+    Examples
+    --------
+    >>> lines = tx.diagnostics.verdicts(tree)
+    >>> set(lines["verdict"]) <= {"good", "fair", "bad", "unknown"}
+    True
     """
     table = summary(tree, functions).drop(columns=_undefined(tempered_stats(tree)))
     stuck = frozen(tree)["temperature"].value_counts()

@@ -30,6 +30,18 @@ def agreement(tree: xr.DataTree, other: xr.DataTree) -> pd.Series:
     ------
     InputError
         If one is no classification's, has no held-out rows, or they are not the other's.
+
+    See Also
+    --------
+    temperax.predict.scores
+
+    Examples
+    --------
+    >>> flowers = tx.Energy.mlp(tx.datasets.load("iris"), (3,))
+    >>> options = {"num_warmup": 50, "num_draws": 20, "progress": False}
+    >>> one, two = (tx.sample(jax.random.key(seed), flowers, **options) for seed in (1, 2))
+    >>> bool(tx.predict.agreement(one, two)["agreement"] > 0.8)
+    True
     """
     ours, theirs = (_mean_probabilities(name, result) for name, result in (("tree", tree), ("other", other)))
     first, second = (np.asarray(result["constant_data"]["x_test"]) for result in (tree, other))
@@ -71,6 +83,16 @@ def selective_risk(tree: xr.DataTree) -> pd.DataFrame:
     ------
     InputError
         If the result has no held-out rows.
+
+    See Also
+    --------
+    temperax.plots.selective_risk
+
+    Examples
+    --------
+    >>> risk = tx.predict.selective_risk(tree)
+    >>> list(risk.columns), float(risk.index[-1])
+    (['risk', 'uncertainty'], 1.0)
     """
     data = check_result(tree, "constant_data", "y_test", "y_scale", **HELD_OUT)
     y, scale = data["y_test"].values, data["y_scale"].values

@@ -167,6 +167,12 @@ def predictions(
     See Also
     --------
     summary : mean, standard deviations, intervals.
+
+    Examples
+    --------
+    >>> draws = tx.predict.predictions(tree, [[0.5], [1.0]])
+    >>> draws["f"].dims
+    ('chain', 'draw', 'row', 'target')
     """
     if isinstance(x, Energy):
         raise InputError("x", x, "is an energy", "write predictions(tree, x), or predictions(tree, x, energy)")
@@ -228,6 +234,21 @@ def predictive(key: Any, tree: xr.DataTree | xr.Dataset, energy: Energy, /, *arg
     ------
     InputError
         If the energy is not a NumPyro model's, the draws are not its own, or the model fails on these arguments.
+
+    See Also
+    --------
+    temperax.Energy.from_numpyro, temperax.predict.predictions
+
+    Examples
+    --------
+    >>> import numpyro, numpyro.distributions as dist
+    >>> def line(x, y=None):
+    ...     slope = numpyro.sample("slope", dist.Normal(0, 1))
+    ...     numpyro.sample("y", dist.Normal(slope * x, 0.1), obs=y)
+    >>> given = tx.Energy.from_numpyro(line, jnp.arange(5.0), y=2 * jnp.arange(5.0))
+    >>> found = tx.sample(key, given, num_warmup=50, num_draws=20, progress=False)
+    >>> tx.predict.predictive(key, found, given, jnp.array([10.0]))["y"].shape
+    (4, 20, 1)
     """
     key = check_key(key)
     model: Any = getattr(energy, "model", None)

@@ -29,6 +29,15 @@ def pointwise(tree: xr.DataTree) -> xr.DataArray:
     ------
     InputError
         If the result has no held-out rows.
+
+    See Also
+    --------
+    temperax.predict.scores
+
+    Examples
+    --------
+    >>> tx.predict.pointwise(tree).dims
+    ('temperature', 'test_row')
     """
     logs = check_result(tree, "tempered_predictions", "log_density", "temperature", **HELD_OUT)["log_density"]
     found = log_predictive_density(logs.stack(sample=("chain", "draw")).transpose("sample", ...).values)
@@ -62,6 +71,16 @@ def scores(tree: xr.DataTree) -> pd.DataFrame:
     ------
     InputError
         If the result has no held-out rows.
+
+    See Also
+    --------
+    temperax.plots.scores, temperax.predict.selective_risk, temperax.studies.cold_posterior
+
+    Examples
+    --------
+    >>> scores = tx.predict.scores(tree)
+    >>> scores.index.tolist(), bool(scores["rmse"].loc[1.0] < 0.5)
+    ([2.0, 1.0, 0.5], True)
     """
     predictive = check_result(tree, "tempered_predictions", "f", "log_density", "temperature", **HELD_OUT)
     data = check_result(tree, "constant_data", "y_test", "y_scale", **HELD_OUT)

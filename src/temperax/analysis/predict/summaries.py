@@ -58,6 +58,18 @@ def summary(
     ------
     InputError
         As `predictions`, and for probabilities outside (0, 1) or weights that are none.
+
+    See Also
+    --------
+    temperax.predict.predictions, temperax.predict.chain_weights
+
+    Examples
+    --------
+    >>> table = tx.predict.summary(tree, [[0.5], [1.0]], intervals=(0.5, 0.9))
+    >>> list(table.columns)
+    ['mean', 'sd', 'sd_epistemic', 'sd_aleatoric', 'eti50_lb', 'eti50_ub', 'eti90_lb', 'eti90_ub']
+    >>> bool(np.allclose(table["sd"] ** 2, table["sd_epistemic"] ** 2 + table["sd_aleatoric"] ** 2))
+    True
     """
     wanted = _wanted(intervals, quantiles)
     source = Predictor(tree, energy, group, key, trust)

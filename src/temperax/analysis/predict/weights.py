@@ -49,6 +49,15 @@ def chain_weights(tree: xr.DataTree, method: str = "stacking") -> pd.Series:
     ------
     InputError
         For another method, a result without a ladder or without log likelihoods, and fewer than 25 draws a chain.
+
+    See Also
+    --------
+    temperax.predict.summary
+
+    Examples
+    --------
+    >>> tx.predict.chain_weights(tree, "draws").tolist()
+    [0.25, 0.25, 0.25, 0.25]
     """
     check_choice("weights", method, METHODS)
     chains = check_result(tree, "posterior")["chain"].values.tolist()

@@ -32,13 +32,14 @@ def pruning(
 ) -> xr.Dataset:
     """Score as the weights with the least signal-to-noise are set to zero.
 
-    Hidden units can be permuted and their signs turned, so that the mean of a weight over draws says little.  Signal
-    and noise are therefore read off each draw: the signal is |θ_i| and the noise the standard deviation of θ_i given
-    all other parameters in the Gaussian around this draw, 1/σ_i² = β F_ii + 1/s_i², with F the Fisher information of
-    the training rows at the draw (targets drawn from the model) and s_i the prior's scale.  Half of (θ_i/σ_i)² is what
-    removing the weight costs to second order (LeCun, Denker & Solla 1990, *Optimal brain damage*); the ranking is that
-    of Blundell et al. 2015 without their one Gaussian.  Every draw loses its own weights; biases count as weights,
-    noise and ARD scales stay, so that the LPPD of a learned noise scale falls deeper than the RMSE.
+    Hidden units can be permuted and their signs turned, so that the mean of a weight over draws says little. Signal
+    and noise are therefore read off each draw: the signal is ``|θ_i|`` and the noise the standard deviation of θ_i
+    given all other parameters in the Gaussian around this draw, 1/σ_i² = β F_ii + 1/s_i², with F the Fisher
+    information of the training rows at the draw (targets drawn from the model) and s_i the prior's scale. Half of
+    (θ_i/σ_i)² is what removing the weight costs to second order (LeCun, Denker & Solla 1990, *Optimal brain
+    damage*); the ranking is that of Blundell et al. 2015 without their one Gaussian. Every draw loses its own
+    weights; biases count as weights, noise and ARD scales stay, so that the LPPD of a learned noise scale falls
+    deeper than the RMSE.
 
     Parameters
     ----------
@@ -54,12 +55,22 @@ def pruning(
     xarray.Dataset
         ``lppd`` (share, temperature) in nats a held-out row (targets in standardised units), and ``rmse`` in the
         target's units or ``accuracy``, with their ``_error``; ``signal_to_noise`` (share, temperature): the median
-        over draws of the |θ_i|/σ_i up to which weights are removed.
+        over draws of the ``|θ_i|/σ_i`` up to which weights are removed.
 
     Raises
     ------
     InputError
         For shares outside [0, 1), and for results without draws of several temperatures or held-out rows.
+
+    See Also
+    --------
+    temperax.studies.quantisation, temperax.plots.pruning
+
+    Examples
+    --------
+    >>> study = tx.studies.pruning(tree, energy)
+    >>> study["lppd"].dims
+    ('share', 'temperature')
     """
     wanted = np.atleast_1d(np.asarray(shares, float))
     if wanted.ndim != 1 or not len(wanted) or not ((wanted >= 0) & (wanted < 1)).all():
@@ -153,6 +164,16 @@ def quantisation(
     ------
     InputError
         For numbers of bits outside 1 … 32, and as `pruning`.
+
+    See Also
+    --------
+    temperax.studies.pruning, temperax.plots.quantisation
+
+    Examples
+    --------
+    >>> study = tx.studies.quantisation(tree, energy)
+    >>> study["lppd"].dims
+    ('bits', 'temperature')
     """
     wanted = [check_count("bits", k) for k in np.atleast_1d(np.asarray(bits)).tolist()]
     if not wanted or max(wanted) > 32:
@@ -201,6 +222,16 @@ def gaussian_replacement(
     ------
     InputError
         As `pruning`.
+
+    See Also
+    --------
+    temperax.studies.pruning, temperax.plots.gaussian_replacement
+
+    Examples
+    --------
+    >>> study = tx.studies.gaussian_replacement(tree, energy)
+    >>> study["posterior"].values.tolist()
+    ['draws', 'gaussian per chain', 'diagonal per chain', 'gaussian']
     """
     positions, held = draws.positions(tree, energy, max_draws), draws.held_out(tree)
     seed = np.asarray(jax.random.key_data(jax.random.key(0) if key is None else key)).ravel()
@@ -253,6 +284,16 @@ def effective_parameters(tree: xr.DataTree, energy: Energy | None = None, max_dr
     ------
     InputError
         If the result has no energies of a ladder, or no draws of several temperatures where ``energy`` is given.
+
+    See Also
+    --------
+    temperax.learning_coefficient, temperax.plots.effective_parameters
+
+    Examples
+    --------
+    >>> study = tx.studies.effective_parameters(ladder)
+    >>> sorted(name for name in study if "error" not in name)
+    ['from_heat_capacity', 'from_mean_energy']
     """
     curves = thermodynamics.curves(tree)
     beta = curves["beta"].values

@@ -36,6 +36,17 @@ def equipartition(tree: xr.DataTree, ground_energy: float) -> xr.Dataset:
     ------
     InputError
         If the path is another, or a draw lies below the ground state.
+
+    See Also
+    --------
+    temperax.optimise.polish, temperax.plots.equipartition
+
+    Examples
+    --------
+    >>> best = tx.map_estimate(key, energy, num_starts=4)
+    >>> study = tx.studies.equipartition(tree, -float(best["sample_stats"]["lp"].max()) - 1.0)
+    >>> bool((study["excess"] > 0).all())
+    True
     """
     if tree.attrs.get("path") != "posterior":
         raise InputError("tree", tree.attrs.get("path"), "is not the posterior path", "sample with path='posterior'")
@@ -77,6 +88,17 @@ def annealing_against_restarts(
     ------
     InputError
         As `optimise.anneal`.
+
+    See Also
+    --------
+    temperax.anneal, temperax.plots.annealing_against_restarts
+
+    Examples
+    --------
+    >>> betas = tx.ladder.geometric(5, hottest=0.1, coldest=50.0)
+    >>> study = tx.studies.annealing_against_restarts(key, energy, betas, steps=100)
+    >>> study["annealed"].dims, study["restarted"].dims
+    (('chain',), ('start',))
     """
     check_count("steps", steps)
     tree = optimise.anneal(key, energy, betas, polish=True, **options)

@@ -45,6 +45,16 @@ def overlap(tree: xr.DataTree, bins: int = 40, max_draws: int = 200) -> xr.Datas
     ------
     InputError
         For a result without draws of several temperatures or without held-out rows, and for a single chain.
+
+    See Also
+    --------
+    temperax.diagnostics.function_space, temperax.plots.overlap
+
+    Examples
+    --------
+    >>> study = tx.studies.overlap(tree)
+    >>> bool((abs(study["overlap"]) <= 1).all())
+    True
     """
     check_count("bins", bins, 2)
     predictive = draws.tempered(tree, max_draws, "tempered_predictions")
@@ -129,6 +139,16 @@ def uncertainty(
     ------
     InputError
         For a result without draws of several temperatures or without held-out rows, and for inputs of another shape.
+
+    See Also
+    --------
+    temperax.predict.summary, temperax.plots.uncertainty
+
+    Examples
+    --------
+    >>> study = tx.studies.uncertainty(tree, energy)
+    >>> study["where"].values.tolist()
+    ['held_out', 'outside']
     """
     check_positive("push", push)
     positions = draws.positions(tree, energy, max_draws)

@@ -75,6 +75,16 @@ def cold_posterior(
     ------
     InputError
         For results without draws of several temperatures or held-out rows, and for splits on different temperatures.
+
+    See Also
+    --------
+    temperax.diagnostics.loo, temperax.predict.scores, temperax.plots.cold_posterior
+
+    Examples
+    --------
+    >>> study = tx.studies.cold_posterior(tree, energy)
+    >>> bool(study["optimum_low"] <= study["optimum"] <= study["optimum_high"])
+    True
     """
     check_count("resamples", resamples)
     named = _named(trees)
@@ -205,6 +215,16 @@ def generalisation_gap(
     ------
     InputError
         As `cold_posterior`.
+
+    See Also
+    --------
+    temperax.learning_coefficient, temperax.diagnostics.loo, temperax.plots.generalisation_gap
+
+    Examples
+    --------
+    >>> study = tx.studies.generalisation_gap(tree, energy)
+    >>> study["gap"].dims
+    ('temperature',)
     """
     positions = draws.positions(tree, energy, max_draws)
     test = draws.tempered(tree, max_draws, "tempered_predictions")["log_density"].values.astype(float)

@@ -34,8 +34,8 @@ def relevance(tree: xr.DataTree, energy: Energy, max_draws: int = 100) -> xr.Dat
     Returns
     -------
     xarray.Dataset
-        Dimensions (input, temperature): ``sensitivity``, the mean over draws of the mean |∂f/∂x_j| over training rows
-        and outputs, in standardised units, with ``sensitivity_error``, and the 90 % interval of draws
+        Dimensions (input, temperature): ``sensitivity``, the mean over draws of the mean ``|∂f/∂x_j|`` over training
+        rows and outputs, in standardised units, with ``sensitivity_error``, and the 90 % interval of draws
         ``sensitivity_low`` to ``sensitivity_high``; ``most_relevant``, the share of draws in which the input's
         sensitivity is the largest.  With the prior `priors.ARD` also ``scale``, the mean of the learned input scale
         (MacKay 1994), with ``scale_error``, ``scale_low`` and ``scale_high``.
@@ -44,6 +44,16 @@ def relevance(tree: xr.DataTree, energy: Energy, max_draws: int = 100) -> xr.Dat
     ------
     InputError
         For a result without draws of several temperatures.
+
+    See Also
+    --------
+    temperax.priors.ARD, temperax.plots.relevance
+
+    Examples
+    --------
+    >>> study = tx.studies.relevance(tree, energy)
+    >>> study["sensitivity"].dims
+    ('input', 'temperature')
     """
     positions = draws.positions(tree, energy, max_draws)
     x = jnp.asarray(energy.data["x"])[draws.some_of(len(energy.data["x"]), draws.MOST_ROWS)]
@@ -110,6 +120,16 @@ def expressivity(
     ------
     InputError
         For a result without draws of several temperatures.
+
+    See Also
+    --------
+    temperax.studies.uncertainty, temperax.plots.expressivity
+
+    Examples
+    --------
+    >>> study = tx.studies.expressivity(tree, energy)
+    >>> bool((study["crossings"] >= 0).all())
+    True
     """
     for name, value in {"lines": lines, "functions": functions}.items():
         check_count(name, value)

@@ -14,7 +14,17 @@ BANDWIDTH = 0.3
 
 
 class Humps(NamedTuple):
-    """A smoothed histogram of energies, and the barrier between its two highest humps in nats (0 for one hump)."""
+    """A smoothed histogram of energies, and the barrier between its two highest humps in nats (0 for one hump).
+
+    See Also
+    --------
+    temperax.transitions.energy_histogram
+
+    Examples
+    --------
+    >>> tx.transitions.Humps._fields
+    ('energy', 'density', 'barrier')
+    """
 
     energy: Float[np.ndarray, " bin"]
     density: Float[np.ndarray, " bin"]
@@ -39,6 +49,16 @@ def energy_histogram(source: Source, beta: float, bins: int = 200) -> xr.Dataset
         ``density`` (energy), smoothed over 0.3 standard deviations (over the spacing of discrete levels where that is
         more), and the attribute ``barrier``: log of the lower hump's height over the valley's, in nats; 0 where there
         is one hump.
+
+    See Also
+    --------
+    temperax.transitions.peaks
+
+    Examples
+    --------
+    >>> humps = tx.transitions.energy_histogram(ladder, beta=0.5)
+    >>> humps["density"].dims, humps.attrs["barrier"] >= 0
+    (('energy',), True)
     """
     check_count("bins", bins, 20)
     found = humps(ensemble(source), beta, bins)

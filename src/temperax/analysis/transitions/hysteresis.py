@@ -35,6 +35,16 @@ def hysteresis(key: Array, energy: Energy, betas: Float[np.ndarray, " temperatur
     ------
     InputError
         As `optimise.anneal`, and if the temperatures do not ascend or there are fewer than two chains.
+
+    See Also
+    --------
+    temperax.anneal, temperax.transitions.peaks
+
+    Examples
+    --------
+    >>> cycle = tx.transitions.hysteresis(key, energy, np.geomspace(0.1, 1.0, 4), scans=4)
+    >>> cycle["path_energy"].dims
+    ('direction', 'chain', 'temperature')
     """
     betas = check_ladder(betas)
     key = check_key(key)

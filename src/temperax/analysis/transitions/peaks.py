@@ -32,6 +32,15 @@ def peaks(source: Source, num_points: int = 200) -> pd.DataFrame:
         of the energy (nats, the largest within the peak), each with its ``_error``; and ``kind``: ``crossover``,
         ``coexistence``, ``not equilibrated``, or ``too few rungs`` where neighbours hardly overlap and nothing is known
         of what is between them.
+
+    See Also
+    --------
+    temperax.transitions.report, temperax.thermodynamics.curves
+
+    Examples
+    --------
+    >>> list(tx.transitions.peaks(ladder).columns)[:3]
+    ['beta', 'beta_error', 'temperature']
     """
     from scipy.signal import find_peaks  # a tenth of the import of temperax, and needed here alone
 
@@ -81,6 +90,16 @@ def report(source: Source) -> pd.DataFrame:
     ----------
     source
         As in `thermodynamics.curves`.
+
+    See Also
+    --------
+    temperax.transitions.peaks, temperax.transitions.hysteresis
+
+    Examples
+    --------
+    >>> table = tx.transitions.report(ladder)
+    peaks of the heat capacity:
+    ...
     """
     table = peaks(source)
     if len(table):

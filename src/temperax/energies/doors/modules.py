@@ -215,6 +215,17 @@ def as_mlp(module: Any) -> dict[str, Any]:
     ------
     InputError
         If it is another module, lacks biases, or has several activations or one behind the last layer.
+
+    See Also
+    --------
+    temperax.Energy.network, temperax.Energy.mlp
+
+    Examples
+    --------
+    >>> import equinox as eqx
+    >>> net = eqx.nn.MLP(1, 1, 8, 1, jnp.tanh, key=key)
+    >>> tx.Energy.mlp(data, **tx.modules.as_mlp(net), likelihood=tx.likelihoods.Gaussian(0.3)).size
+    25
     """
     framework, remedy = _framework(module), "give it to Energy.network, which takes any module"
     kind = type(module).__name__

@@ -24,6 +24,15 @@ def as_kernel(kernel: object, energy: Energy) -> Kernel | Alternating:
     A network's many parameters agree on one length of trajectory, which HMC finds for half of NUTS's gradients.  In a
     posterior of a user's own few wide directions may hide among many narrow ones, and a tree is as long as they need.
     Scales of ReLU units are drawn in between.
+
+    See Also
+    --------
+    temperax.sample
+
+    Examples
+    --------
+    >>> type(tx.kernels.as_kernel("auto", energy)).__name__
+    'HMC'
     """
     if isinstance(kernel, str):
         networks = isinstance(getattr(energy, "model", None), NetworkModel)

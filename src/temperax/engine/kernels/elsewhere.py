@@ -28,6 +28,10 @@ class FromBlackJAX(Explorer):
         ``build(log_density)`` or ``build(log_density, beta)`` → ``SamplingAlgorithm``: tuned by its maker, for every
         temperature.  What it keeps besides the position (momenta, say) does not outlive a transition.
 
+    See Also
+    --------
+    temperax.kernels.FromNumPyro
+
     Examples
     --------
     >>> import blackjax, jax.numpy as jnp, temperax as tx
@@ -61,6 +65,10 @@ class FromNumPyro(Explorer):
     build
         ``build(potential)`` or ``build(potential, beta)`` → ``MCMCKernel``, made with ``potential_fn=potential`` and
         without adaptation: tuned by its maker, for every temperature.
+
+    See Also
+    --------
+    temperax.kernels.FromBlackJAX, temperax.numpyro.TemperedHMC
 
     Examples
     --------

@@ -16,6 +16,10 @@ class Explorer:
     Nothing adapts and no gradient is asked for.  A subclass is a frozen dataclass registered as a pytree; its numbers
     and arrays are values that may change without compiling.
 
+    See Also
+    --------
+    temperax.kernels.Kernel
+
     Examples
     --------
     Metropolis moves by a fixed width, on any energy:

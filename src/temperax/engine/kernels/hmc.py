@@ -32,6 +32,17 @@ class HMC(Jittered):
         Mean acceptance that step-size adaptation aims at; .7 and .92 cost more gradients an independent prediction.
     max_steps
         Most leapfrog steps of one trajectory.
+
+    See Also
+    --------
+    temperax.kernels.NUTS, temperax.kernels.MAMS
+
+    Examples
+    --------
+    >>> short = tx.HMC(max_steps=64)
+    >>> tree = tx.sample(key, energy, kernel=short, num_warmup=50, num_draws=20, progress=False)
+    >>> int(tree["sample_stats"]["n_steps"].max()) <= 64
+    True
     """
 
     def step(

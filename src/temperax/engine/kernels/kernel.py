@@ -12,7 +12,17 @@ PotentialAt = Callable[[Array], Callable[[Array], Array]]
 
 
 class Tuning(NamedTuple):
-    """What is adapted for one temperature (with a leading axis: for all)."""
+    """What is adapted for one temperature (with a leading axis: for all).
+
+    See Also
+    --------
+    temperax.kernels.Kernel
+
+    Examples
+    --------
+    >>> tx.kernels.Tuning._fields
+    ('step_size', 'inverse_mass', 'trajectory_length', 'directions', 'widths')
+    """
 
     step_size: Float[Array, "*temperature"]
     inverse_mass: Float[Array, "*temperature parameter"]
@@ -22,7 +32,17 @@ class Tuning(NamedTuple):
 
 
 class Info(NamedTuple):
-    """What one transition reports."""
+    """What one transition reports.
+
+    See Also
+    --------
+    temperax.kernels.Kernel
+
+    Examples
+    --------
+    >>> tx.kernels.Info._fields[:3]
+    ('acceptance_rate', 'n_steps', 'diverging')
+    """
 
     acceptance_rate: Float[Array, "*batch"]
     n_steps: Int[Array, "*batch"]
@@ -34,7 +54,17 @@ class Info(NamedTuple):
 
 @runtime_checkable
 class Kernel(Protocol):
-    """What the engine asks of a kernel."""
+    """What the engine asks of a kernel.
+
+    See Also
+    --------
+    temperax.kernels.Explorer, temperax.kernels.HMC
+
+    Examples
+    --------
+    >>> tx.HMC(step_size=0.1).step_size, tx.HMC().step_size  # fixed, and None where it adapts
+    (0.1, None)
+    """
 
     @property
     def step_size(self) -> float | None:

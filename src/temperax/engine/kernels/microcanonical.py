@@ -108,6 +108,16 @@ class MAMS(Jittered):
         As in `HMC`.
     target_acceptance
         Mean acceptance that step-size adaptation aims at.
+
+    See Also
+    --------
+    temperax.kernels.MCLMC, temperax.kernels.HMC
+
+    Examples
+    --------
+    >>> tree = tx.sample(key, energy, kernel="mams", num_warmup=50, num_draws=20, progress=False)
+    >>> tree.attrs["kernel"]
+    'MAMS'
     """
 
     target_acceptance: float = 0.9
@@ -160,6 +170,16 @@ class MCLMC(MAMS):
     target_acceptance
         Mean acceptance that a Metropolis step would have, at which step-size adaptation aims.  By default that of an
         energy error whose variance is 5 · 10⁻⁴ a parameter.
+
+    See Also
+    --------
+    temperax.kernels.MAMS
+
+    Examples
+    --------
+    >>> tree = tx.sample(key, energy, kernel="mclmc", num_warmup=50, num_draws=20, progress=False)
+    >>> "energy_bias" in tree.attrs  # what the missing step costs, estimated
+    True
     """
 
     target_acceptance: float | None = None  # type: ignore[assignment]

@@ -26,6 +26,15 @@ class NUTS:
         Mean acceptance that step-size adaptation aims at.
     max_tree_depth
         A trajectory has at most 2^max_tree_depth - 1 steps.
+
+    See Also
+    --------
+    temperax.kernels.HMC
+
+    Examples
+    --------
+    >>> tx.NUTS(target_acceptance=0.9, max_tree_depth=8)
+    NUTS(step_size=None, inverse_mass=None, target_acceptance=0.9, max_tree_depth=8, rank=None)
     """
 
     step_size: float | None = None

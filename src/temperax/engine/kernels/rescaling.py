@@ -45,6 +45,16 @@ class Rescaling:
     ----------
     tries
         Proposals for every unit.
+
+    See Also
+    --------
+    temperax.kernels.Alternating
+
+    Examples
+    --------
+    >>> relu = tx.Energy.mlp(data, (3,), activation="relu")
+    >>> tx.kernels.as_kernel("auto", relu).moves  # the default where there are such units
+    Rescaling(tries=2)
     """
 
     tries: int = field(default=2, metadata={"static": True})
@@ -154,6 +164,15 @@ class Alternating:
         Any kernel.
     moves
         What is done after the transitions of every scan.
+
+    See Also
+    --------
+    temperax.kernels.Rescaling
+
+    Examples
+    --------
+    >>> tx.kernels.Alternating(tx.HMC(max_steps=64), tx.kernels.Rescaling()).moves
+    Rescaling(tries=2)
     """
 
     kernel: Kernel

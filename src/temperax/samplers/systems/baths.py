@@ -96,6 +96,18 @@ def heat_bath(energy: Energy, groups: Int[np.ndarray, " spin"] | None = None) ->
     ------
     InputError
         If the energy has no spins or several kinds of them, or the groups do not fit.
+
+    See Also
+    --------
+    temperax.systems.ising, temperax.kernels.Explorer
+
+    Examples
+    --------
+    >>> magnet = tx.systems.ising((4, 4))
+    >>> bath = tx.systems.heat_bath(magnet)
+    >>> cold = tx.sample(key, magnet, 0.5, path="likelihood", kernel=bath, start="prior", num_draws=20, progress=False)
+    >>> set(np.unique(cold["posterior"]["spin"])) <= {-1.0, 1.0}
+    True
     """
     if not isinstance(energy, Energy) or not energy.discrete:
         raise InputError("energy", energy, "has no spins", "give one such as systems.ising((8, 8))")

@@ -38,6 +38,16 @@ def ising(shape: Sequence[int], coupling: float = 1.0, field: float = 0.0, perio
     ------
     InputError
         For a shape that is not made of positive integers, and numbers that are not finite.
+
+    See Also
+    --------
+    temperax.systems.heat_bath, temperax.systems.magnetisation
+
+    Examples
+    --------
+    >>> magnet = tx.systems.ising((4, 4))
+    >>> float(magnet.data_energy(jnp.ones(16)))  # all spins up: 32 bonds
+    -32.0
     """
     shape = _check_shape(shape)
     data = {"bonds": _bonds(shape, _check_number("coupling", coupling), periodic)}
@@ -93,6 +103,19 @@ def hopfield(patterns: Float[np.ndarray, "pattern spin"]) -> Energy:
     ------
     InputError
         If the patterns are not rows of ±1.
+
+    See Also
+    --------
+    temperax.systems.overlap, temperax.systems.heat_bath
+
+    Examples
+    --------
+    >>> patterns = np.array([[1, 1, 1, 1, -1, -1], [1, -1, 1, -1, 1, -1]])
+    >>> memory = tx.systems.hopfield(patterns)
+    >>> bath = tx.systems.heat_bath(memory)
+    >>> spins = tx.sample(key, memory, 0.1, path="likelihood", kernel=bath, start="prior", num_draws=20, progress=False)
+    >>> spins["posterior"]["spin"].shape
+    (4, 20, 6)
     """
     found = np.asarray(patterns)
     if found.ndim != 2 or not found.size or not np.isin(found, (-1, 1)).all():
@@ -120,6 +143,16 @@ def xy(shape: Sequence[int], coupling: float = 1.0, periodic: bool = True) -> En
     ------
     InputError
         As `ising`.
+
+    See Also
+    --------
+    temperax.systems.angles, temperax.systems.vorticity
+
+    Examples
+    --------
+    >>> plane = tx.systems.xy((3, 3))
+    >>> plane.size  # a vector of two for each of nine spins
+    18
     """
     shape = _check_shape(shape)
     bonds = _bonds(shape, _check_number("coupling", coupling), periodic)
@@ -150,6 +183,16 @@ def phi4(shape: Sequence[int], mass_squared: float = 1.0, quartic: float = 1.0, 
     ------
     InputError
         As `ising`, and if exp(-S) cannot be normalised.
+
+    See Also
+    --------
+    temperax.systems.ising
+
+    Examples
+    --------
+    >>> field = tx.systems.phi4((4,), mass_squared=-1.0)
+    >>> field.size
+    4
     """
     shape = _check_shape(shape)
     data = {"mass_squared": _check_number("mass_squared", mass_squared), "quartic": _check_number("quartic", quartic)}

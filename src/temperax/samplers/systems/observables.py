@@ -5,7 +5,17 @@ from jaxtyping import Array, Float, Int
 
 
 def magnetisation(spins: Float[Array, "*batch site"], num_axes: int = 2) -> Float[Array, "*batch"]:
-    """Mean spin (or field), over the last ``num_axes`` axes: those of the lattice."""
+    """Mean spin (or field), over the last ``num_axes`` axes: those of the lattice.
+
+    See Also
+    --------
+    temperax.systems.ising
+
+    Examples
+    --------
+    >>> float(tx.systems.magnetisation(jnp.ones((4, 4))))
+    1.0
+    """
     return jnp.mean(spins, axis=tuple(range(-num_axes, 0)))
 
 
@@ -22,12 +32,33 @@ def order(colours: Float[Array, "*batch site"], num_colours: int, num_axes: int 
 def overlap(
     spins: Float[Array, "*batch spin"], patterns: Float[Array, "pattern spin"]
 ) -> Float[Array, "*batch pattern"]:
-    """m_μ = ξ_μ·s / N, from -1 to 1: how much of each pattern the spins recall."""
+    """m_μ = ξ_μ·s / N, from -1 to 1: how much of each pattern the spins recall.
+
+    See Also
+    --------
+    temperax.systems.hopfield
+
+    Examples
+    --------
+    >>> patterns = jnp.array([[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]])
+    >>> tx.systems.overlap(patterns[0], patterns)
+    Array([1., 0.], dtype=float32)
+    """
     return spins @ jnp.asarray(patterns, float).T / spins.shape[-1]
 
 
 def angles(spins: Float[Array, "*lattice 2"]) -> Float[Array, "*lattice"]:
-    """Directions of the vectors of `xy`, in (-π, π]."""
+    """Directions of the vectors of `xy`, in (-π, π].
+
+    See Also
+    --------
+    temperax.systems.xy, temperax.systems.vorticity
+
+    Examples
+    --------
+    >>> tx.systems.angles(jnp.array([[1.0, 0.0], [0.0, 2.0]]))
+    Array([0.       , 1.5707964], dtype=float32)
+    """
     return jnp.arctan2(spins[..., 1], spins[..., 0])
 
 
@@ -35,6 +66,15 @@ def vorticity(theta: Float[Array, "*batch row column"]) -> Int[Array, "*batch ro
     """Vortices of a periodic plane of `angles`: turns of the spin around each plaquette, -1, 0 or 1.
 
     They sum to 0, and bind in pairs below the transition (Kosterlitz & Thouless 1973).
+
+    See Also
+    --------
+    temperax.systems.angles
+
+    Examples
+    --------
+    >>> int(jnp.sum(tx.systems.vorticity(jax.random.uniform(key, (6, 6), minval=-3.0, maxval=3.0))))  # they sum to 0
+    0
     """
 
     def turn(axis: int) -> Array:
