@@ -83,6 +83,7 @@ INSIDE = {
     "datasets.cache_folder",
     "kernels.most_steps",
     "ladder.check_ladder",
+    "ladder.finds_hottest",
     "ladder.first",
     "ladder.lag_one",
     "ladder.lag_one_of_sums",

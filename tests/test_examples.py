@@ -22,6 +22,7 @@ WITHOUT = {
 #: Examples that compile a run of their own, or much else.
 SLOW = {
     "anneal",
+    "diagnostics.sides",
     "kernels.HMC",
     "kernels.MAMS",
     "kernels.MCLMC",
@@ -30,8 +31,11 @@ SLOW = {
     "numpyro.TemperedHMC",
     "numpyro.TemperedNUTS",
     "open_run",
+    "optimise.train",
     "optimise.polish",
+    "plots.annealing",
     "plots.annealing_against_restarts",
+    "plots.particles",
     "predict.agreement",
     "predict.predictive",
     "recipes.tabular",
@@ -42,6 +46,7 @@ SLOW = {
     "systems.heat_bath",
     "systems.hopfield",
     "thermodynamics.compare_evidence",
+    "transitions.finite_size",
     "transitions.hysteresis",
     "TemperedClassifier",
     "TemperedRegressor",

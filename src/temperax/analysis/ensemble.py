@@ -280,6 +280,16 @@ def ensemble(source: Source) -> Ensemble:
     ------
     InputError
         If there are fewer than two temperatures.
+
+    See Also
+    --------
+    temperax.thermodynamics.curves
+
+    Examples
+    --------
+    >>> found = tx.thermodynamics.ensemble(ladder)
+    >>> found.energies.shape[-1] == len(found.betas)
+    True
     """
     if isinstance(source, Ensemble):
         return source

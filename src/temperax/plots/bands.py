@@ -47,6 +47,14 @@ def bands(
     ------
     InputError
         If there are several inputs or targets, targets are classes, or draws of one temperature alone were kept.
+
+    See Also
+    --------
+    temperax.predict.predictions, temperax.plots.ladder
+
+    Examples
+    --------
+    >>> tx.plots.bands(tree).savefig("bands.png")
     """
     check_one_input(tree)
     rungs = _rungs(tree, temperatures)

@@ -99,7 +99,17 @@ def index_process(tree: xr.DataTree, axes: "Axes | None" = None, num_replicas: i
 
 
 def flow(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
-    """Share of the replicas at every rung that came last from the hot end, beside equal steps from rung to rung."""
+    """Share of the replicas at every rung that came last from the hot end, beside equal steps from rung to rung.
+
+    See Also
+    --------
+    temperax.diagnostics.flow
+
+    Examples
+    --------
+    >>> tx.plots.flow(ladder).get_title()
+    'Flow'
+    """
     axes = axes_or_new(axes)
     share = diagnostics.flow(tree).to_numpy()
     axes.plot(share, "o-", markersize=3, label="replicas")

@@ -58,10 +58,7 @@ def scores(tree: xr.DataTree, axes: "Axes | None" = None, baselines: dict[str, f
 
     Examples
     --------
-    >>> from matplotlib.figure import Figure
-    >>> axes = Figure().subplots()
-    >>> tx.plots.scores(tree, axes)
-    >>> axes.get_ylabel()
+    >>> tx.plots.scores(tree).get_ylabel()
     'LPPD per held-out row (nats)'
     """
     axes, lppd = axes_or_new(axes), predict.scores(tree)["lppd"]
@@ -83,10 +80,7 @@ def mixing(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
 
     Examples
     --------
-    >>> from matplotlib.figure import Figure
-    >>> axes = Figure().subplots()
-    >>> tx.plots.mixing(tree, axes)
-    >>> axes.get_ylabel()
+    >>> tx.plots.mixing(tree).get_ylabel()
     'R-hat of f(x*)'
     """
     axes, table = axes_or_new(axes), diagnostics.function_space(tree)
@@ -107,10 +101,7 @@ def energies(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
 
     Examples
     --------
-    >>> from matplotlib.figure import Figure
-    >>> axes = Figure().subplots()
-    >>> tx.plots.energies(tree, axes)
-    >>> axes.get_ylabel()
+    >>> tx.plots.energies(tree).get_ylabel()
     'density'
     """
     axes, stats = axes_or_new(axes), check_result(tree, "tempered_stats")
@@ -154,7 +145,17 @@ def mean_energy(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
 
 
 def trace(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
-    """The log density of every chain's draws at the target temperature, in the order in which they came."""
+    """The log density of every chain's draws at the target temperature, in the order in which they came.
+
+    See Also
+    --------
+    temperax.plots.summary
+
+    Examples
+    --------
+    >>> tx.plots.trace(tree).get_xlabel()
+    'draw'
+    """
     axes = axes_or_new(axes)
     lp = check_result(tree, "sample_stats", "lp")["lp"].transpose("chain", "draw")
     axes.plot(lp["draw"], lp.values.T, linewidth=0.7, alpha=0.8)
@@ -163,7 +164,18 @@ def trace(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
 
 
 def particles(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
-    """What sequential Monte Carlo's particles are worth at every step, and how many of the first have descendants."""
+    """What sequential Monte Carlo's particles are worth at every step, and how many of the first have descendants.
+
+    See Also
+    --------
+    temperax.smc
+
+    Examples
+    --------
+    >>> tree = tx.smc(jax.random.key(0), energy, num_particles=32, progress=False)
+    >>> tx.plots.particles(tree).get_title()
+    'Particles'
+    """
     axes = axes_or_new(axes)
     steps = check_result(tree, "smc", "effective_size", "families").mean("chain")
     for name, label in (("effective_size", "effective size"), ("families", "families")):
@@ -174,7 +186,18 @@ def particles(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
 
 
 def annealing(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
-    """The energy of every chain along the schedule of `temperax.anneal`."""
+    """The energy of every chain along the schedule of `temperax.anneal`.
+
+    See Also
+    --------
+    temperax.anneal
+
+    Examples
+    --------
+    >>> cooled = tx.anneal(jax.random.key(0), energy, tx.ladder.geometric(5, hottest=0.1), progress=False)
+    >>> tx.plots.annealing(cooled).get_title()
+    '4 chains on their way'
+    """
     axes = axes_or_new(axes)
     schedule = check_result(tree, "annealing", "path_energy", "temperature")
     finite = np.isfinite(schedule["temperature"].values)
@@ -194,10 +217,7 @@ def predictions(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
 
     Examples
     --------
-    >>> from matplotlib.figure import Figure
-    >>> axes = Figure().subplots()
-    >>> tx.plots.predictions(tree, axes)
-    >>> axes.get_ylabel()
+    >>> tx.plots.predictions(tree).get_ylabel()
     'prediction, 90 % interval'
     """
     axes = axes_or_new(axes)

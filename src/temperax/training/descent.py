@@ -229,6 +229,16 @@ def train(key: Array, energy: Energy, num_starts: int, *, progress: bool = False
     ----------
     key, energy, num_starts, progress
         As in `minimise`.
+
+    See Also
+    --------
+    temperax.optimise.minimise
+
+    Examples
+    --------
+    >>> found = tx.optimise.train(jax.random.key(0), energy, 2)
+    >>> found.stopped
+    ['schedule', 'schedule']
     """
     optima = minimise(
         key,

@@ -41,6 +41,15 @@ def equilibrium(source: Source) -> pd.DataFrame:
     ------
     InputError
         If the source has fewer than two temperatures.
+
+    See Also
+    --------
+    temperax.thermodynamics.doubts, temperax.diagnostics.round_trips
+
+    Examples
+    --------
+    >>> tx.diagnostics.equilibrium(ladder).columns.tolist()
+    ['rung', 'beta', 'reason']
     """
     found = ensemble(source)
     rows = [*_wrong_way_round(found), *_ladders_disagree(found), *_energies_disagree(found)]

@@ -139,6 +139,15 @@ def flow(tree: xr.DataTree) -> pd.Series:
     -------
     pandas.Series
         Index ``temperature``; NaN at rungs that no such replica has visited.
+
+    See Also
+    --------
+    temperax.plots.flow, temperax.diagnostics.round_trips
+
+    Examples
+    --------
+    >>> tx.diagnostics.flow(ladder).iloc[[0, -1]].tolist()
+    [1.0, 0.0]
     """
     replica = check_result(tree, "exchange", "replica")["replica"].transpose("chain", "draw", "temperature")
     slots = np.argsort(replica.values, axis=-1)  # (chain, draw, replica): where it sits

@@ -39,6 +39,16 @@ def sides(tree: xr.DataTree) -> pd.DataFrame:
     ------
     InputError
         If the chains did not start from both sides.
+
+    See Also
+    --------
+    temperax.sample
+
+    Examples
+    --------
+    >>> both = tx.sample(jax.random.key(0), energy, start="both", num_draws=100, progress=False)
+    >>> tx.diagnostics.sides(both).columns.tolist()
+    ['below', 'above', 'approach', 'apart']
     """
     if not started_from_both(tree):
         raise InputError("tree", tree.attrs.get("started"), "did not start from both sides", "sample with start='both'")

@@ -65,6 +65,23 @@ def finite_size(sources: Mapping[int, Source], dimension: int = 2) -> xr.Dataset
     The laws are those of sizes beyond the correlation length ξ.  A transition of first order whose ξ is longer than the
     system looks continuous, or undecided, and where ξ is of its size the latent heat comes out too large: compare
     ``latent_heat_size`` with it, and add sizes until it stays.
+
+    See Also
+    --------
+    temperax.transitions.peaks, temperax.systems.potts
+
+    Examples
+    --------
+    >>> sources = {}
+    >>> for size in (4, 6, 8):
+    ...     lattice = tx.systems.potts((size, size), 2)
+    ...     bath = tx.systems.heat_bath(lattice)
+    ...     betas = np.linspace(0.5, 1.2, 8)
+    ...     sources[size] = tx.parallel_tempering(
+    ...         jax.random.key(0), lattice, kernel=bath, start="prior", ladder=betas, num_draws=256, progress=False
+    ...     )
+    >>> abs(float(tx.transitions.finite_size(sources)["critical_temperature"]) - 1.1346) < 0.1
+    True
     """
     if not isinstance(sources, Mapping) or len(sources) < 3:
         raise InputError("sources", sources, "are not three sizes", "give {L: ladder, …} of three sizes or more")

@@ -61,6 +61,15 @@ class ColourBath(Explorer):
         As of `HeatBath`.
     num_colours
         q.
+
+    See Also
+    --------
+    temperax.systems.heat_bath
+
+    Examples
+    --------
+    >>> type(tx.systems.heat_bath(tx.systems.potts((4, 4), 3))).__name__
+    'ColourBath'
     """
 
     group: Int[Array, " spin"]

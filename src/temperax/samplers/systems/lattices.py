@@ -77,6 +77,16 @@ def potts(shape: Sequence[int], num_colours: int, coupling: float = 1.0, periodi
     ------
     InputError
         As `ising`, and for a ``num_colours`` that is not a whole number from 2.
+
+    See Also
+    --------
+    temperax.systems.ising, temperax.systems.order, temperax.transitions.finite_size
+
+    Examples
+    --------
+    >>> lattice = tx.systems.potts((4, 4), 10)
+    >>> float(lattice.data_energy(np.zeros(16)))
+    -32.0
     """
     shape, prior = _check_shape(shape), Colour(num_colours)
     bonds = _bonds(shape, _check_number("coupling", coupling), periodic)

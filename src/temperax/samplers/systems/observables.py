@@ -23,6 +23,15 @@ def order(colours: Float[Array, "*batch site"], num_colours: int, num_axes: int 
     """How ordered Potts spins are, (q · share of the commonest colour - 1)/(q - 1): 0 of all alike, 1 of one alone.
 
     Over the last ``num_axes`` axes: those of the lattice.
+
+    See Also
+    --------
+    temperax.systems.potts
+
+    Examples
+    --------
+    >>> tx.systems.order(jnp.array([[0.0, 0.0], [0.0, 1.0]]), 3)
+    Array(0.625, dtype=float32)
     """
     axes = tuple(range(-num_axes, 0))
     shares = jnp.stack([jnp.mean(colours == k, axis=axes) for k in range(num_colours)])

@@ -63,6 +63,15 @@ class Colour(Distribution):
     ----------
     num_colours
         q, at least 2.
+
+    See Also
+    --------
+    temperax.systems.potts
+
+    Examples
+    --------
+    >>> tx.systems.Colour(3).expand((2, 2)).to_event(2).sample(jax.random.key(0)).shape
+    (2, 2)
     """
 
     arg_constraints: dict = {}
