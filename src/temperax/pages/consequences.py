@@ -29,7 +29,7 @@ def heat(tree: xr.DataTree) -> Section | None:
         return None
     try:
         found = ensemble(tree)
-        z, doubts = thermodynamics.log_evidence(found), thermodynamics.doubts(found)
+        z, doubts = thermodynamics.log_evidence(found), thermodynamics.doubts(tree)
         peaks, rungs = transitions.peaks(found), thermodynamics.curves(found)
         pictures = _curves(found, rungs, peaks)
     except InputError as error:
@@ -41,7 +41,9 @@ def heat(tree: xr.DataTree) -> Section | None:
             "error": [z.mbar_error, z.forward_error, z.backward_error, z.integration_error],
         }
     )
-    said = [f"log Z between the ends is {z.mbar:.2f} ± {z.mbar_error:.2f} nats."]
+    ends = [temperature_text(float(t)) for t in rungs["temperature"].values[[0, -1]]]
+    doubted = ", not equilibrated," if any(doubt.startswith("not equilibrated") for doubt in doubts) else ""
+    said = [f"log Z from {ends[0]} to {ends[1]}{doubted} is {z.mbar:.2f} ± {z.mbar_error:.2f} nats."]
     said += [f"Doubt: {doubt}." for doubt in doubts]
     said += [_peak(*row) for row in peaks.itertuples(index=False)] or [
         "The heat capacity has no peak between the ends."
