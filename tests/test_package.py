@@ -73,7 +73,14 @@ def test_the_source_distribution_builds_the_same_wheel(built, tmp_path):
     with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path, filter="data")
     (source,) = tmp_path.iterdir()
-    for name in ("tests/test_package.py", "docs/models.md", "CHANGELOG.md", "CITATION.cff", "SECURITY.md", "LICENSE"):
+    for name in (
+        "tests/test_package.py",
+        "docs/how-to/models.md",
+        "CHANGELOG.md",
+        "CITATION.cff",
+        "SECURITY.md",
+        "LICENSE",
+    ):
         assert (source / name).is_file(), name
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel"], cwd=source, check=True, capture_output=True

@@ -81,6 +81,7 @@ class Langevin:
         return ParamInfo(position, potential, gradient), info
 
 
+@pytest.mark.slow
 def test_a_kernel_without_an_accept_step_is_caught(key, exact_cases):
     """Its stationary covariance is A⁻¹(1 - h²A/4)⁻¹ instead of A⁻¹: λ̂ comes out at that value, and is refused here."""
     case = exact_cases["linear_regression"]

@@ -115,6 +115,7 @@ def test_weights_of_a_series_are_read_by_their_labels(line):
         tx.predict.summary(tree, X[:3], weights=pd.Series([1.0], index=["a"]))
 
 
+@pytest.mark.slow
 def test_several_targets_of_classes_are_told_apart():
     y = (X > X.mean(axis=0)).astype(int)
     data = tx.Dataset.from_arrays(X[:45], y[:45], X[45:], y[45:], task="classification", targets=["u", "v"])

@@ -21,6 +21,7 @@ def temperax(*arguments, cwd=None):
 QUICK = ("--hidden", "2", "--warmup", "20", "--draws", "20", "--chains", "2", "--quiet")
 
 
+@pytest.mark.slow
 def test_a_csv_from_table_to_picture(tmp_path):
     rows = "\n".join(f"{'xy'[i % 2]},{(i * i) % 11},n{i},{3 * (i % 7) - (i * i) % 11}" for i in range(60))
     (tmp_path / "table.csv").write_text("kind,b,id,price\n" + rows)
@@ -72,7 +73,7 @@ MISTAKES = [
     (("sample", "diabetes", "--temperature", "0.3"), "say --path 'likelihood'"),
     (("sample", "diabetes", "--temperature", "-1", "--path", "posterior"), "not positive"),
     (("sample", "diabetes", "--kernel", "gibbs"), "kernel"),
-    (("temper", "diabetes", "--path", "posterior"), "hottest"),
+    (("temper", "diabetes", "--path", "posterior", "--hottest", "inf"), "hottest"),
     (("temper", "diabetes", "--replicas", "many"), "--replicas = 'many'"),
     (("sample", "diabetes", "--out", "/proc/nowhere"), "cannot be written"),
     (("sample", "diabetes", "--chains", "two"), "--chains"),

@@ -200,6 +200,7 @@ def test_infinite_energy_at_beta_zero_is_no_nan():
 AWKWARD = ["beta", "chain", "draw", "temperature", "input", "target", "x_dim_0", "a/b", "a\\c", "..", "row", "lp"]
 
 
+@pytest.mark.slow
 def test_parameters_may_have_any_name(tmp_path, key):
     """A result tells them apart and gives them back, in memory and from disk, on a ladder as well."""
     prior = {name: dist.Normal(0.0, 1.0) for name in AWKWARD} | {"x": dist.Normal(0.0, 1.0).expand([2]).to_event(1)}

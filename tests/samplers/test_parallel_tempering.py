@@ -398,7 +398,7 @@ BAD = {
     "ladder with nan": ({"ladder": [0.0, np.nan]}, "ladder"),
     "ladder of text": ({"ladder": "auto"}, "ladder"),
     "improper ladder": ({"ladder": [0.0, 1.0], "path": "posterior"}, "ladder"),
-    "posterior path without an end": ({"path": "posterior"}, "hottest"),
+    "posterior path without an end": ({"path": "posterior", "hottest": float("inf")}, "hottest"),
     "hottest below coldest": ({"hottest": 0.5}, "hottest"),
     "coldest 0": ({"coldest": 0.0}, "coldest"),
     "path": ({"path": "annealed"}, "path"),

@@ -41,7 +41,8 @@ def report(tree: xr.DataTree, path: str | Path, functions: Functions | None = No
 
     Examples
     --------
-    >>> tx.report(tree, "report.html")
+    >>> tx.report(tree, "report.html").name
+    'report.html'
     """
     check_result(tree, "posterior")
     check_result(tree, "sample_stats", "lp")

@@ -111,7 +111,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", ["convolutional", pytest.param("attention", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) for n in ("convolutional", "attention")])
 def test_images(name, digits, key):
     """Networks of images are sampled, and predict classes by their names."""
     make, shape, size = NETWORKS[name]

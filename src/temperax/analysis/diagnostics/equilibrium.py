@@ -119,7 +119,7 @@ def _energies_disagree(found: Ensemble) -> list[tuple[int, str]]:
 
 def _draws_disagree(tree: xr.DataTree, found: Ensemble) -> list[tuple[int, str]]:
     """Kept rungs at which ladders differ in their predictions, or in what else can be judged."""
-    if tree["posterior"].sizes["draw"] < 4:
+    if found.draws < 4:
         return []
     if "tempered_predictions" in tree.children:
         what, rhat = "predictions", function_space(tree)["rhat_f_max"]
