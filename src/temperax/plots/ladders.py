@@ -7,7 +7,7 @@ import xarray as xr
 
 from temperax.analysis import diagnostics
 from temperax.errors import check_result
-from temperax.plots.canvas import axes_or_new, label_rungs, new_figure
+from temperax.plots.canvas import axes_or_new, label_rungs, legend, new_figure
 from temperax.plots.runs import mean_energy, scores
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def flow(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
     axes.plot([0, len(share) - 1], [1, 0], color="black", linewidth=0.8, linestyle=":", label="equal steps")
     label_rungs(axes.xaxis, tree)
     axes.set(xlabel="inverse temperature β of the rungs", ylabel="share that came from the hot end", title="Flow")
-    axes.legend(frameon=False)
+    legend(axes)
     return axes
 
 

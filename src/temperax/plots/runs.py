@@ -181,7 +181,7 @@ def particles(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
     for name, label in (("effective_size", "effective size"), ("families", "families")):
         against_temperature(axes, steps["temperature"].values, steps[name].values, label=label)
     axes.set(ylabel="particles of a population", title="Particles", ylim=(0, None))
-    axes.legend(frameon=False)
+    legend(axes)
     return axes
 
 

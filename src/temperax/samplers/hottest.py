@@ -63,7 +63,7 @@ def find_hottest(
 def memory(values: Float[np.ndarray, "chain draw number"]) -> float:
     """Scans that chains remember: their integrated autocorrelation time, from how far means of half chains are apart.
 
-    Of independent draws it is 1/2; of chains that stay where they are, as long as the chains.
+    Of independent draws it is 1/2; of chains that stay where they are, about half of their half.
     """
     length = values.shape[1] // 2
     halves = np.concatenate([values[:, :length], values[:, -length:]]).astype(float)

@@ -8,7 +8,7 @@ from scipy.stats import chi2
 
 from temperax.analysis import statistics
 from temperax.analysis.diagnostics.temperatures import function_space, judges_parameters, parameter_space
-from temperax.analysis.ensemble import Ensemble, Source, ensemble
+from temperax.analysis.ensemble import Ensemble, Source, ensemble, log_mean_exp
 from temperax.analysis.evidence import stepping_stone
 from temperax.errors import check_result
 
@@ -91,15 +91,12 @@ def _own_log_z(found: Ensemble, chain: int) -> tuple[Float[np.ndarray, " pair"],
 
     The error is of all rungs together, since a replica that is in the wrong mode is so on one rung after another.
     """
-    energies, steps = found.energies[chain], np.diff(found.betas)
-    up, down = -steps * energies[:, :-1], steps * energies[:, 1:]
-    shift = up.max(axis=0), down.max(axis=0)
-    weights = np.exp(up - shift[0]), np.exp(down - shift[1])
-    means = tuple(w.mean(axis=0) for w in weights)
-    middle = (shift[0] + np.log(means[0]) - shift[1] - np.log(means[1])) / 2
-    influence = np.cumsum((weights[0] / means[0] - weights[1] / means[1]) / 2, axis=1)
-    series = xr.Dataset({"log_z": (("chain", "draw", "rung"), influence[None])})
-    return np.cumsum(middle), statistics.mcse(series)["log_z"].values
+    energies, steps = found.energies[chain : chain + 1], np.diff(found.betas)
+    up, down = -steps * energies[..., :-1], steps * energies[..., 1:]
+    log_up, log_down = log_mean_exp(up), log_mean_exp(down)
+    influence = np.cumsum((np.exp(up - log_up) - np.exp(down - log_down)) / 2, axis=-1)
+    series = xr.Dataset({"log_z": (("chain", "draw", "rung"), influence)})
+    return np.cumsum(log_up - log_down) / 2, statistics.mcse(series)["log_z"].values
 
 
 def _energies_disagree(found: Ensemble) -> list[tuple[int, str]]:
@@ -109,12 +106,8 @@ def _energies_disagree(found: Ensemble) -> list[tuple[int, str]]:
     if not len(beyond):
         return []
     worst = int(np.nanargmax(rhat))
-    return [
-        (
-            int(beyond[0]),
-            f"ladders disagree on the mean energy (R-hat {rhat[worst]:.2f} at β = {found.betas[worst]:.3g})",
-        )
-    ]
+    said = f"ladders disagree on the mean energy (R-hat {rhat[worst]:.2f} at β = {found.betas[worst]:.3g})"
+    return [(int(beyond[0]), said)]
 
 
 def _draws_disagree(tree: xr.DataTree, found: Ensemble) -> list[tuple[int, str]]:
