@@ -47,10 +47,11 @@ def test_a_ladder_over_two_wells_begins_where_they_are_forgotten(capsys):
     """Wells of ±5 in four dimensions: a barrier of 12.5 nats in each, which T = 2 does not cross."""
     prior = dist.Normal(0.0, 20.0).expand([4]).to_event(1)
     energy = tx.Energy(lambda q: -jnp.logaddexp(-jnp.sum((q - 5) ** 2), -jnp.sum((q + 5) ** 2)), prior)
-    found, tried = find_hottest(jax.random.key(0), energy, "posterior", "auto", 1.0, None)
+    found, tried, gradients = find_hottest(jax.random.key(0), energy, "posterior", "auto", 1.0, None)
     scans = dict(tried)
     assert 2 < found < 64 and scans[found] <= FEW and max(s for t, s in tried if t < found / 2) > FEW
     tree = tx.parallel_tempering(jax.random.key(1), energy, path="posterior", num_draws=512, progress=False)
+    assert int(tree.attrs["warmup_gradients"]) > gradients > 0, "what the search took is counted"
     right = (tree["posterior"]["theta"].isel(theta_dim_0=0) > 0).mean("draw")
     crossings = float(tree["exchange"]["restarts"].isel(draw=-1).sum())
     assert ((right > 0) & (right < 1)).all() and abs(float(right.mean()) - 0.5) < 4 * 0.5 / np.sqrt(crossings), (

@@ -27,8 +27,8 @@ SHARE = 0.9
 
 def find_hottest(
     key: Array, energy: Energy, path: str, kernel: str | Kernel, coldest: float, batch_size: int | None
-) -> tuple[float, list[tuple[float, float]]]:
-    """The temperature, and (T, scans until a mode is forgotten) of all that were tried, coldest first.
+) -> tuple[float, list[tuple[float, float]], int]:
+    """The temperature, (T, scans until a mode is forgotten) of all that were tried, coldest first, and gradients taken.
 
     Chains that start at optima of their own explore each temperature without exchange; how many scans their
     predictions (of other energies: their parameters) remember is seen from how far apart the means of half chains are.
@@ -57,7 +57,8 @@ def find_hottest(
     hottest = temperatures[::-1]
     few = np.cumprod([s <= FEW for s in scans]).astype(bool)
     found = hottest[int(few.sum()) - 1] if few.any() else hottest[0]
-    return found, list(zip(temperatures, np.round(scans[::-1], 1).tolist(), strict=True))
+    gradients = int(tree.attrs["warmup_gradients"]) + int(tree["tempered_stats"]["n_steps"].sum())
+    return found, list(zip(temperatures, np.round(scans[::-1], 1).tolist(), strict=True)), gradients
 
 
 def memory(values: Float[np.ndarray, "chain draw number"]) -> float:

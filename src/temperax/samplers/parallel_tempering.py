@@ -188,7 +188,8 @@ def parallel_tempering(
     with run.stoppable():
         if ladder is None and ladders.finds_hottest(path, hottest) and not run.resumes:
             tried_key = jax.random.fold_in(key, HOTTEST)
-            found, tried = find_hottest(tried_key, energy, path, kernel, coldest, batch_size)
+            found, tried, gradients = find_hottest(tried_key, energy, path, kernel, coldest, batch_size)
+            clock.gradients += gradients
             tuner.history.append({"hottest": found, "tried": tried})
             betas = ladders.first(path, num_replicas, found, coldest, None)
             program = program.refit(betas, keep=np.array([tempering.target_slot(betas)], np.int32))
