@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import xarray as xr
 from shell import said
 
 TEMPERAX = Path(sys.executable).parent / "temperax"
@@ -19,6 +20,18 @@ def temperax(*arguments, cwd=None):
 
 
 QUICK = ("--hidden", "2", "--warmup", "20", "--draws", "20", "--chains", "2", "--quiet")
+
+
+@pytest.mark.slow
+def test_the_noise_and_the_acceptance_are_what_was_typed_and_one_input_has_bands(tmp_path):
+    arguments = ("temper", "motorcycle", "--likelihood", "heteroscedastic", "--min-scale", "0.2", "--replicas", "4")
+    arguments = (*arguments, "--target-acceptance", "0.9", "--hidden", "2", "--draws", "32", "--chains", "2", "--quiet")
+    done = temperax(*arguments, "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "bands.png").stat().st_size > 10_000
+    made = xr.open_datatree(tmp_path / "out" / "result.nc").attrs
+    assert "HeteroscedasticGaussian" in made["energy"] and '"min_scale": 0.2' in made["energy"]
+    assert '"target_acceptance": 0.9' in made["arguments"]
 
 
 @pytest.mark.slow
