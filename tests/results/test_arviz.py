@@ -126,16 +126,47 @@ def test_leave_one_out_at_every_temperature():
     assert abs(float(az.loo(cold).elpd) - exact_loo(x, y, 1.0, 4.0)) > 0.5
 
 
-@pytest.mark.slow
-def test_log_likelihoods_can_come_later(small_data):
-    energy = tx.Energy.mlp(small_data, (2,))
-    options = {"num_chains": 2, "num_warmup": 10, "num_draws": 5, "progress": False}
-    tree = tx.sample(jax.random.key(0), energy, [1.0, 0.5], path="posterior", log_likelihood=False, **options)
-    whole = tx.sample(jax.random.key(0), energy, [1.0, 0.5], path="posterior", **options)
-    assert "log_likelihood" not in tree.children
+SHORT = {"num_chains": 2, "num_warmup": 10, "num_draws": 40, "path": "posterior", "progress": False}
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return tx.sample(jax.random.key(0), tx.Energy.mlp(DATA["regression"], (2,)), [1.0, 0.5], **SHORT)
+
+
+GIVEN = ("log_likelihood", "tempered_log_likelihood", "posterior_predictive")
+
+
+def test_log_likelihoods_can_come_later(whole):
+    tree = tx.sample(
+        jax.random.key(0), tx.Energy.mlp(DATA["regression"], (2,)), [1.0, 0.5], log_likelihood=False, **SHORT
+    )
+    assert not set(GIVEN) & set(tree.children)
     tx.add_log_likelihood(tree)
-    for group in ("log_likelihood", "tempered_log_likelihood"):
+    for group in GIVEN:
         np.testing.assert_allclose(tree[group]["y"], whole[group]["y"], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_many_rows_have_log_likelihoods_of_some_draws(whole, on_disk, monkeypatch, tmp_path):
+    """80 rows × temperatures where 30 are allowed: every third draw, as ArviZ reads it, also of a run that went on."""
+    monkeypatch.setattr("temperax.results.results.MOST_ROWS", 30)
+    energy = tx.Energy.mlp(DATA["regression"], (2,))
+    run = SHORT | {"directory": tmp_path / "run"} if on_disk else SHORT
+    for num_draws in (2, 3, 40) if on_disk else (40,):  # the second of the parts has no draw to keep
+        tree = tx.sample(jax.random.key(0), energy, [1.0, 0.5], resume=on_disk, **run | {"num_draws": num_draws})
+    for group in GIVEN:
+        assert tree[group]["draw"].values.tolist() == list(range(0, 40, 3))
+        some = whole[group]["y"].isel(draw=slice(0, 40, 3))
+        np.testing.assert_allclose(tree[group]["y"], some, rtol=1e-4, atol=1e-4)
+    assert tree["posterior"].sizes["draw"] == 40
+    assert az.plot_loo_pit(tree) is not None
+    assert az.loo(tree).n_samples == 28
+    tx.add_log_likelihood(tree)
+    for group in GIVEN:
+        np.testing.assert_allclose(tree[group]["y"], whole[group]["y"], rtol=1e-4, atol=1e-4)
+    matplotlib.pyplot.close("all")
 
 
 # -- trees that were cut ---------------------------------------------------------------------------------------------

@@ -351,6 +351,25 @@ def test_draws_that_do_not_fit_are_refused(run):
     assert_holds(run.tree(), joined(groups(3)))
 
 
+def test_a_group_may_hold_every_third_draw(run):
+    whole = groups(12)["posterior"].assign_coords(draw=np.arange(12))
+    some = whole[["double"]].isel(draw=slice(0, 12, 3)).assign_attrs(every=3)
+
+    def part(start, end):
+        chosen = some.isel(draw=[n for n in range(4) if start <= 3 * n < end])
+        return {"posterior": whole.isel(draw=slice(start, end)), "some": chosen}
+
+    for start, end in ((0, 4), (4, 6), (6, 12)):  # the second has none of them
+        run.append(part(start, end))
+        assert_holds(run.tree(), part(0, end))
+    run.truncate(4)
+    assert_holds(run.tree(), part(0, 4))
+    with pytest.raises(InputError, match="equally many draws"):
+        run.append(part(4, 7) | {"some": some.isel(draw=[2, 3])})
+    run.append(part(4, 12))
+    assert_holds(run.tree(), part(0, 12))
+
+
 def grow_some(store):
     """What a kill in the middle of an append leaves: arrays of different lengths, a file half written."""
     root = zarr.open_group(store, mode="r+")

@@ -25,7 +25,7 @@ def loo(tree: xr.DataTree) -> dict[float, Any]:
     Parameters
     ----------
     tree
-        A result with log likelihoods (all have them of no more than 20 000 rows; see `add_log_likelihood`).
+        A result with log likelihoods (of many rows not of every draw; see `add_log_likelihood`).
 
     Returns
     -------

@@ -18,6 +18,9 @@ from temperax.energies.importing import imported
 from temperax.errors import InputError, check_array, check_result
 from temperax.results import notation
 
+#: Purposes of the keys that are split off a run's key.
+STARTS, RUN, PREDICT, HOTTEST = range(4)
+
 
 def recipe(tree: xr.DataTree, name: str) -> Any:
     """One of the attributes that say how a result came to be."""

@@ -41,15 +41,16 @@ def over_draws(
     rows = max((len(leaf) for leaf in jax.tree.leaves(x) if jnp.ndim(leaf) > 0), default=1)
     width = max(1, energy.size // 10)
     batch_size = int(np.clip(CHUNK_VALUES // (rows * width), 1, 64))
-    # Whole chunks only, so that a draw's numbers do not depend on how many come with it.
+    # Whole chunks only, so that a draw's numbers do not depend on how many come with it; of no draws one, of zeros.
     count = int(np.prod(lead))
-    spare = -count % batch_size
+    spare = -count % batch_size if count else batch_size
 
     def whole(values: Array | np.ndarray) -> Array | np.ndarray:
         keys = jnp.issubdtype(values.dtype, jax.dtypes.prng_key)
         xp: Any = jnp if keys else np  # NumPy knows no keys, and compiles nothing
         flat = (values if keys else np.asarray(values)).reshape(count, *values.shape[len(lead) :])
-        return xp.concatenate([flat, xp.repeat(flat[-1:], spare, axis=0)])
+        last = flat[-1:] if count else xp.zeros((1, *flat.shape[1:]), flat.dtype)
+        return xp.concatenate([flat, xp.repeat(last, spare, axis=0)])
 
     flat = tuple(whole(values) for values in (positions, *others))
     out = _chunked(function, energy.bare(), x, flat, batch_size)

@@ -26,14 +26,15 @@ from temperax.engine.program import Record
 from temperax.engine.tempering import target_slot, temper_on_host
 from temperax.errors import check_result
 from temperax.results import notation, reading
-from temperax.results.carried import energy_of
+from temperax.results.carried import PREDICT, energy_of, key_of
 from temperax.results.fingerprints import fingerprint
+from temperax.storage.drawstore import EVERY
 
 DRAWS = ("chain", "draw")
 
 
-#: Log likelihoods of the training rows are kept, unless it is said otherwise, of so many rows × temperatures at most:
-#: .3 GB of four chains of a thousand draws.
+#: A draw's log likelihoods of more rows × temperatures than this are kept of every second draw, third, …, unless it is
+#: said otherwise: at most .3 GB of four chains of a thousand draws.
 MOST_ROWS = 20_000
 
 #: How weights may be stored.
@@ -73,8 +74,8 @@ def groups(
     first_replica
         Which replica (chain, temperature) each slot held before the first draw; None where replicas are not swapped.
     log_likelihood
-        Whether to add log likelihoods and predictions of the training rows; None where they are no more than
-        `MOST_ROWS`.
+        Whether to add log likelihoods and predictions of the training rows; None adds them of as many draws as
+        `MOST_ROWS` allows.
     storage
         A name of `STORAGE`.
     """
@@ -90,7 +91,10 @@ def groups(
     if first_replica is not None:
         found["exchange"] = _exchange(draws, betas, first_replica)
     number = first + np.arange(draws.fault.shape[1])
-    return {name: data.assign_coords(draw=number) if "draw" in data.dims else data for name, data in found.items()}
+    return {
+        name: data.assign_coords(draw=number[number % data.attrs.get(EVERY, 1) == 0]) if "draw" in data.dims else data
+        for name, data in found.items()
+    }
 
 
 def position_groups(
@@ -105,16 +109,14 @@ def position_groups(
 ) -> dict[str, xr.Dataset]:
     """The groups that positions (chain, draw, temperature, parameter) alone determine; ``first`` numbers the draws."""
     data = energy.dataset
-    if log_likelihood is None:
-        log_likelihood = (energy.num_rows or np.inf) * len(betas) <= MOST_ROWS
+    every = _every(energy, len(betas), log_likelihood)
     known = {
         "key": key,
         "held_out": (data.x_test, data.y_test) if data is not None and len(data.x_test) else None,
-        "training": energy.data if log_likelihood else None,
+        "training": energy.data if every == 1 else None,
     }
-    chains, draws = positions.shape[:2]
-    number = (first + np.arange(draws)) * chains + np.arange(chains)[:, None]
-    number = np.broadcast_to(number[..., None] % 2**32, positions.shape[:3]).astype(np.uint32)
+    draws = first + np.arange(positions.shape[1])
+    number = _numbers(draws, positions)
     values = reading.over_draws(_of_draw, energy, known, positions, number)
     variables = {name: column.astype(STORAGE[storage], copy=False) for name, column in values["variables"].items()}
     found = {"posterior": _variables(energy, {name: column[:, :, target] for name, column in variables.items()})}
@@ -126,12 +128,32 @@ def position_groups(
         found |= data_groups(data)
         if "held_out" in values:
             found |= _held_out_groups(data, values["held_out"], betas, target)
-    if "training" in values:
+    if every == 1:
         found |= _training_groups(energy, values["training"], betas, target)
+    elif every:
+        some = draws % every == 0
+        known |= {"held_out": None, "training": energy.data}
+        values = reading.over_draws(_of_draw, energy, known, positions[:, some], number[:, some])
+        groups = _training_groups(energy, values["training"], betas, target)
+        found |= {name: group.assign_attrs({EVERY: every}) for name, group in groups.items()}
     if energy.observations:
         values, own = energy.observations
         found["observed_data"] = _dataset(values, own, {}, sample_dims=())
     return found
+
+
+def _numbers(draws: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """A number for every position (chain, draw, temperature), that of other temperatures alike."""
+    chains = len(positions)
+    number = draws * chains + np.arange(chains)[:, None]
+    return np.broadcast_to(number[..., None] % 2**32, positions.shape[:3]).astype(np.uint32)
+
+
+def _every(energy: Energy, num_temperatures: int, log_likelihood: bool | None) -> int:
+    """Of which draws log likelihoods are kept: 1 of all, 2 of every second, …, 0 of none."""
+    if log_likelihood is not None:
+        return int(log_likelihood)
+    return 0 if energy.num_rows is None else max(1, -(-energy.num_rows * num_temperatures // MOST_ROWS))
 
 
 def assemble(found: Mapping[str, xr.Dataset], values: Mapping[str, Any]) -> xr.DataTree:
@@ -191,11 +213,6 @@ def _of_draw(energy: Energy, known: Any, position: Array, number: Array) -> dict
             distribution = energy.distribution(position, energy.data["x"])
             found["training"]["y"] = distribution.sample(jax.random.fold_in(key, 1))
     return found
-
-
-def _log_likelihoods(energy: Energy, data: Any, position: Array) -> dict[str, Array]:
-    """Log likelihoods of a draw, by name, in nats; of several targets apart, as ArviZ leaves values out."""
-    return energy.log_likelihoods(position)
 
 
 def _variables(
@@ -310,10 +327,11 @@ def _by_row(data: Dataset, y: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
 
 
 def add_log_likelihood(tree: xr.DataTree, energy: Energy | None = None) -> None:
-    """Give a result the ``log_likelihood`` group (chain, draw, row), in nats, that ``az.loo`` reads.
+    """Give a result the ``log_likelihood`` group (chain, draw, row), in nats, that ``az.loo`` reads, of every draw.
 
-    Results of no more than 20 000 rows × temperatures have it; with draws of several temperatures,
-    ``tempered_log_likelihood`` comes too.
+    Results have it, unless it was turned off; of more than 20 000 rows × temperatures of every second draw, third, ….
+    With draws of several temperatures ``tempered_log_likelihood`` comes too, and with a network's
+    ``posterior_predictive``.
 
     Parameters
     ----------
@@ -344,11 +362,12 @@ def add_log_likelihood(tree: xr.DataTree, energy: Energy | None = None) -> None:
     draws = check_result(tree, group)
     betas = 1.0 / draws["temperature"].values if several else np.ones(1)
     positions = reading.positions(tree, energy, group)
-    logs = reading.over_draws(_log_likelihoods, energy, energy.data, positions)
-    logs = logs if several else {name: values[:, :, None] for name, values in logs.items()}
-    target = target_slot(betas) if several else 0
-    for name, found in _training_groups(energy, {"log_likelihood": logs}, betas, target).items():
-        tree[name] = xr.DataTree(found.assign_coords(draw=draws["draw"]))
+    positions = positions if several else positions[:, :, None]
+    key, number = jax.random.fold_in(key_of(tree), PREDICT), _numbers(draws["draw"].values, positions)
+    known = {"key": key, "held_out": None, "training": energy.data}
+    found = reading.over_draws(_of_draw, energy, known, positions, number)["training"]
+    for name, made in _training_groups(energy, found, betas, target_slot(betas) if several else 0).items():
+        tree[name] = xr.DataTree(made.assign_coords(draw=draws["draw"]))
 
 
 def renewed(tree: xr.DataTree) -> xr.DataTree:

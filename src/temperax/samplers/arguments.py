@@ -17,8 +17,8 @@ DESCRIPTIONS = {
         energy and gradient is drawn again, or refused if it was given.""",
     "log_likelihood": """
         Whether to keep the log likelihood of every training row at every kept temperature, and targets drawn for them,
-        as ``az.loo``, ``az.compare`` and posterior predictive checks read them; by default of no more than 20 000 rows
-        (times temperatures); `add_log_likelihood` gives them to a result later.""",
+        as ``az.loo``, ``az.compare`` and posterior predictive checks read them; by default of every draw up to 20 000
+        rows (times temperatures), of every second up to 40 000, ….  `add_log_likelihood` gives all of them later.""",
     "storage": """
         ``"float32"``, or ``"float16"`` to store weights in half the space; predictions and energies keep their
         digits.""",

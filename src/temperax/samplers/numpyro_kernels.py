@@ -27,10 +27,11 @@ from temperax.engine.program import Program, State, make_program
 from temperax.engine.scanning import scan_once
 from temperax.errors import InputError, check_choice, check_key, check_positive
 from temperax.machine import sharding
+from temperax.results.carried import RUN
 from temperax.samplers.drawing import Clock
 from temperax.samplers.parallel_tempering import first_path, fitted_to_curvature, round_lengths, run_rounds
 from temperax.samplers.runs import Run
-from temperax.samplers.setup import RUN, begin
+from temperax.samplers.setup import begin
 from temperax.samplers.tuner import MOST_TRANSITIONS, Tuner
 
 #: Names of the factors in which NumPyro holds a transform's Jacobian, whatever scopes they are in.

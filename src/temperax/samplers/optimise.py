@@ -17,6 +17,7 @@ from temperax.engine.program import make_program
 from temperax.errors import InputError, all_at_once, check_array, check_betas, check_choice, check_count, check_key
 from temperax.machine.progress import tqdm
 from temperax.results import results
+from temperax.results.carried import PREDICT
 from temperax.samplers.setup import common
 from temperax.training.bottoms import polish
 from temperax.training.descent import Optima, minimise, train
@@ -243,7 +244,7 @@ def _as_tree(
 ) -> xr.DataTree:
     """Optima as chains of one draw, by default at T = 0."""
     groups = results.position_groups(
-        energy, optima.position[:, None, None], np.array([beta]), 0, jax.random.fold_in(key, 2)
+        energy, optima.position[:, None, None], np.array([beta]), 0, jax.random.fold_in(key, PREDICT)
     )
     found = {"steps": optima.num_steps.tolist(), "stopped": optima.stopped}
     energies = {"prior_energy": optima.prior_energy, "data_energy": optima.data_energy}

@@ -25,12 +25,13 @@ from temperax.engine.program import Program, State, make_program
 from temperax.engine.tallies import Tally
 from temperax.errors import InputError, all_at_once, check_choice, check_count
 from temperax.results import results
+from temperax.results.carried import HOTTEST, PREDICT, RUN
 from temperax.samplers import runs
 from temperax.samplers.arguments import described
 from temperax.samplers.drawing import Clock, Draws, collect
 from temperax.samplers.hottest import find_hottest
 from temperax.samplers.runs import Run
-from temperax.samplers.setup import HOTTEST, PREDICT, RUN, begin, common, explored_by, kept_slots, step_cap
+from temperax.samplers.setup import begin, common, explored_by, kept_slots, step_cap
 from temperax.samplers.tuner import LEARNT, MOST_TRANSITIONS, Tuner
 from temperax.training.curvature import laplace
 from temperax.training.starts import Origin, check_rows, check_start, check_storage

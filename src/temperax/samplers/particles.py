@@ -13,10 +13,11 @@ from temperax.engine import engine, tempering
 from temperax.engine.kernels import most_steps
 from temperax.engine.program import Program, Record, State
 from temperax.results import results
+from temperax.results.carried import PREDICT, STARTS
 from temperax.samplers.drawing import Clock, Draws
 from temperax.samplers.populations import ENERGIES, SUMS, Populations
 from temperax.samplers.runs import Run
-from temperax.samplers.setup import PREDICT, STARTS, explored_by
+from temperax.samplers.setup import explored_by
 from temperax.training.curvature import laplace
 from temperax.training.descent import minimise
 from temperax.training.landscape import generator, prior_draws

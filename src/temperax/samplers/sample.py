@@ -17,11 +17,12 @@ from temperax.engine.kernels import Kernel
 from temperax.engine.program import Program, State, make_program
 from temperax.errors import all_at_once, check_count
 from temperax.results import results
+from temperax.results.carried import PREDICT, RUN
 from temperax.samplers import runs
 from temperax.samplers.arguments import described
 from temperax.samplers.drawing import Clock, Draws, collect
 from temperax.samplers.runs import Run
-from temperax.samplers.setup import PREDICT, RUN, begin, common, explored_by, kept_slots, step_cap
+from temperax.samplers.setup import begin, common, explored_by, kept_slots, step_cap
 from temperax.training.starts import Origin, check_rows, check_start, check_storage
 
 

@@ -15,12 +15,10 @@ from temperax.errors import InputError, check_array, check_choice, check_count, 
 from temperax.machine import sharding
 from temperax.machine.progress import say, waiting
 from temperax.results import results
+from temperax.results.carried import RUN, STARTS
 from temperax.samplers.drawing import Clock
 from temperax.samplers.runs import Run
 from temperax.training.starts import Origin, first_state, make_starts
-
-# Purposes of the keys that are split off a run's key.
-STARTS, RUN, PREDICT, HOTTEST = range(4)
 
 
 def common(

@@ -22,11 +22,12 @@ from temperax.engine.kernels import Kernel
 from temperax.engine.ladder import check_ladder
 from temperax.engine.program import make_program
 from temperax.errors import InputError, all_at_once, check_choice, check_count, check_fraction, check_positive
+from temperax.results.carried import RUN
 from temperax.samplers import runs
 from temperax.samplers.arguments import described
 from temperax.samplers.drawing import Clock
 from temperax.samplers.particles import Particles
-from temperax.samplers.setup import RUN, common
+from temperax.samplers.setup import common
 from temperax.training.starts import check_rows, check_storage
 
 

@@ -21,6 +21,8 @@ from temperax.errors import InputError, check_count, short
 
 #: The dimension that grows.
 DRAW = "draw"
+#: An attribute of groups that hold every second draw only, or every third, …: of those whose number it divides.
+EVERY = "every"
 #: A chunk holds about so many bytes and at most so many draws: an append rewrites the last chunk of every variable.
 CHUNK_BYTES, CHUNK_DRAWS = 2**21, 4096
 #: Attributes of the root: the number of whole draws, and variables by group in the order in which they came.
@@ -61,8 +63,8 @@ def append(path: Path, groups: Mapping[str, xr.Dataset]) -> None:
         The store.
     groups
         Datasets by group, the same groups and variables in every append.  Along ``draw`` they hold numbers or bools,
-        equally many draws each; their ``draw`` coordinate is replaced by the position in the run.  What has no
-        ``draw`` dimension is written by the first append alone.
+        equally many draws each, or those that their attribute `EVERY` leaves of them; their ``draw`` coordinate is
+        replaced by the position in the run.  What has no ``draw`` dimension is written by the first append alone.
 
     Raises
     ------
@@ -71,7 +73,8 @@ def append(path: Path, groups: Mapping[str, xr.Dataset]) -> None:
     OSError
         If the disk is full or read-only; the store keeps the draws it had.
     """
-    num_new = _check(groups)
+    start = count(path)
+    num_new = _check(groups, start)
     if not path.exists():
         shutil.rmtree(partial := _partial(path), ignore_errors=True)
         try:
@@ -82,7 +85,6 @@ def append(path: Path, groups: Mapping[str, xr.Dataset]) -> None:
             raise
         return
     root = _root(path, writing=True)
-    start = int(root.attrs[_COUNT])
     arrays = _growing(root)
     _cut(arrays, start)  # what a killed append left behind
     new = {f"{group}/{name}": v for group, data in groups.items() for name, v in _numbered(data, start).items()}
@@ -91,7 +93,8 @@ def append(path: Path, groups: Mapping[str, xr.Dataset]) -> None:
             "groups", sorted(set(new) ^ set(arrays)), "do not match the store", "append the same variables"
         )
     for name, variable in new.items():
-        _extend(arrays[name], name, variable, start, num_new)
+        array, every = arrays[name]
+        _extend(array, name, variable, _held(start, every), _held(start + num_new, every))
     root.attrs.update({_COUNT: start + num_new})
 
 
@@ -183,15 +186,23 @@ def _open_group(path: Path, group: str, names: list[str], num_draws: int) -> xr.
     with _zarr(reading=True):
         store = xr.backends.ZarrStore.open_group(path, "r", group=group, consolidated=False, zarr_format=3)
         variables, attributes = store.load()
-    cut = {name: v.isel({DRAW: slice(num_draws)}) if DRAW in v.dims else v for name, v in variables.items()}
+    held = _held(num_draws, attributes.get(EVERY, 1))
+    cut = {name: v.isel({DRAW: slice(held)}) if DRAW in v.dims else v for name, v in variables.items()}
     data = xr.decode_cf(xr.Dataset(cut, attrs=attributes), mask_and_scale=False, decode_times=False)
     return data[[*names, *data.coords]].drop_encoding()
 
 
-def _check(groups: Mapping[str, xr.Dataset]) -> int:
+def _held(num_draws: int, every: int) -> int:
+    """How many of the first draws a group holds."""
+    return -(-num_draws // every)
+
+
+def _check(groups: Mapping[str, xr.Dataset], start: int) -> int:
     """Number of draws of the datasets."""
     lengths = {name: int(data.sizes[DRAW]) for name, data in groups.items() if DRAW in data.dims}
-    if len(set(lengths.values())) != 1:
+    every = {name: groups[name].attrs.get(EVERY, 1) for name in lengths}
+    num_new = max((n for name, n in lengths.items() if every[name] == 1), default=-1)
+    if lengths != {name: _held(start + num_new, k) - _held(start, k) for name, k in every.items()}:
         raise InputError("groups", lengths, "do not have equally many draws", "append one block of draws to all")
     for group, data in groups.items():
         for part in group.split("/"):
@@ -199,14 +210,15 @@ def _check(groups: Mapping[str, xr.Dataset]) -> int:
         for name, variable in _numbered(data, 0).items():
             if variable.dtype.kind not in "biufc":
                 raise InputError(f"{group}/{name}", variable.dtype, "is not a number", "append numbers and bools")
-    return next(iter(lengths.values()))
+    return num_new
 
 
 def _numbered(data: xr.Dataset, start: int) -> dict[str, xr.Variable]:
     """The variables along ``draw``, that coordinate among them."""
     if DRAW not in data.dims:
         return {}
-    position = xr.Variable((DRAW,), np.arange(start, start + data.sizes[DRAW], dtype=np.int64))
+    every = data.attrs.get(EVERY, 1)
+    position = xr.Variable((DRAW,), every * (_held(start, every) + np.arange(data.sizes[DRAW], dtype=np.int64)))
     return {str(name): v for name, v in data.variables.items() if DRAW in v.dims} | {DRAW: position}
 
 
@@ -240,33 +252,36 @@ def _chunks(variable: xr.Variable) -> tuple[int, ...]:
     return tuple(others.get(str(dim), draws) for dim in variable.dims)
 
 
-def _growing(root: Any) -> dict[str, Any]:
-    """The store's arrays along ``draw``, by path."""
+def _growing(root: Any) -> dict[str, tuple[Any, int]]:
+    """The store's arrays along ``draw`` by path, each with `EVERY` of its group."""
     with _zarr() as zarr:
-        members = root.members(max_depth=None)
-        arrays: dict[str, Any] = {path: node for path, node in members if isinstance(node, zarr.Array)}
-    return {path: array for path, array in arrays.items() if DRAW in (array.metadata.dimension_names or ())}
+        members = dict(root.members(max_depth=None))
+        arrays: dict[str, Any] = {path: node for path, node in members.items() if isinstance(node, zarr.Array)}
+    growing = {path: array for path, array in arrays.items() if DRAW in (array.metadata.dimension_names or ())}
+    return {path: (array, members[path.rpartition("/")[0]].attrs.get(EVERY, 1)) for path, array in growing.items()}
 
 
 def _axis(array: Any) -> int:
     return array.metadata.dimension_names.index(DRAW)
 
 
-def _cut(arrays: Mapping[str, Any], num_draws: int) -> None:
-    for name, array in arrays.items():
-        axis = _axis(array)
-        if array.shape[axis] < num_draws:
-            raise InputError(name, array.shape[axis], f"draws are there of {num_draws}", "start another run")
-        if array.shape[axis] > num_draws:
-            array.resize((*array.shape[:axis], num_draws, *array.shape[axis + 1 :]))
+def _cut(arrays: Mapping[str, tuple[Any, int]], num_draws: int) -> None:
+    for name, (array, every) in arrays.items():
+        axis, held = _axis(array), _held(num_draws, every)
+        if array.shape[axis] < held:
+            raise InputError(name, array.shape[axis], f"draws are there of {held}", "start another run")
+        if array.shape[axis] > held:
+            array.resize((*array.shape[:axis], held, *array.shape[axis + 1 :]))
 
 
-def _extend(array: Any, name: str, variable: xr.Variable, start: int, num_new: int) -> None:
+def _extend(array: Any, name: str, variable: xr.Variable, start: int, end: int) -> None:
     variable = variable.transpose(*array.metadata.dimension_names)
     axis, shape = _axis(array), variable.shape
-    expected = (*array.shape[:axis], num_new, *array.shape[axis + 1 :])
+    expected = (*array.shape[:axis], end - start, *array.shape[axis + 1 :])
     if shape != expected or variable.dtype != array.dtype:
         found, wanted = f"{shape} {variable.dtype}", f"{expected} {array.dtype}"
         raise InputError(name, found, f"is not of the store's shape and type {wanted}", "append the same variables")
-    array.resize((*shape[:axis], start + num_new, *shape[axis + 1 :]))
-    array[(slice(None),) * axis + (slice(start, start + num_new),)] = variable.values
+    if end == start:
+        return
+    array.resize((*shape[:axis], end, *shape[axis + 1 :]))
+    array[(slice(None),) * axis + (slice(start, end),)] = variable.values
