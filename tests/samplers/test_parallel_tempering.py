@@ -1,5 +1,6 @@
 """Replica exchange against closed forms: acceptances, barriers, log Z, round trips, marginals, and broken controls."""
 
+import re
 from dataclasses import dataclass
 
 import arviz_stats
@@ -180,7 +181,7 @@ def test_linear_regression_at_every_temperature(key, exact_cases):
 
 
 @pytest.mark.parametrize("path", some([], ["likelihood", "reference"]))
-def test_auto_finds_evidence(key, exact_cases, path, capsys):
+def test_auto_finds_evidence(key, exact_cases, path, capsys, monkeypatch):
     case = exact_cases["linear_regression"]
     tree = tx.parallel_tempering(key, make_energy(case), path=path, num_rounds=10, **(QUICK | {"start": "optimum"}))
     assert_log_z(tree, case["temperatures"]["1.0"]["log_z"])
@@ -188,7 +189,16 @@ def test_auto_finds_evidence(key, exact_cases, path, capsys):
     assert_close(posterior, case["temperatures"]["1.0"]["posterior_mean"], sigmas=5)
     assert '"scans": 16' in tree.attrs["rounds"]
     tx.diagnostics.report(tree)
-    assert "auto chose" in capsys.readouterr().out
+    assert "auto chose" in (printed := capsys.readouterr().out) and "capped" not in printed
+    # A ladder that may not grow says what that costs.
+    count = tree["exchange"].sizes["temperature"]
+    monkeypatch.setattr("temperax.analysis.diagnostics.sentences.MOST_REPLICAS", count)
+    tree["exchange"]["swap_acceptance"] *= 0.1
+    tx.diagnostics.report(tree)
+    now, best, more = re.search(
+        r"take (\d+) scans at best, (\d+) with (\d+) replicas", capsys.readouterr().out
+    ).groups()
+    assert int(now) > int(best) and int(more) > count
 
 
 @pytest.mark.slow

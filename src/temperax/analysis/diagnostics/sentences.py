@@ -20,6 +20,7 @@ from temperax.analysis.diagnostics.temperatures import (
     warmup_share,
 )
 from temperax.analysis.diagnostics.verdicts import verdicts
+from temperax.engine import ladder as ladders
 from temperax.errors import check_result
 from temperax.samplers.tuner import MOST_REPLICAS
 
@@ -172,9 +173,21 @@ def _why_replicas(tree: xr.DataTree, pairs: pd.DataFrame) -> str:
     count, worst, barrier = len(pairs) + 1, pairs["rejection"].max(), pairs["rejection"].sum()
     seen = f"barrier {barrier:.1f}, so about {math.ceil(2 * barrier) + 1} are best; worst rejection {worst:.2f}"
     if arguments["num_replicas"] == "auto" and arguments["ladder"] is None:
-        capped = f" (capped at {MOST_REPLICAS})" if count == MOST_REPLICAS else ""
-        return f"auto chose {count} replicas{capped}: {seen}."
+        return f"auto chose {count} replicas{_cost_of_the_cap(pairs['rejection'])}: {seen}."
     return f"{count} replicas were given: {seen}."
+
+
+def _cost_of_the_cap(rejection: pd.Series) -> str:
+    """What it costs that "auto" takes no more replicas, by the round trips that the index process predicts."""
+    count, barrier = len(rejection) + 1, float(rejection.sum())
+    best = math.ceil(2 * barrier) + 1
+    if count < MOST_REPLICAS or best <= count:
+        return ""
+    now, then = (
+        1 / ladders.barrier(ladders.linear(len(pairs) + 1), pairs).round_trip_rate()
+        for pairs in (rejection.values, np.full(best - 1, barrier / (best - 1)))
+    )
+    return f" (capped at {MOST_REPLICAS}: round trips take {now:.0f} scans at best, {then:.0f} with {best} replicas)"
 
 
 def _why_this_path(tree: xr.DataTree) -> list[str]:
