@@ -21,7 +21,6 @@ CHECKED = (
     "engine.adaptation",
     "engine.exchange",
     "engine.ladder",
-    "machine.sharding",
     "results.reading",
 )
 jaxtyping.install_import_hook([f"temperax.{name}" for name in CHECKED], "beartype.beartype")

@@ -548,6 +548,7 @@ def test_energies_are_finite_at_any_scale(power_x, power_y, constant):
     assert np.isfinite(found)
 
 
+@pytest.mark.slow
 @settings(FUZZ, max_examples=4)
 @given(st.sampled_from([-250, -20, 20, 250]), st.sampled_from([-20, 20]))
 def test_tiny_runs_are_finite_at_any_scale(power_x, power_y):

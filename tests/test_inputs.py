@@ -305,6 +305,7 @@ def test_absurd_scales_run():
     assert np.isfinite(tree["sample_stats"]["lp"]).all()
 
 
+@pytest.mark.slow
 def test_one_row_runs():
     data = Dataset.from_arrays([[1.0]], [[2.0]], standardise=False, task="counts")
     tree = tx.sample(

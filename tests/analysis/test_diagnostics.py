@@ -96,6 +96,7 @@ def test_every_parameter_is_judged_and_any_function(key, capsys):
     assert lines.loc["R-hat, worst (stuck)", "verdict"] == "bad"
 
 
+@pytest.mark.slow
 def test_chains_that_never_move_are_bad(key, capsys):
     """Not unknown: each step is a thousand widths long."""
     energy = tx.Energy(lambda p: 5e5 * jnp.sum(p**2), dist.Normal(0.0, 1.0).expand([2]).to_event(1))

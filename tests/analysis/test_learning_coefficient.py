@@ -140,6 +140,7 @@ def exact_bend(amount, centre, precision):
     return quad(lambda w: 0.5 * amount * bend(w) ** 2 * weight(w), low, high, **points)[0] / total
 
 
+@pytest.mark.slow
 def test_degenerate_and_regular_minimum_of_one_energy(key):
     """Local λ is P/4 where the energy is quartic and P/2 where it is quadratic."""
     num_parameters, precision = 3, 0.1

@@ -150,6 +150,7 @@ def test_information_of_classes_is_exact():
     np.testing.assert_allclose(found["disagreement"], 0.5)
 
 
+@pytest.mark.slow
 def test_information_of_numbers_by_monte_carlo():
     energy = linear()
     agreed = np.broadcast_to([0.0, 1.0, 1.0, 0.0], (2, 20, 3, 4))
@@ -269,6 +270,7 @@ def test_the_gap_of_a_linear_model_is_predicted_exactly(regression):
 # -- compression -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_pruning_nothing_changes_nothing_and_everything_leaves_a_constant(regression, ladder):
     for energy, tree in (regression, ladder):
         found = studies.pruning(tree, energy, (0.0, 0.999), max_draws=64)
@@ -298,6 +300,7 @@ def test_the_weight_that_carries_nothing_goes_first(regression):
     assert (found["signal_to_noise"][1] < 5).all() and (found["signal_to_noise"][2] > 10).all()
 
 
+@pytest.mark.slow
 def test_noise_and_scales_are_no_weights(ladder):
     energy, _ = ladder
     parameters = energy.unravel(jnp.zeros(energy.size))
@@ -310,6 +313,7 @@ def test_noise_and_scales_are_no_weights(ladder):
     assert compression._is_weight(energy).sum() == weights == energy.size - 3 - 1
 
 
+@pytest.mark.slow
 def test_bits(regression, ladder):
     values = np.random.default_rng(0).normal(size=(5, 100))
     largest = np.abs(values).max(axis=-1, keepdims=True)
@@ -415,6 +419,7 @@ def test_sensitivity_of_a_linear_model_is_its_weights(regression):
     assert (found["most_relevant"].sel(input="x0") == 1).all() and "scale" not in found
 
 
+@pytest.mark.slow
 def test_the_irrelevant_input_of_a_network(ladder):
     energy, tree = ladder
     found = studies.relevance(tree, energy)
@@ -436,6 +441,7 @@ def test_a_line_crosses_its_mean_once(regression):
     np.testing.assert_array_equal(flat["crossings"][1:], 0.0)
 
 
+@pytest.mark.slow
 def test_pieces_of_a_relu_network_and_crossings_of_a_wave_are_counted():
     """One input: kinks and waves are where they were put."""
     x = np.linspace(0, 1, 20)[:, None]
@@ -475,6 +481,7 @@ def _places(data):
 # -- a network's ladder ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_high_temperature_explores_and_low_temperature_agrees(ladder):
     energy, tree = ladder
     apart, unsure = studies.overlap(tree), studies.uncertainty(tree, energy)
@@ -487,6 +494,7 @@ def test_high_temperature_explores_and_low_temperature_agrees(ladder):
     assert (many["pieces"] <= 1 + 3).all() and np.isinf(many["temperature"][0]) and len(many["temperature"]) == 5
 
 
+@pytest.mark.slow
 def test_every_study_has_a_picture(ladder, tmp_path):
     energy, tree = ladder
     for name in set(studies.__all__) - {"equipartition", "annealing_against_restarts"}:  # those of the way to T = 0

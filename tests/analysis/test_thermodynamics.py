@@ -160,6 +160,7 @@ def test_pymbar_gives_the_same():
     np.testing.assert_allclose(thermodynamics.curves((betas, energies))["log_z"], theirs, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_evidence_prefers_the_model_that_made_the_data(exact_cases):
     """A regression with all inputs against one without the first, on data of either."""
     case = exact_cases["linear_regression"]

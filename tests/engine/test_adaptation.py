@@ -39,6 +39,7 @@ def test_mass_of_directions_that_are_hardly_explored(key):
     assert (alone / np.asarray(WIDTHS) ** 2 < 2e-4).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", [tx.HMC, tx.NUTS])
 def test_a_mass_that_is_given_stays(key, kernel):
     """Directions as wide as 1 and 10⁴ are sampled in few steps by the right mass, and by no other."""

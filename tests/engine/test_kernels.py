@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+from cases import some
 from numpyro.infer import HMC, BarkerMH
 
 import temperax as tx
@@ -60,7 +61,10 @@ ELSEWHERE = {
 }
 
 
-@pytest.mark.parametrize("name", ELSEWHERE)
+RARE = [name for name in ELSEWHERE if name not in ("BlackJAX's MALA", "NumPyro's HMC")]
+
+
+@pytest.mark.parametrize("name", some(["BlackJAX's MALA", "NumPyro's HMC"], RARE))
 def test_kernels_from_elsewhere_explore_temperatures(name, key):
     assert worst_z(ELSEWHERE[name], key) < 4.5
 
@@ -90,7 +94,7 @@ def test_what_is_no_sampler_is_refused(build, key):
 # -- microcanonical --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [2, 10])
+@pytest.mark.parametrize("size", some([10], [2]))
 def test_mams_has_the_moments(size, key):
     assert worst_z("mams", key, size) < 4.5
 
@@ -142,6 +146,7 @@ def test_one_parameter_has_no_direction_to_turn_to(key):
         tx.sample(key, energy(1), kernel="mams", progress=False)
 
 
+@pytest.mark.slow
 def test_an_argument_with_a_default_is_not_beta(key):
     """A second argument is the inverse temperature where it has no default, or is called so."""
     assert worst_z(tx.kernels.FromBlackJAX(lambda logp, step=0.15: blackjax.mala(logp, step)), key) < 4.5

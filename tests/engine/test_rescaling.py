@@ -131,6 +131,7 @@ def check_orbit(energy, path, activation):
     assert p_value(u, lambda v: np.interp(v, grid, cdf)) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS)
 def test_every_path(path):
     check_orbit(energy_of(), PATHS[path], "relu")

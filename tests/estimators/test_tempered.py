@@ -81,6 +81,7 @@ def test_a_search_over_temperatures():
     assert float(search.best_estimator_.tree_["tempered_stats"]["temperature"][0]) == search.best_params_["temperature"]
 
 
+@pytest.mark.slow
 def test_classes_keep_their_labels():
     iris = load_iris()
     labels = np.array(["setosa", "versicolor", "virginica"])[iris.target]

@@ -47,8 +47,8 @@ def trees():
     return Trees()
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("regression", "two targets", "counts")]
-NAMES = ["classes", *SLOW, "rows of a user's own", "a ladder"]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("regression", "classes", "two targets", "counts")]
+NAMES = [*SLOW, "rows of a user's own", "a ladder"]
 PICTURES = ("plot_ppc_dist", "plot_loo_pit", "plot_forest", "plot_trace", "plot_rank", "plot_ess")
 
 
@@ -63,6 +63,7 @@ def test_arviz_reads_every_tree(trees, name):
     matplotlib.pyplot.close("all")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_training_and_held_out_rows_have_groups_of_their_own(trees):
     tree = trees["regression"]

@@ -102,6 +102,7 @@ def module_energy():
     return tx.Energy.network(DATA, eqx.nn.MLP(2, 1, 3, 1, key=jax.random.key(0)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [lambda_energy, pytest.param(module_energy, marks=pytest.mark.slow)])
 def test_what_has_no_name_is_refused_and_may_be_given(make, key):
     energy = make()
@@ -139,6 +140,7 @@ def test_a_recipe_makes_what_it_may_and_nothing_else(recipe, words, key):
     assert words in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_table_of_text_dates_and_gaps_travels(tmp_path, key):
     frame = pd.DataFrame(
         {

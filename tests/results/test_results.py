@@ -87,6 +87,7 @@ def test_a_run_repeats_from_its_file_alone(tree, tmp_path):
     np.testing.assert_array_equal(longer["posterior"]["noise_scale"][:, :60], tree["posterior"]["noise_scale"])
 
 
+@pytest.mark.slow
 def test_functions_have_no_recipe(small_data):
     import jax
 
@@ -141,6 +142,7 @@ def test_classification_end_to_end():
     assert tx.plots.summary(tree).axes
 
 
+@pytest.mark.slow
 def test_ensembles_and_map_are_results_too(small_data):
     import jax
 

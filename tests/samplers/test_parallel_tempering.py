@@ -10,6 +10,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from broken import UntemperedGradient
+from cases import some
 from jax.scipy.special import logsumexp
 from jax.tree_util import register_dataclass
 from regression import largest_z, make_energy
@@ -59,12 +60,7 @@ def assert_log_z(tree, expected):
     assert found.forward_error < 0.5, "sharp enough to fail"
 
 
-def some(quick, slow):
-    """Cases of every run, and those of the slow ones."""
-    return [*quick, *(pytest.param(case, marks=pytest.mark.slow) for case in slow)]
-
-
-@pytest.mark.parametrize("case", some([1, 2], [0, 3, 4]))
+@pytest.mark.parametrize("case", some([1], [0, 2, 3, 4]))
 def test_scaled_precision_by_exact_draws(key, exact_cases, case):
     case = exact_cases["scaled_precision"][case]
     tree = tx.parallel_tempering(
@@ -250,7 +246,7 @@ def journeys(num_replicas, num_scans, acceptance, scheme="deterministic", seed=0
     return jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(seed), ladders))
 
 
-@pytest.mark.parametrize("case", [0, 1, 2])
+@pytest.mark.parametrize("case", some([1], [0, 2]))
 @pytest.mark.parametrize("scheme", ["deterministic", "stochastic"])
 def test_index_process_rates(exact_cases, case, scheme):
     case = exact_cases["index_process"][case]
@@ -270,7 +266,7 @@ def test_counting_anew_keeps_where_replicas_come_from():
     assert int(jax.jit(exchange.travel)(exchange.depart(3), up[1]).restarts) == 0
 
 
-@pytest.mark.parametrize("case", [0, 1, 2])
+@pytest.mark.parametrize("case", some([1], [0, 2]))
 def test_round_trips_when_every_swap_is_accepted(exact_cases, case):
     """13, 45 and 489: replicas touch the hot end every second scan."""
     case = exact_cases["all_swaps_accepted"][case]

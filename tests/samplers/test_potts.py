@@ -145,6 +145,7 @@ def across(size, betas, **options):
     )
 
 
+@pytest.mark.slow
 def test_a_ladder_across_ten_colours_reports_its_wall(capsys):
     """β_c = 1.426 on the infinite lattice: rungs on its two sides are a latent heat apart, and no replica crosses."""
     tx.diagnostics.report(across(16, [1.0, 1.1, 1.2, 1.3, 1.5, 1.6, 1.7], num_draws=400))

@@ -37,6 +37,7 @@ def both(energy):
         return tx.sample(KEY, energy, start="both", **options)
 
 
+@pytest.mark.slow
 def test_half_of_the_chains_start_below_and_the_report_says_whether_they_have_met(both, capsys):
     started = json.loads(both.attrs["started"])
     assert started["side"] == ["below"] * 2 + ["above"] * 2 and started["stopped"][:2] == ["schedule"] * 2
@@ -48,6 +49,7 @@ def test_half_of_the_chains_start_below_and_the_report_says_whether_they_have_me
     assert "half from networks trained to the end" in said and "in chains from below" in said
 
 
+@pytest.mark.slow
 def test_chains_that_have_not_met_are_bad(both, capsys):
     apart = both.copy()
     shifted = apart["tempered_stats"]["data_energy"] + np.array([0, 0, 90.0, 110.0])[:, None, None]
@@ -58,6 +60,7 @@ def test_chains_that_have_not_met_are_bad(both, capsys):
     assert lines.loc["energies from both sides, deviations apart", "verdict"] == "bad"
 
 
+@pytest.mark.slow
 def test_of_one_side_nothing_is_said(both, energy):
     one = both.isel(chain=[0, 1])
     with pytest.raises(tx.InputError, match="both sides"):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+from cases import some
 
 import temperax as tx
 from temperax.errors import Interrupted
@@ -38,7 +39,7 @@ def worst_z(tree):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"path": "reference"}, {"resample_below": 1}, {"ladder": np.linspace(0, 1, 12)}, {"kernel": "mams"}],
+    some([{}, {"path": "reference"}], [{"resample_below": 1}, {"ladder": np.linspace(0, 1, 12)}, {"kernel": "mams"}]),
     ids=["by default", "from a reference", "population annealing", "a ladder of one's own", "microcanonical"],
 )
 def test_evidence_and_moments(options, key):

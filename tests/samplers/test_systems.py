@@ -116,6 +116,7 @@ def test_ising_thermodynamics_at_every_beta(key, exact_cases, case):
         assert 0 < at["log_z_error"] < 0.1, "sharp enough to fail"
 
 
+@pytest.mark.slow
 def test_all_spins_at_once_fails(key, exact_cases):
     case = exact_cases["ising_4x4"][0]
     assert worst_ising(ising_tree(key, case, systems.HeatBath(jnp.zeros(16, jnp.int32))), case) > 9

@@ -78,6 +78,7 @@ def test_one_network_in_every_form(name, own, key):
     np.testing.assert_allclose(draws_of(other), heights, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_same_network_in_a_numpyro_model(own, key):
     energy, heights = own
 

@@ -10,6 +10,7 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 import scipy.stats
+from cases import some
 from compilations import Compilations
 from numpyro import handlers
 from numpyro.distributions import biject_to
@@ -47,7 +48,7 @@ def theirs(energy, name, position):
     return log_density(seeded, args, kwargs, values)[0], log_likelihood(seeded, batch, *args, **kwargs), jacobian
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", some(NAMES[::3], [name for n, name in enumerate(NAMES) if n % 3]))
 def test_energies_are_numpyros(name, key):
     """U0 + E is its log density and the Jacobian, E its log likelihood, and values go back to their position."""
     energy = opened(name)
@@ -103,6 +104,7 @@ def schools():
     return model, (error, y), energy, tree
 
 
+@pytest.mark.slow
 def test_results_are_what_arviz_makes_of_numpyros(schools):
     model, (error, y), energy, tree = schools
     mcmc = MCMC(
