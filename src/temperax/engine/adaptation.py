@@ -48,7 +48,6 @@ ACCEPTANCE_MEMORY = 10.0
 class Adaptation(NamedTuple):
     """State of the adaptation; every leaf has a leading axis ``temperature``."""
 
-    target: Float[Array, " temperature"]
     averaging: tuple
     accepted: Float[Array, "temperature chain"]  # running mean of the acceptance
     moments: tuple  # of position and force side by side, with a second axis ``chain``
@@ -99,7 +98,6 @@ def fresh(kernel: Kernel, tuning: Tuning, num_chains: int) -> Adaptation:
     zero = np.zeros(num_temperatures, dtype)
     memory = MEMORY if tuning.widths.shape[-1] else 0
     parts: dict[str, Any] = {
-        "target": np.full(num_temperatures, kernel.target_acceptance, dtype),
         "averaging": (*nothing(_start_averaging, num_temperatures)[:-1], log_step),
         "accepted": np.full((num_temperatures, num_chains), kernel.target_acceptance, dtype),
         "moments": nothing(partial(_start_moments, 2 * num_parameters), num_temperatures, num_chains),
@@ -148,7 +146,7 @@ def _update_one(
     unequal = jnp.exp(jnp.mean(jnp.log(jnp.clip(accepted, 1e-3)), where=sound)) / jnp.mean(accepted, where=sound)
     acceptance = jnp.mean(now, where=sound) * unequal
     with mixing_types():
-        averaging = _average(adaptation.target - acceptance, adaptation.averaging)
+        averaging = _average(kernel.target_acceptance - acceptance, adaptation.averaging)
         seen = jax.vmap(_add_to_moments)(jnp.concatenate([after, gradient], axis=-1), adaptation.moments)
     moments = jax.tree.map(
         lambda new, old: jnp.where(sound.reshape(-1, *[1] * (new.ndim - 1)), new, old), seen, adaptation.moments
@@ -168,7 +166,6 @@ def _update_one(
 
     recent = _remembered(adaptation.recent, adaptation.num_scans, after, gradient, sound)
     learned = Adaptation(
-        adaptation.target,
         averaging,
         accepted,
         moments,

@@ -237,7 +237,7 @@ class ParallelTempering(MCMCKernel):
             energy,
             self._betas,
             path=first_path(self._path, energy),
-            kernel=as_kernel(self._kernel, energy),
+            kernel=as_kernel(self._kernel, energy, on_a_ladder=True),
             num_chains=chains,
             kept=np.array([tempering.target_slot(self._betas)]),
             thin=1,

@@ -83,11 +83,11 @@ def parallel_tempering(
         ``"likelihood"``: from the prior (β = 0, drawn exactly), exp(-U0 - βE); ``"posterior"``: exp(-β(U0 + E)) from a
         finite temperature; ``"reference"``: from a Gaussian fitted to the draws of earlier rounds, which start on the
         way from the prior or, where that is flat, from a Gaussian fitted to the lowest start and its curvature.
-        The way from a wide prior may lead through funnels, in which trajectories diverge; the reference path does not
+        The way from a wide prior may lead through funnels, in which replicas move slowly; the reference path does not
         pass there, and knows the modes that the draws had found when it was fitted.  A ladder from β = 0 that no
         replica passes starts at the hottest temperature that can be sampled, and says so.
     kernel
-        What explores each replica, as in `sample`.
+        What explores each replica: ``"hmc"``, the default, ``"nuts"``, or a kernel with its own settings.
     num_replicas
         Rungs of the ladder, or ``"auto"``: grown until no pair rejects more than 0.8 and about 2Λ + 1 are in use.
     num_chains
@@ -143,7 +143,7 @@ def parallel_tempering(
     ('chain', 'draw', 'pair')
     """
     key, chosen, *_, betas, lengths = all_at_once(
-        *common(key, energy, kernel, num_chains, batch_size, thin, storage, save_every),
+        *common(key, energy, kernel, num_chains, batch_size, thin, storage, save_every, on_a_ladder=True),
         lambda: check_choice("path", path, PATHS),
         lambda: check_choice("scheme", scheme, exchange.SCHEMES),
         lambda: check_count("transitions", transitions),

@@ -30,6 +30,8 @@ def common(
     thin: int = 1,
     storage: str = "float32",
     save_every: float = 60.0,
+    *,
+    on_a_ladder: bool = False,
 ) -> list[Callable[[], Any]]:
     """Checks of what every sampler is given; the first returns the key as a typed one, the second the kernel."""
 
@@ -39,7 +41,7 @@ def common(
 
     return [
         lambda: check_key(key),
-        lambda: as_kernel(kernel, energy),
+        lambda: as_kernel(kernel, energy, on_a_ladder=on_a_ladder),
         is_energy,
         lambda: check_count("num_chains", num_chains),
         lambda: check_count("thin", thin),

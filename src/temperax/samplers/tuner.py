@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from temperax.engine import adaptation, engine
 from temperax.engine import ladder as ladders
@@ -31,8 +31,6 @@ MOST_TRANSITIONS = 4
 WORST_REJECTION = 0.8
 #: Rounds of fewer scans decide nothing about the path.
 LEARNT = 64
-#: Where more than this share of a rung's trajectories diverges, its steps aim at this acceptance from then on.
-ASTRAY, CAREFUL = 0.05, 0.95
 #: A ladder from β = 0 starts colder than rungs of which more than this share does,
 LOST = 0.25
 #: or of whose energies more than this share is infinite: β = 0 leads nowhere then.
@@ -78,14 +76,12 @@ class Tuner:
                 "worst_rejection": round(float(found.rejection.max()), 3),
             }
         )
-        careful = (tally.diverging > ASTRAY) | (np.asarray(state.adaptation.target) >= CAREFUL)
         state = engine.end_window(program, state)
         transitions = transitions_needed(np.asarray(state.transitions), tally.lag_one, *self.transitions)
         state = state._replace(transitions=sharding.place(program.mesh, transitions))
         first_fit = False
         if tally.fits:
             first_fit = not isinstance(program.path, Reference)
-            careful = careful & (not first_fit)
             program = program.placed(path=fitted(*tally.target))
             state, _ = engine.evaluate_again(program, key, state)
         if self.fixed:
@@ -97,7 +93,7 @@ class Tuner:
             left = found if np.asarray(state.journeys.restarts).any() else self._passable(found, tally)
             betas = ladders.adaptive(left, max(self._replicas(left), SIZES[0] if self.auto else len(found.betas)))
         betas = ladders.pin(betas, 1.0) if found.betas[0] < 1.0 < found.betas[-1] else betas
-        return _move(program, state, found, betas, careful)
+        return _move(program, state, found, betas)
 
     def _passable(self, found: Barrier, tally: Tally) -> Barrier:
         """Of a ladder that no replica has passed, what is colder than infinite energies and steps that fail."""
@@ -133,10 +129,8 @@ def transitions_needed(
     return np.clip(np.round(wanted), least, most).astype(np.int32)
 
 
-def _move(
-    program: Program, state: State, found: Barrier, betas: np.ndarray, careful: Bool[np.ndarray, " temperature"]
-) -> tuple[Program, State]:
-    """Take replicas and tuning to another ladder, where rungs near the ``careful`` ones take shorter steps."""
+def _move(program: Program, state: State, found: Barrier, betas: np.ndarray) -> tuple[Program, State]:
+    """Take replicas and tuning to another ladder."""
     old = np.asarray(program.betas)
     moved = program.refit(betas, keep=np.array([target_slot(betas)], np.int32))
     state = engine.to_host(program, state)
@@ -158,14 +152,12 @@ def _move(
         name: interpolate(old, betas, getattr(state.tuning, name)).astype(old.dtype) for name in numbers
     }
     tuning = tuning._replace(**smooth)
-    learning = adaptation.fresh(program.kernel, tuning, program.num_chains)
-    target: Any = np.where(careful[nearest], np.maximum(learning.target, CAREFUL), learning.target)
     state = state._replace(
         points=points,
         journeys=journeys,
         transitions=state.transitions[source],
         tuning=tuning,
-        adaptation=learning._replace(target=target.astype(learning.target.dtype)),
+        adaptation=adaptation.fresh(program.kernel, tuning, program.num_chains),
     )
     return moved, engine.to_devices(moved, state)
 

@@ -151,7 +151,8 @@ def _kernel_sentence(tree: xr.DataTree) -> str:
             f"energies are {bias:+.2g} ± {error:.2g} nats off at {temperature}."
         )
     chosen = json.loads(tree.attrs["arguments"]).get("kernel") == "auto"
-    fits = "a network" if tree.attrs["kernel"] == "HMC" else "an energy of one's own"
+    of_hmc = "a network" if tree.attrs.get("task") else "a ladder"
+    fits = of_hmc if tree.attrs["kernel"] == "HMC" else "an energy of one's own"
     moves = " and the scales of its units were drawn in between" if "moves" in tree.attrs else ""
     return f"{tree.attrs['kernel']} moved them" + (f", which fits {fits}" if chosen else "") + f"{moves}."
 

@@ -18,11 +18,12 @@ from temperax.errors import InputError, check_choice
 KERNELS: Mapping[str, type] = {"hmc": HMC, "nuts": NUTS, "mams": MAMS, "mclmc": MCLMC}
 
 
-def as_kernel(kernel: object, energy: Energy) -> Kernel | Alternating:
+def as_kernel(kernel: object, energy: Energy, *, on_a_ladder: bool = False) -> Kernel | Alternating:
     """A kernel from its name or itself; ``"auto"`` fits the energy.
 
     A network's many parameters agree on one length of trajectory, which HMC finds for half of NUTS's gradients.  In a
     posterior of a user's own few wide directions may hide among many narrow ones, and a tree is as long as they need.
+    On a ladder the prior is far wider than these, and leads to them through funnels, where HMC takes shorter steps.
     Scales of ReLU units are drawn in between.
 
     See Also
@@ -37,13 +38,13 @@ def as_kernel(kernel: object, energy: Energy) -> Kernel | Alternating:
     if isinstance(kernel, str):
         networks = isinstance(getattr(energy, "model", None), NetworkModel)
         auto = kernel == "auto"
-        named: Any = check_choice("kernel", kernel, {**KERNELS, "auto": HMC if networks else NUTS})()
+        named: Any = check_choice("kernel", kernel, {**KERNELS, "auto": HMC if networks or on_a_ladder else NUTS})()
         if auto and Rescaling.fits(energy):
             return Alternating(named)
         kernel = named
     if isinstance(kernel, Alternating):
         kernel.check(energy)
-        inner: Any = as_kernel(kernel.kernel, energy)
+        inner: Any = as_kernel(kernel.kernel, energy, on_a_ladder=on_a_ladder)
         return Alternating(inner, kernel.moves)
     if not isinstance(kernel, Kernel):
         raise InputError(

@@ -1,14 +1,24 @@
 """Hamiltonian Monte Carlo: NumPyro's trajectories, of a length that all replicas of a scan jitter alike."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.tree_util import register_dataclass
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Float, Int
+from numpyro.infer.hmc import HMCState, hmc, momentum_generator
 from numpyro.infer.util import ParamInfo
 
 from temperax.engine.kernels.kernel import Info, PotentialAt, Tuning
-from temperax.engine.kernels.trajectories import Jittered, end_of, info_of, trajectory
+from temperax.engine.kernels.mass import in_frame
+from temperax.engine.kernels.trajectories import Jittered
+
+#: A trajectory that diverges is tried again with steps so much shorter (a power of two: as many of them, to a step),
+SHORTER = 8.0
+#: until it has been tried so often.
+TRIES = 3
 
 
 @register_dataclass
@@ -18,6 +28,11 @@ class HMC(Jittered):
 
     A trajectory lasts ``u * trajectory_length`` with u from a low-discrepancy sequence in (0, 1] that all replicas of
     a scan share, so that a batch does not wait for one long trajectory (Hoffman, Radul & Sountsov 2021).
+
+    A trajectory that diverges, as in the neck of a funnel, is tried again from where it began, with the same momentum
+    and as many steps of an eighth, and once more of a sixty-fourth.  Where that ends well it is taken if all that
+    failed before fails from that end backwards, too, without which draws would gather there (delayed rejection:
+    Tierney & Mira 1999; Modi, Barnett & Carpenter 2024).  A draw is ``diverging`` whose last try is.
 
     Attributes
     ----------
@@ -54,10 +69,90 @@ class HMC(Jittered):
         tuning: Tuning,
         jitter: Array,
     ) -> tuple[ParamInfo, Info]:
-        """One trajectory of NumPyro's HMC."""
+        """One trajectory of NumPyro's HMC, and further ones where it diverges."""
         length = self.length(tuning, jitter)
         momentum_key, key = jax.random.split(key)
-        state = trajectory(
-            "HMC", key, potential_at, beta, start, tuning, momentum_key=momentum_key, trajectory_length=length
-        )
-        return end_of(state), info_of(state, state.r, length)
+
+        def run(potential_at: PotentialAt, start: ParamInfo, inverse_mass: Array) -> _Tried:
+            init, transition = hmc(potential_fn_gen=potential_at, algo="HMC")
+
+            def begin(start: ParamInfo, shorter: Array) -> HMCState:
+                return init(
+                    start,
+                    num_warmup=0,
+                    step_size=tuning.step_size / shorter,
+                    trajectory_length=length / shorter,
+                    inverse_mass_matrix=inverse_mass,
+                    adapt_step_size=False,
+                    adapt_mass_matrix=False,
+                    model_args=(beta,),
+                    rng_key=key,
+                )
+
+            def along(start: ParamInfo, momentum: Array, tries: Array) -> HMCState:
+                state = begin(start, jnp.asarray(SHORTER, tuning.step_size.dtype) ** tries)
+                # With this key, what NumPyro's start draws is used by nobody, and compiled by nobody; and it may decide
+                # of every try, since it has decided nothing of one that diverges.
+                return transition(state._replace(rng_key=key, r=momentum), model_args=(beta,))
+
+            first = begin(start, jnp.ones_like(length))
+            momentum = momentum_generator(start.z, first.adapt_state.mass_matrix_sqrt, momentum_key)
+            return _tried(along, start, momentum, first.energy)
+
+        end = in_frame(tuning, potential_at, start, run)
+        rate = jnp.where(end.tries > 0, 0.0, end.accept_prob).astype(end.accept_prob.dtype)
+        lasted = length / jnp.asarray(SHORTER, length.dtype) ** end.tries
+        info = Info(rate, end.num_steps, end.diverging, end.energy, end.r, lasted)
+        return ParamInfo(end.z, end.potential_energy, end.z_grad), info
+
+
+class _Tried(NamedTuple):
+    """Where trajectories that were tried one after another have led."""
+
+    z: Float[Array, " parameter"]
+    potential_energy: Float[Array, ""]
+    z_grad: Float[Array, " parameter"]
+    r: Float[Array, " parameter"]
+    energy: Float[Array, ""]
+    accept_prob: Float[Array, ""]
+    diverging: Bool[Array, ""]
+    tries: Int[Array, ""]  # that diverged before
+    num_steps: Int[Array, ""]  # of all of them
+
+
+def _tried(
+    along: Callable[[ParamInfo, Array, Array], HMCState], start: ParamInfo, momentum: Array, zero: Float[Array, ""]
+) -> _Tried:
+    """Trajectories from ``start`` until one does not diverge, and from its end back until one of the others does not.
+
+    They are all the rounds of one loop, so that a trajectory is compiled once.
+    """
+    none = jnp.int32(-1)
+
+    def again(carry: tuple) -> Array:
+        return carry[-1]
+
+    def go(carry: tuple) -> tuple:
+        stay, found, at, momentum, back, _ = carry  # ``back``: the next try that has to fail from the end backwards
+        checking = back >= 0
+        state = along(at, momentum, jnp.where(checking, back, found.tries))
+        steps = found.num_steps + state.num_steps
+        z, height, slope, r = state.z, state.potential_energy, state.z_grad, state.r
+        new = _Tried(z, height, slope, r, state.energy, state.accept_prob, state.diverging, found.tries, steps)
+        stay = jax.tree.map(lambda old, now: jnp.where(found.num_steps == 0, now, old), stay, new)
+        failed = ~checking & state.diverging & (found.tries + 1 < TRIES)
+        undone = checking & ~state.diverging
+        # Forwards, an end that is another place has to be looked at from there; backwards, until all tries have failed.
+        look = ~checking & ~state.diverging & (found.tries > 0) & (z != start.z).any()
+        more = checking & state.diverging & (back + 1 < found.tries)
+        kept = jax.tree.map(lambda old, now: jnp.where(checking, old, now), found, new)
+        kept = jax.tree.map(lambda stayed, now: jnp.where(undone, stayed, now), stay, kept)
+        kept = kept._replace(tries=found.tries + failed, num_steps=steps, diverging=new.diverging & ~checking)
+        at = jax.tree.map(lambda old, now: jnp.where(look, now, old), at, ParamInfo(z, height, slope))
+        momentum = jnp.where(look, -r, momentum)
+        back = jnp.where(look, 0, jnp.where(checking, back + 1, none))
+        return stay, kept, at, momentum, back, look | failed | more
+
+    count, no = jnp.int32(0), jnp.bool_(False)
+    nothing = _Tried(start.z, start.potential_energy, start.z_grad, momentum, zero, zero, no, count, count)
+    return jax.lax.while_loop(again, go, (nothing, nothing, start, momentum, none, ~no))[1]

@@ -1,4 +1,4 @@
-"""What kernels share: NumPyro's transitions and states as the engine reads them, jittered lengths, a user's numbers."""
+"""What kernels share: jittered lengths, and checks of a user's numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,11 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from numpyro.infer.hmc import HMCState, hmc, momentum_generator
-from numpyro.infer.util import ParamInfo
 
-from temperax.engine.kernels.kernel import Info, PotentialAt, Tuning
-from temperax.engine.kernels.mass import in_frame
+from temperax.engine.kernels.kernel import Tuning
 from temperax.errors import (
     LARGEST,
     MOST,
@@ -48,54 +45,6 @@ class Jittered:
         """How long a trajectory lasts, in units of time: from one step to the most."""
         longest = jnp.asarray(self.max_steps, tuning.step_size.dtype) * tuning.step_size
         return jnp.clip(jitter * tuning.trajectory_length, tuning.step_size, longest)
-
-
-def trajectory(
-    algorithm: str,
-    key: Array,
-    potential_at: PotentialAt,
-    beta: Array,
-    start: ParamInfo,
-    tuning: Tuning,
-    *,
-    momentum_key: Array | None = None,
-    **options: Any,
-) -> HMCState:
-    """One transition of NumPyro's HMC or NUTS, with options of its own, in the frame of the tuning's mass.
-
-    Given a momentum, which ``momentum_key`` draws, NumPyro returns the momentum at the trajectory's end.
-    """
-
-    def run(potential_at: PotentialAt, start: ParamInfo, inverse_mass: Array) -> HMCState:
-        init, transition = hmc(potential_fn_gen=potential_at, algo=algorithm)
-        state = init(
-            start,
-            num_warmup=0,
-            step_size=tuning.step_size,
-            inverse_mass_matrix=inverse_mass,
-            adapt_step_size=False,
-            adapt_mass_matrix=False,
-            model_args=(beta,),
-            rng_key=key,
-            **options,
-        )
-        if momentum_key is not None:
-            momentum = momentum_generator(start.z, state.adapt_state.mass_matrix_sqrt, momentum_key)
-            state = state._replace(r=momentum)
-        # With this key, what NumPyro's start draws is used by nobody, and compiled by nobody.
-        return transition(state._replace(rng_key=key), model_args=(beta,))
-
-    return in_frame(tuning, potential_at, start, run)
-
-
-def end_of(state: HMCState) -> ParamInfo:
-    """Where a trajectory ends, as the next one starts from it."""
-    return ParamInfo(state.z, state.potential_energy, state.z_grad)
-
-
-def info_of(state: HMCState, momentum: Array, trajectory: Array) -> Info:
-    """What a trajectory of this momentum at its end, and of this length, reports."""
-    return Info(state.accept_prob, state.num_steps, state.diverging, state.energy, momentum, trajectory)
 
 
 def check_numbers(kernel: Any, optional: tuple[str, ...], counts: dict[str, int]) -> None:
