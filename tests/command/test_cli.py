@@ -53,6 +53,11 @@ def test_a_csv_from_table_to_picture(tmp_path):
     done = temperax("predict", "out", "new.csv", "--level", "0.5", "--quiet", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "2 rows predicted" in done.stdout
+    file = temperax(
+        "predict", "out/result.nc", "new.csv", "--out", "again.csv", "--level", "0.5", "--quiet", cwd=tmp_path
+    )
+    assert file.returncode == 0, file.stderr
+    assert (tmp_path / "again.csv").read_text() == (tmp_path / "out" / "predictions.csv").read_text()
     header, *lines = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
     done = temperax("report", "out", cwd=tmp_path)
     assert done.returncode == 0 and "the report is" in done.stdout, done.stderr

@@ -174,8 +174,8 @@ WRONG = {
     "infinite": ({"columns": KINDS}, FRAME.assign(size=np.inf), "has no finite number in rows 0, 1"),
     "empty": ({"columns": KINDS}, FRAME.assign(size=np.nan), "has no number in any training row; drop it"),
     "unknown what": ({"columns": KINDS, "unknown": "ignore"}, FRAME, "unknown = 'ignore'"),
-    "a gap in the target": ({"columns": KINDS}, FRAME.assign(price=np.nan), r"^column = 'price' has no finite number"),
-    "text as target": ({"columns": KINDS}, FRAME.assign(price="a"), "'price' is not numeric, and is the target"),
+    "a gap in the target": ({"columns": KINDS}, FRAME.assign(price=np.nan), r"^target = 'price' has no finite number"),
+    "text as target": ({"columns": KINDS}, FRAME.assign(price="a"), "^target = 'price' is not numeric"),
     "two of one name": ({"columns": KINDS}, FRAME.rename(columns={"new": "color"}), "are names of several columns"),
     "decimal commas": ({"columns": KINDS}, FRAME.assign(size=[f"1,{i}" for i in range(N)]), "decimal commas"),
     "spans": ({"columns": KINDS}, FRAME.assign(size=pd.to_timedelta(range(N), "h")), "holds spans of time"),
@@ -193,3 +193,17 @@ def test_what_cannot_be_read_is_said_in_a_sentence(case):
     assert MOST_LEVELS < N
     with pytest.raises(tx.InputError, match=words):
         tx.Dataset.from_frame(frame, "price", **options)
+
+
+def test_a_rare_gap_weighs_no_more_than_half_of_the_rows():
+    """One gap in a hundred training rows: its mark would stand ten deviations from all others."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=100), "kind": ["rare"] + ["often", "other"] * 49 + ["other"]})
+    frame["y"] = frame["a"]
+    frame.loc[3, "a"] = np.nan
+    data = tx.Dataset.from_frame(frame, "y", train_fraction=1.0, columns={"a": "number"})
+    marks = [n for n, name in enumerate(data.inputs) if name != "a"]
+    assert data.inputs == ("a", "a is missing", "kind=often", "kind=other", "kind=rare")
+    assert np.abs(data.x[:, marks]).max() <= 2.0 and data.x[:, 0].std() == pytest.approx(1.0, abs=1e-5)
+    again = data.scaled("x", frame)  # in the order of the frame
+    np.testing.assert_allclose(*(np.sort(x, axis=0) for x in (again, data.x)), atol=1e-5)

@@ -59,3 +59,10 @@ def test_a_ladder_over_two_wells_begins_where_they_are_forgotten(capsys):
     )
     tx.diagnostics.report(tree)
     assert "auto begins at T =" in capsys.readouterr().out
+
+
+def test_a_ladder_that_goes_below_one_begins_there_or_above(key):
+    """Of one well every temperature forgets, and a ladder to T = 1/4 keeps its T = 1 all the same."""
+    energy = tx.Energy(lambda q: 0.5 * jnp.sum(q**2), dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+    found, tried, _ = find_hottest(key, energy, "posterior", "hmc", 0.25, None)
+    assert found >= 1.0 > min(t for t, _ in tried)

@@ -209,9 +209,11 @@ def resume(
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, by this command line or by directory=.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or file of a result.")],
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV file with the columns that the run was given.")],
-    out: Annotated[Path | None, typer.Option(help="CSV file to write. [default: RUN/predictions.csv]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="CSV file to write. [default: predictions.csv in the folder of the run]")
+    ] = None,
     level: Annotated[float, typer.Option(help="Probability of the interval.")] = 0.9,
     every_temperature: Annotated[bool, typer.Option("--every-temperature", help="At all that were kept.")] = False,
     trust: Annotated[
@@ -225,9 +227,11 @@ def predict(
     Example: temperax predict run new.csv
     """
     with errors_in_one_sentence():
-        check_drawn(run)
+        if not run.is_file():
+            check_drawn(run)
         check_table(table)
-        file = writable(out if out is not None else run / "predictions.csv", "table of predictions", table)
+        folder = run.parent if run.is_file() else run
+        file = writable(out if out is not None else folder / "predictions.csv", "table of predictions", table)
         check_share("--level", level)
         from temperax.command import shell
 

@@ -148,7 +148,7 @@ def predict(
 ) -> None:
     """Predict the rows of a table by a run, write them as CSV, and show the first."""
     tx.use_cpu_devices(1)
-    tree = read_result(run) if (run / "result.nc").is_file() else tx.open_run(run).load()
+    tree = _read_any(run).load()
     group = "tempered_posterior" if every_temperature and "tempered_posterior" in tree.children else "posterior"
     energy = tx.energy_of(tree, trust)
     encoding = None if energy.dataset is None else energy.dataset.encoding
@@ -166,11 +166,14 @@ def predict(
 def report(run: Path, file: Path) -> Path:
     """Write the report of a run's folder, or of the file of a result."""
     tx.use_cpu_devices(1)
+    return tx.report(_read_any(run), file)
+
+
+def _read_any(run: Path) -> xr.DataTree:
+    """The result in a file, in the folder of a finished run, or in one that is still written."""
     if run.is_file():
-        tree = read_tree(run)
-    else:
-        tree = read_result(run) if (run / "result.nc").is_file() else tx.open_run(run)
-    return tx.report(tree, file)
+        return read_tree(run)
+    return read_result(run) if (run / "result.nc").is_file() else tx.open_run(run)
 
 
 def read_result(run: Path) -> xr.DataTree:

@@ -74,6 +74,12 @@ class Column:
         waves = [f"{self.name} {wave} of {period}" for period in self.periods for wave in ("sin", "cos")]
         return (self.name, *waves, *([f"{self.name} is missing"] if self.fill is not None else []))
 
+    @property
+    def marks(self) -> tuple[bool, ...]:
+        """Which inputs are 0 or 1: whether it is a category, or is missing."""
+        missing = self.kind != "category" and self.fill is not None
+        return tuple(self.kind == "category" or (missing and name == self.inputs[-1]) for name in self.inputs)
+
     def encode(self, values: pd.Series) -> np.ndarray:
         """The inputs (row, input) of its values."""
         if self.kind == "category":
@@ -171,6 +177,11 @@ class Encoding:
     def inputs(self) -> tuple[str, ...]:
         """Names of the inputs."""
         return tuple(name for column in self.columns for name in column.inputs)
+
+    @property
+    def marks(self) -> np.ndarray:
+        """Which inputs are 0 or 1, as of a category or of what is missing."""
+        return np.array([mark for column in self.columns for mark in column.marks], bool)
 
     @property
     def text(self) -> tuple[str, ...]:

@@ -73,6 +73,9 @@ def call(tree: xr.DataTree) -> str:
     lines = []
     if isinstance(made, dict):
         door = Energy.network if "module" in made else Energy.mlp
+        lines.append(
+            f"# data: the data set {tree.attrs.get('data')!r}, which is in the result: tx.energy_of(result).dataset"
+        )
         lines.append(_broken(f"energy = tx.Energy.{door.__name__}", ["data", *_arguments(made, door)]))
     else:
         lines.append("# energy: a function of the user's own, which the result does not carry")

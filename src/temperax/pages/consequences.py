@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from temperax.analysis import diagnostics, predict, thermodynamics, transitions
-from temperax.analysis.ensemble import Ensemble, ensemble
+from temperax.analysis.ensemble import MIN_OVERLAP, Ensemble, ensemble
 from temperax.errors import InputError, check_result
 from temperax.pages.findings import few
 from temperax.pages.parts import Picture, Pictures, Section, Table, Text, spread, temperature_text
@@ -29,6 +29,8 @@ def heat(tree: xr.DataTree) -> Section | None:
         return None
     try:
         found = ensemble(tree)
+        if "exchange" not in tree.children and found.overlap.min() < MIN_OVERLAP:
+            return None  # temperatures of their own, with nothing between them
         z, doubts = thermodynamics.log_evidence(found), thermodynamics.doubts(tree)
         peaks, rungs = transitions.peaks(found), thermodynamics.curves(found)
         pictures = _curves(found, rungs, peaks)
@@ -87,7 +89,9 @@ def _curves(found: Ensemble, rungs: xr.Dataset, peaks: pd.DataFrame) -> list[Pic
         pictures.append(Picture(as_svg(panel, name.replace(" ", "").lower(), alt), caption))
     place = temperature_text(float(peaks["temperature"].iloc[0] if len(peaks) else 1 / found.betas[-1]))
     alt = f"Density of the path energy at {place}."
-    pictures.append(Picture(as_svg(axes[5], "histogram", alt), f"Path energies at {place}: two humps are two phases."))
+    pictures.append(
+        Picture(as_svg(axes[5], "histogram", alt), f"Path energies at {place}: one hump is one phase, two are two.")
+    )
     return pictures
 
 
@@ -112,9 +116,9 @@ def predictions(tree: xr.DataTree) -> Section | None:
             if task == "classification"
             else "Every held-out row, in the units of the target, with its 90 % interval."
         )
-        add("predictions", lambda: runs.predictions(shown), f"{what}: {_in_words(target)}.", kind)
+        add("predictions", lambda: runs.predictions(shown), f"{what}: {_in_words(target, rows)}.", kind)
     if drawn["draw"] > 1:
-        alt = f"Calibration of {rows} held-out rows, by ArviZ: {_in_words(target)}."
+        alt = f"Calibration of {rows} held-out rows, by ArviZ: {_in_words(target, rows)}."
         calm = "Calibration: the curve stays within the band where targets fall where the predictions say."
         add("calibration", lambda: predictive.calibration(shown), alt, calm)
         risk = predict.selective_risk(tree)["risk"]
@@ -134,7 +138,7 @@ def predictions(tree: xr.DataTree) -> Section | None:
         add("mixing", lambda: runs.mixing(tree), alt, "Whether chains agree on predictions: below 1.01 they do.")
     table = Table(f"Scores of {rows} held-out rows", scores.reset_index(), folded=len(scores) > 8)
     return Section(
-        "Predictions", [Text([f"At the target temperature, {_in_words(target)}."]), Pictures(pictures), table]
+        "Predictions", [Text([f"At the target temperature, {_in_words(target, rows)}."]), Pictures(pictures), table]
     )
 
 
@@ -144,9 +148,11 @@ def _target(tree: xr.DataTree) -> float:
     return 1.0 if np.isclose(temperatures, 1.0).any() else float(temperatures.min())
 
 
-def _in_words(scores: pd.Series) -> str:
+def _in_words(scores: pd.Series, rows: int) -> str:
     """The scores that say most."""
     if "accuracy" in scores:
-        return f"{scores['accuracy']:.0%} of the held-out rows are right, with {scores['ece']:.0%} error of calibration"
-    said = f"the RMSE of held-out rows is {scores['rmse']:.4g}"
+        return (
+            f"{scores['accuracy']:.0%} of {rows} held-out rows are right, with {scores['ece']:.0%} error of calibration"
+        )
+    said = f"the RMSE of {rows} held-out rows is {scores['rmse']:.4g}"
     return said + (f", and 90 % intervals hold {scores['coverage_90']:.0%} of them" if "coverage_90" in scores else "")

@@ -56,7 +56,8 @@ def find_hottest(
     scans = [memory(looked_at[:, :, n]) for n in range(len(temperatures))]
     hottest = temperatures[::-1]
     few = np.cumprod([s <= FEW for s in scans]).astype(bool)
-    found = hottest[int(few.sum()) - 1] if few.any() else hottest[0]
+    enough = few & (np.array(hottest) >= 1.0)  # a ladder that goes below T = 1 has it
+    found = hottest[int(enough.sum()) - 1] if enough.any() else hottest[0]
     gradients = int(tree.attrs["warmup_gradients"]) + int(tree["tempered_stats"]["n_steps"].sum())
     return found, list(zip(temperatures, np.round(scans[::-1], 1).tolist(), strict=True)), gradients
 

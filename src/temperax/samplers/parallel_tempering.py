@@ -189,7 +189,7 @@ def parallel_tempering(
     with run.stoppable():
         if ladder is None and ladders.finds_hottest(path, hottest) and not run.resumes:
             tried_key = jax.random.fold_in(key, HOTTEST)
-            found, tried, gradients = find_hottest(tried_key, energy, path, kernel, coldest, batch_size)
+            found, tried, gradients = find_hottest(tried_key, energy, path, chosen, coldest, batch_size)
             clock.gradients += gradients
             tuner.history.append({"hottest": found, "tried": tried})
             betas = ladders.first(path, num_replicas, found, coldest, None)
