@@ -259,3 +259,14 @@ def test_arguments_are_checked(line):
             call()
     with pytest.raises(tx.InputError, match=r"^x = .* is empty"):
         tx.predict.summary(tree, X[:0])
+
+
+def test_new_rows_come_from_a_file(tmp_path):
+    """A path is read as the training table was: text stays text, columns are found by name."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"zip": rng.choice(["01", "02"], 60), "size": rng.normal(size=60)})
+    frame["price"] = frame["size"] + (frame["zip"] == "01")
+    frame.to_csv(tmp_path / "all.csv", index=False)
+    data = tx.Dataset.from_csv(tmp_path / "all.csv", "price", columns={"zip": "category"})
+    frame[["size", "zip"]].head(3).to_csv(tmp_path / "new.csv", index=False)
+    np.testing.assert_array_equal(data.scaled("x", tmp_path / "new.csv"), data.scaled("x", frame.head(3)))

@@ -224,7 +224,8 @@ OPTIONS = {name: name.replace("_", "-") for name in SAME} | {
 
 def as_typed(sentence: str) -> str:
     """What the library says of its arguments, said of the options of the command line."""
-    options = OPTIONS | {option: option for option in OPTIONS.values()}
+    # A column, in an error, is one of a table.
+    options = OPTIONS | {option: option for option in OPTIONS.values() if option != "column"}
     names = "|".join(options)
     sentence = re.sub(rf"(^|\. )({names}) = ", lambda found: f"{found[1]}--{options[found[2]]} = ", sentence)
     return re.sub(rf"\b({names})=", lambda found: f"--{options[found[1]]} ", sentence)

@@ -173,7 +173,11 @@ def _read_any(run: Path) -> xr.DataTree:
     """The result in a file, in the folder of a finished run, or in one that is still written."""
     if run.is_file():
         return read_tree(run)
-    return read_result(run) if (run / "result.nc").is_file() else tx.open_run(run)
+    if (run / "result.nc").is_file():
+        return read_result(run)
+    tree = tx.open_run(run)
+    tree.encoding["source"] = str(run)
+    return tree
 
 
 def read_result(run: Path) -> xr.DataTree:

@@ -192,14 +192,16 @@ class Dataset:
         argument
             How the caller names them.
         x
-            A frame with the columns of the table (targets may be among them), or an array (row, input) in the units
-            that the data set was given in.
+            A frame with the columns of the table (targets may be among them), the path of a CSV file with them, or an
+            array (row, input) in the units that the data set was given in.
 
         Raises
         ------
         InputError
             If the columns are not the inputs, or values are missing, unknown or too large: with their rows.
         """
+        if isinstance(x, (str, os.PathLike)):
+            x = read_csv(x, () if self.encoding is None else self.encoding.text)
         if self.encoding is not None and hasattr(x, "columns") and hasattr(x, "rename"):
             x = self.encoding.encode(argument, x, self.targets)
         elif hasattr(x, "columns") and hasattr(x, "drop"):

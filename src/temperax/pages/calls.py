@@ -3,6 +3,7 @@
 import inspect
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,9 @@ def repeating(tree: xr.DataTree, file: str) -> Section | None:
     if "..." in text:
         blocks.append(Text(["The dots stand for arrays, which the file has."]))
     if tree.attrs["function"] in SAMPLERS and isinstance(made, dict):
-        from_file = f"import temperax as tx, xarray as xr\n\ntree = tx.repeat(xr.open_datatree({file!r}))"
+        imports = "import temperax as tx" if Path(file).suffix != ".nc" else "import temperax as tx, xarray as xr"
+        opened = f"tx.open_run({file!r})" if Path(file).suffix != ".nc" else f"xr.open_datatree({file!r})"
+        from_file = f"{imports}\n\ntree = tx.repeat({opened})"
         blocks += [Text(["From the file alone, which carries the data:"]), Code(from_file)]
     return Section("Repeat it", blocks)
 

@@ -119,7 +119,7 @@ def facts(tree: xr.DataTree) -> dict[str, str]:
         found["inputs"] = shown(data["input"])
     found |= {name: str(tree.attrs[name]) for name in ("kernel", "path") if name in tree.attrs}
     if "created_at" in tree.attrs:
-        found["finished"] = f"{str(tree.attrs['created_at'])[:16].replace('T', ' ')} UTC"
+        found["begun"] = f"{str(tree.attrs['created_at'])[:16].replace('T', ' ')} UTC"
     if tree.attrs.get("interrupted"):
         found["interrupted"] = "before all draws were made"
     return found

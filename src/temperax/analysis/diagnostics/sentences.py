@@ -19,7 +19,7 @@ from temperax.analysis.diagnostics.temperatures import (
     tempered_stats,
     warmup_share,
 )
-from temperax.analysis.diagnostics.verdicts import verdicts
+from temperax.analysis.diagnostics.verdicts import by_temperature, verdicts
 from temperax.engine import ladder as ladders
 from temperax.errors import check_result
 from temperax.samplers.tuner import MOST_REPLICAS
@@ -51,6 +51,8 @@ def report(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFram
     for line in lines.itertuples():
         temperature = f"{line.temperature:>8.3g}" if np.isfinite(line.temperature) else f"{'':>8}"
         print(f"{line.check:<34}{line.value:>12.4g}  {temperature}  {line.verdict:<7}  {line.advice}".rstrip())
+    if not is_ladder(tree) and len(set((each := by_temperature(tree)).values())) > 1:
+        print(f"By temperature: {', '.join(f'T = {t:.3g} {verdict}' for t, verdict in each.items())}.")
     for sentence in remarks(tree):
         print(sentence)
     if is_ladder(tree):

@@ -85,10 +85,14 @@ CHECKS = {
         "draws are not at the temperature asked for: raise num_warmup, check the gradient",
     ),
     "acceptance": Check(
-        "acceptance rate", "least", 0.6, 0.4, "steps are too long: raise num_warmup or target_acceptance"
+        "acceptance rate", "least", 0.6, 0.4, "steps are too long: raise num_warmup, or the kernel's target_acceptance"
     ),
     "divergences": Check(
-        "divergences", "most", 0, 5, "trajectories blow up: raise target_acceptance, or reparametrise"
+        "divergences",
+        "most",
+        0,
+        5,
+        "trajectories blow up: kernel=tx.HMC(target_acceptance=0.95) or tx.NUTS(…), or reparametrise",
     ),
     "faults": Check(
         "draws without a finite energy", "most", 0, 0, "energies overflow: see below where, and narrow the prior there"
@@ -159,16 +163,11 @@ def verdicts(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFr
     >>> set(lines["verdict"]) <= {"good", "fair", "bad", "unknown"}
     True
     """
-    table = summary(tree, functions).drop(columns=_undefined(tempered_stats(tree)))
-    stuck = frozen(tree)["temperature"].value_counts()
-    table["frozen"] = stuck.reindex(table.index, fill_value=0)
+    table = _judged(tree, functions)
     found, exchanged = [], is_ladder(tree)
     for column, check in CHECKS.items():
         if column in table:
-            values = table[column].abs()
-            if column.startswith("rhat"):  # of a chain that stands still it is no number, and surely not 1
-                values = values.where(values.notna() | (table["frozen"] == 0), np.inf)
-            values = values.dropna()
+            values = table[column].dropna()
             where = (values.idxmax() if check.side == "most" else values.idxmin()) if len(values) else np.nan
             value = float(values[where]) if len(values) else np.nan
             if column == "rhat_parameter_max" and len(values):
@@ -196,6 +195,29 @@ def verdicts(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFr
         )
         lines.append((check.title, value, temperature, verdict, advice))
     return pd.DataFrame(lines, columns=["check", "value", "temperature", "verdict", "advice"])
+
+
+def _judged(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFrame:
+    """What the checks look at, by temperature."""
+    table = summary(tree, functions).drop(columns=_undefined(tempered_stats(tree)))
+    stuck = frozen(tree)["temperature"].value_counts()
+    table["frozen"] = stuck.reindex(table.index, fill_value=0)
+    for column in set(CHECKS) & set(table):
+        table[column] = table[column].abs()
+        if column.startswith("rhat"):  # of a chain that stands still it is no number, and surely not 1
+            table[column] = table[column].where(table[column].notna() | (table["frozen"] == 0), np.inf)
+    return table
+
+
+def by_temperature(tree: xr.DataTree) -> dict[float, str]:
+    """The worst verdict of each temperature, hottest first."""
+    table = _judged(tree)
+    found: dict[float, str] = {}
+    for temperature in table.index:
+        values = table.loc[temperature].reindex(CHECKS).dropna()
+        given = {CHECKS[str(column)].verdict(float(value)) for column, value in values.items()}
+        found[float(temperature)] = next(verdict for verdict in ("bad", "fair", "good") if verdict in given)
+    return found
 
 
 def _undefined(stats: xr.Dataset) -> list[str]:
