@@ -65,7 +65,7 @@ def smc(
         As in `parallel_tempering`: ``"likelihood"`` from draws of the prior, ``"posterior"`` from ``hottest`` down,
         ``"reference"`` from draws of a Gaussian fitted to the lowest of a few optima and its curvature.
     kernel
-        What moves the particles, as in `parallel_tempering`; its step size and mass are learned from all of them.
+        What moves the particles, as in `sample`; its step size and mass are learned from all of them.
     num_particles
         Of every population.
     num_chains
@@ -115,7 +115,7 @@ def smc(
     True
     """
     key, chosen, *_, betas = all_at_once(
-        *common(key, energy, kernel, num_chains, batch_size, 1, storage, save_every, on_a_ladder=True),
+        *common(key, energy, kernel, num_chains, batch_size, 1, storage, save_every),
         lambda: check_choice("path", path, {**tempering.PATHS, "reference": None}),
         lambda: check_count("num_particles", num_particles, 8),
         lambda: check_count("scans", scans),
