@@ -113,7 +113,7 @@ def position_groups(
     known = {
         "key": key,
         "held_out": (data.x_test, data.y_test) if data is not None and len(data.x_test) else None,
-        "training": energy.data if every == 1 else None,
+        "training": _rows(energy) if every == 1 else None,
     }
     draws = first + np.arange(positions.shape[1])
     number = _numbers(draws, positions)
@@ -132,7 +132,7 @@ def position_groups(
         found |= _training_groups(energy, values["training"], betas, target)
     elif every:
         some = draws % every == 0
-        known |= {"held_out": None, "training": energy.data}
+        known |= {"held_out": None, "training": _rows(energy)}
         values = reading.over_draws(_of_draw, energy, known, positions[:, some], number[:, some])
         groups = _training_groups(energy, values["training"], betas, target)
         found |= {name: group.assign_attrs({EVERY: every}) for name, group in groups.items()}
@@ -147,6 +147,11 @@ def _numbers(draws: np.ndarray, positions: np.ndarray) -> np.ndarray:
     chains = len(positions)
     number = draws * chains + np.arange(chains)[:, None]
     return np.broadcast_to(number[..., None] % 2**32, positions.shape[:3]).astype(np.uint32)
+
+
+def _rows(energy: Energy) -> Any:
+    """What log likelihoods are of: data, or nothing where a function has its rows in itself."""
+    return () if energy.data is None else energy.data
 
 
 def _every(energy: Energy, num_temperatures: int, log_likelihood: bool | None) -> int:
@@ -364,7 +369,7 @@ def add_log_likelihood(tree: xr.DataTree, energy: Energy | None = None) -> None:
     positions = reading.positions(tree, energy, group)
     positions = positions if several else positions[:, :, None]
     key, number = jax.random.fold_in(key_of(tree), PREDICT), _numbers(draws["draw"].values, positions)
-    known = {"key": key, "held_out": None, "training": energy.data}
+    known = {"key": key, "held_out": None, "training": _rows(energy)}
     found = reading.over_draws(_of_draw, energy, known, positions, number)["training"]
     for name, made in _training_groups(energy, found, betas, target_slot(betas) if several else 0).items():
         tree[name] = xr.DataTree(made.assign_coords(draw=draws["draw"]))
