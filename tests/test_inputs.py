@@ -247,7 +247,7 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path):
     with pytest.raises(tx.InputError, match=r"likelihood = .*hidden = 0"):
         tx.Energy.mlp(Dataset.from_arrays(X, Y), (0,), likelihood="gaussian")
     (tmp_path / "table.csv").write_text("a,b,y\n1,5,2\n2,6,\n3,z,1\n")
-    with pytest.raises(tx.InputError, match=r"column = 'y' has no finite number in rows 1 .*column = 'b' holds"):
+    with pytest.raises(tx.InputError, match=r"target = 'y' has no finite number in rows 1 .*column = 'b' holds"):
         Dataset.from_csv(tmp_path / "table.csv", "y")
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Bool, Float, Int
 from numpyro.infer.hmc import HMCState, hmc, momentum_generator
@@ -72,6 +73,7 @@ class HMC(Jittered):
         """One trajectory of NumPyro's HMC, and further ones where it diverges."""
         length = self.length(tuning, jitter)
         momentum_key, key = jax.random.split(key)
+        shorter = jnp.asarray(SHORTER ** np.arange(TRIES), length.dtype)
 
         def run(potential_at: PotentialAt, start: ParamInfo, inverse_mass: Array) -> _Tried:
             init, transition = hmc(potential_fn_gen=potential_at, algo="HMC")
@@ -90,7 +92,7 @@ class HMC(Jittered):
                 )
 
             def along(start: ParamInfo, momentum: Array, tries: Array) -> HMCState:
-                state = begin(start, jnp.asarray(SHORTER, tuning.step_size.dtype) ** tries)
+                state = begin(start, shorter[tries])
                 # With this key, what NumPyro's start draws is used by nobody, and compiled by nobody; and it may decide
                 # of every try, since it has decided nothing of one that diverges.
                 return transition(state._replace(rng_key=key, r=momentum), model_args=(beta,))
@@ -101,8 +103,7 @@ class HMC(Jittered):
 
         end = in_frame(tuning, potential_at, start, run)
         rate = jnp.where(end.tries > 0, 0.0, end.accept_prob).astype(end.accept_prob.dtype)
-        lasted = length / jnp.asarray(SHORTER, length.dtype) ** end.tries
-        info = Info(rate, end.num_steps, end.diverging, end.energy, end.r, lasted)
+        info = Info(rate, end.num_steps, end.diverging, end.energy, end.r, length / shorter[end.tries])
         return ParamInfo(end.z, end.potential_energy, end.z_grad), info
 
 
@@ -136,7 +137,7 @@ def _tried(
         stay, found, at, momentum, back, _ = carry  # ``back``: the next try that has to fail from the end backwards
         checking = back >= 0
         state = along(at, momentum, jnp.where(checking, back, found.tries))
-        steps = found.num_steps + state.num_steps
+        steps = found.num_steps + state.num_steps.astype(found.num_steps.dtype)
         z, height, slope, r = state.z, state.potential_energy, state.z_grad, state.r
         new = _Tried(z, height, slope, r, state.energy, state.accept_prob, state.diverging, found.tries, steps)
         stay = jax.tree.map(lambda old, now: jnp.where(found.num_steps == 0, now, old), stay, new)
