@@ -11,7 +11,7 @@ import pytest
 import temperax as tx
 from temperax.analysis.diagnostics.journeys import bimodality
 from temperax.analysis.diagnostics.sentences import exchange_sentences
-from temperax.analysis.diagnostics.verdicts import by_temperature
+from temperax.analysis.diagnostics.verdicts import by_temperature, judged
 
 
 @pytest.fixture(scope="module")
@@ -139,8 +139,9 @@ def test_lag_one_and_bimodality():
 def test_what_is_bad_at_one_temperature_is_not_said_of_the_others(capsys, key):
     energy = tx.Energy(lambda p: 0.5 * (p["x"] ** 2).sum(), {"x": dist.Normal(0.0, 1.0).expand([2]).to_event(1)})
     tree = tx.sample(key, energy, [2.0, 1.0], path="posterior", num_draws=500, progress=False)
-    assert set(by_temperature(tree).values()) <= {"good", "fair"}
+    assert set(by_temperature(judged(tree)).values()) <= {"good", "fair"}
     tree["tempered_stats"]["diverging"][:, :50, 1] = True
-    assert by_temperature(tree) == {2.0: by_temperature(tree)[2.0], 1.0: "bad"}
+    each = by_temperature(judged(tree))
+    assert each == {2.0: each[2.0], 1.0: "bad"}
     tx.diagnostics.report(tree)
     assert "T = 1 bad" in capsys.readouterr().out

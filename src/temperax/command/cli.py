@@ -227,8 +227,7 @@ def predict(
     Example: temperax predict run new.csv
     """
     with errors_in_one_sentence():
-        if not run.is_file():
-            check_drawn(run)
+        check_drawn(run)
         check_table(table)
         folder = run.parent if run.is_file() else run
         file = writable(out if out is not None else folder / "predictions.csv", "table of predictions", table)
@@ -269,8 +268,7 @@ def report(
     Example: temperax report run
     """
     with errors_in_one_sentence():
-        if not run.is_file():
-            check_drawn(run)
+        check_drawn(run)
         file = run.with_suffix(".html") if run.is_file() else run / "report.html"
         file = writable(file if out is None else out, "report", run)
         from temperax.command import shell

@@ -184,8 +184,8 @@ def _column(said: str) -> tuple[str, str]:
 
 
 def check_drawn(run: Path) -> None:
-    """Say so where a folder is neither that of a finished run nor one of the library's own run directories."""
-    if not (run / "result.nc").is_file() and not (run / "run.json").is_file():
+    """Say so of what is no file and neither the folder of a finished run nor one of the library's run directories."""
+    if not any(file.is_file() for file in (run, run / "result.nc", run / "run.json")):
         raise InputError("RUN", str(run), "has no result.nc and no run.json", "name the folder of a run")
 
 

@@ -77,8 +77,10 @@ class Column:
     @property
     def marks(self) -> tuple[bool, ...]:
         """Which inputs are 0 or 1: whether it is a category, or is missing."""
-        missing = self.kind != "category" and self.fill is not None
-        return tuple(self.kind == "category" or (missing and name == self.inputs[-1]) for name in self.inputs)
+        number = len(self.inputs)
+        if self.kind == "category":
+            return (True,) * number
+        return (*(False,) * (number - 1), self.fill is not None)  # what says of a gap comes last
 
     def encode(self, values: pd.Series) -> np.ndarray:
         """The inputs (row, input) of its values."""

@@ -121,9 +121,9 @@ def repeating(tree: xr.DataTree, file: str) -> Section | None:
     if "..." in text:
         blocks.append(Text(["The dots stand for arrays, which the file has."]))
     if tree.attrs["function"] in SAMPLERS and isinstance(made, dict):
-        imports = "import temperax as tx" if Path(file).suffix != ".nc" else "import temperax as tx, xarray as xr"
-        opened = f"tx.open_run({file!r})" if Path(file).suffix != ".nc" else f"xr.open_datatree({file!r})"
-        from_file = f"{imports}\n\ntree = tx.repeat({opened})"
+        of_file = Path(file).suffix == ".nc"
+        more, opened = (", xarray as xr", "xr.open_datatree") if of_file else ("", "tx.open_run")
+        from_file = f"import temperax as tx{more}\n\ntree = tx.repeat({opened}({file!r}))"
         blocks += [Text(["From the file alone, which carries the data:"]), Code(from_file)]
     return Section("Repeat it", blocks)
 

@@ -73,9 +73,10 @@ def append(path: Path, groups: Mapping[str, xr.Dataset]) -> None:
     OSError
         If the disk is full or read-only; the store keeps the draws it had.
     """
-    start = count(path)
+    root = _root(path, writing=True) if path.exists() else None
+    start = 0 if root is None else int(root.attrs[_COUNT])
     num_new = _check(groups, start)
-    if not path.exists():
+    if root is None:
         shutil.rmtree(partial := _partial(path), ignore_errors=True)
         try:
             _create(partial, groups, num_new)
@@ -84,7 +85,6 @@ def append(path: Path, groups: Mapping[str, xr.Dataset]) -> None:
             shutil.rmtree(partial, ignore_errors=True)  # on a full disk it is in the way
             raise
         return
-    root = _root(path, writing=True)
     arrays = _growing(root)
     _cut(arrays, start)  # what a killed append left behind
     new = {f"{group}/{name}": v for group, data in groups.items() for name, v in _numbered(data, start).items()}

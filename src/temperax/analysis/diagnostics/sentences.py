@@ -19,7 +19,7 @@ from temperax.analysis.diagnostics.temperatures import (
     tempered_stats,
     warmup_share,
 )
-from temperax.analysis.diagnostics.verdicts import by_temperature, verdicts
+from temperax.analysis.diagnostics.verdicts import by_temperature, judged, lines_of
 from temperax.engine import ladder as ladders
 from temperax.errors import check_result
 from temperax.samplers.tuner import MOST_REPLICAS
@@ -45,13 +45,14 @@ def report(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFram
     Judged by the predictions of 40 held-out rows and the energy, at 8 temperatures.
     ...
     """
-    lines = verdicts(tree, functions)
+    table = judged(tree, functions)
+    lines = lines_of(tree, table)
     print("\n".join(introduction(tree, functions)))
     print(f"{'check':<34}{'worst value':>12}  {'at T':>8}  verdict  what to do")
     for line in lines.itertuples():
         temperature = f"{line.temperature:>8.3g}" if np.isfinite(line.temperature) else f"{'':>8}"
         print(f"{line.check:<34}{line.value:>12.4g}  {temperature}  {line.verdict:<7}  {line.advice}".rstrip())
-    if not is_ladder(tree) and len(set((each := by_temperature(tree)).values())) > 1:
+    if not is_ladder(tree) and len(set((each := by_temperature(table)).values())) > 1:
         print(f"By temperature: {', '.join(f'T = {t:.3g} {verdict}' for t, verdict in each.items())}.")
     for sentence in remarks(tree):
         print(sentence)

@@ -163,7 +163,11 @@ def verdicts(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFr
     >>> set(lines["verdict"]) <= {"good", "fair", "bad", "unknown"}
     True
     """
-    table = _judged(tree, functions)
+    return lines_of(tree, judged(tree, functions))
+
+
+def lines_of(tree: xr.DataTree, table: pd.DataFrame) -> pd.DataFrame:
+    """`verdicts` of what was `judged`."""
     found, exchanged = [], is_ladder(tree)
     for column, check in CHECKS.items():
         if column in table:
@@ -197,7 +201,7 @@ def verdicts(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFr
     return pd.DataFrame(lines, columns=["check", "value", "temperature", "verdict", "advice"])
 
 
-def _judged(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFrame:
+def judged(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFrame:
     """What the checks look at, by temperature."""
     table = summary(tree, functions).drop(columns=_undefined(tempered_stats(tree)))
     stuck = frozen(tree)["temperature"].value_counts()
@@ -209,9 +213,8 @@ def _judged(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFra
     return table
 
 
-def by_temperature(tree: xr.DataTree) -> dict[float, str]:
-    """The worst verdict of each temperature, hottest first."""
-    table = _judged(tree)
+def by_temperature(table: pd.DataFrame) -> dict[float, str]:
+    """The worst verdict of each temperature of what was `judged`, hottest first."""
     found: dict[float, str] = {}
     for temperature in table.index:
         values = table.loc[temperature].reindex(CHECKS).dropna()

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Bool, Float, Int
-from numpyro.infer.hmc import HMCState, hmc, momentum_generator
+from numpyro.infer.hmc import HMCState, momentum_generator
 from numpyro.infer.util import ParamInfo
 
 from temperax.engine.kernels.kernel import Info, PotentialAt, Tuning
 from temperax.engine.kernels.mass import in_frame
-from temperax.engine.kernels.trajectories import Jittered
+from temperax.engine.kernels.trajectories import Jittered, unadapted
 
 #: A trajectory that diverges is tried again with steps so much shorter (a power of two: as many of them, to a step),
 SHORTER = 8.0
@@ -76,28 +76,15 @@ class HMC(Jittered):
         shorter = jnp.asarray(SHORTER ** np.arange(TRIES), length.dtype)
 
         def run(potential_at: PotentialAt, start: ParamInfo, inverse_mass: Array) -> _Tried:
-            init, transition = hmc(potential_fn_gen=potential_at, algo="HMC")
-
-            def begin(start: ParamInfo, shorter: Array) -> HMCState:
-                return init(
-                    start,
-                    num_warmup=0,
-                    step_size=tuning.step_size / shorter,
-                    trajectory_length=length / shorter,
-                    inverse_mass_matrix=inverse_mass,
-                    adapt_step_size=False,
-                    adapt_mass_matrix=False,
-                    model_args=(beta,),
-                    rng_key=key,
-                )
+            begin, go = unadapted("HMC", key, potential_at, beta, inverse_mass)
 
             def along(start: ParamInfo, momentum: Array, tries: Array) -> HMCState:
-                state = begin(start, shorter[tries])
-                # With this key, what NumPyro's start draws is used by nobody, and compiled by nobody; and it may decide
-                # of every try, since it has decided nothing of one that diverges.
-                return transition(state._replace(rng_key=key, r=momentum), model_args=(beta,))
+                # One key decides of every try, since it has decided nothing of one that diverges.
+                factor = shorter[tries]
+                state = begin(start, tuning.step_size / factor, trajectory_length=length / factor)
+                return go(state._replace(r=momentum))
 
-            first = begin(start, jnp.ones_like(length))
+            first = begin(start, tuning.step_size, trajectory_length=length)
             momentum = momentum_generator(start.z, first.adapt_state.mass_matrix_sqrt, momentum_key)
             return _tried(along, start, momentum, first.energy)
 

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float
-from numpyro.infer.hmc import HMCState, hmc
+from numpyro.infer.hmc import HMCState
 from numpyro.infer.util import ParamInfo
 
 from temperax.engine.kernels.kernel import Info, PotentialAt, Tuning
 from temperax.engine.kernels.mass import in_frame
-from temperax.engine.kernels.trajectories import check_numbers
+from temperax.engine.kernels.trajectories import check_numbers, unadapted
 
 
 @register_dataclass
@@ -66,20 +66,8 @@ class NUTS:
         """One tree of NumPyro's NUTS."""
 
         def run(potential_at: PotentialAt, start: ParamInfo, inverse_mass: Array) -> HMCState:
-            init, transition = hmc(potential_fn_gen=potential_at, algo="NUTS")
-            state = init(
-                start,
-                num_warmup=0,
-                step_size=tuning.step_size,
-                inverse_mass_matrix=inverse_mass,
-                adapt_step_size=False,
-                adapt_mass_matrix=False,
-                model_args=(beta,),
-                rng_key=key,
-                max_tree_depth=self.max_tree_depth,
-            )
-            # With this key, what NumPyro's start draws is used by nobody, and compiled by nobody.
-            return transition(state._replace(rng_key=key), model_args=(beta,))
+            begin, go = unadapted("NUTS", key, potential_at, beta, inverse_mass)
+            return go(begin(start, tuning.step_size, max_tree_depth=self.max_tree_depth))
 
         end = in_frame(tuning, potential_at, start, run)
         length = end.num_steps.astype(tuning.step_size.dtype) * tuning.step_size

@@ -1,6 +1,6 @@
-"""What kernels share: jittered lengths, and checks of a user's numbers."""
+"""What kernels share: NumPyro's trajectories without its adaptation, jittered lengths, checks of a user's numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from numpyro.infer.hmc import HMCState, hmc
+from numpyro.infer.util import ParamInfo
 
-from temperax.engine.kernels.kernel import Tuning
+from temperax.engine.kernels.kernel import PotentialAt, Tuning
 from temperax.errors import (
     LARGEST,
     MOST,
@@ -45,6 +47,32 @@ class Jittered:
         """How long a trajectory lasts, in units of time: from one step to the most."""
         longest = jnp.asarray(self.max_steps, tuning.step_size.dtype) * tuning.step_size
         return jnp.clip(jitter * tuning.trajectory_length, tuning.step_size, longest)
+
+
+def unadapted(
+    algorithm: str, key: Array, potential_at: PotentialAt, beta: Array, inverse_mass: Array
+) -> tuple[Callable[..., HMCState], Callable[[HMCState], HMCState]]:
+    """NumPyro's HMC or NUTS, adapting nothing: a state from a start, a step size and options, and one transition."""
+    init, transition = hmc(potential_fn_gen=potential_at, algo=algorithm)
+
+    def begin(start: ParamInfo, step_size: Array, **options: Any) -> HMCState:
+        return init(
+            start,
+            num_warmup=0,
+            step_size=step_size,
+            inverse_mass_matrix=inverse_mass,
+            adapt_step_size=False,
+            adapt_mass_matrix=False,
+            model_args=(beta,),
+            rng_key=key,
+            **options,
+        )
+
+    def go(state: HMCState) -> HMCState:
+        # With this key, what NumPyro's start draws is used by nobody, and compiled by nobody.
+        return transition(state._replace(rng_key=key), model_args=(beta,))
+
+    return begin, go
 
 
 def check_numbers(kernel: Any, optional: tuple[str, ...], counts: dict[str, int]) -> None:
