@@ -463,6 +463,7 @@ BAD = {
         lambda v: thermodynamics.compare_evidence(v),
         st.one_of(not_name, st.just({}), st.just({"a": (LADDER, ENERGIES)})),
     ),
+    "compare": (lambda v: tx.predict.compare(v), st.one_of(not_name, st.just({}), st.just({"a": None}))),
     **{
         f"diagnostics.{name}": (getattr(tx.diagnostics, name), not_result)
         for name in (

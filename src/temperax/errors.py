@@ -248,6 +248,14 @@ def check_result(
     return found
 
 
+def check_named(trees: object) -> None:
+    """Say so where something is not results by name; one result is a mapping too, of its groups."""
+    import xarray as xr
+
+    if isinstance(trees, xr.DataTree) or not isinstance(trees, Mapping) or not trees:
+        raise InputError("trees", trees, "is no mapping of names to results", "give such as {'narrow': tree}")
+
+
 #: Dimensions in the order in which groups have them, before those of a variable's own.
 _ORDER = ("chain", "draw", "temperature", "pair", "row", "test_row")
 

@@ -221,6 +221,8 @@ def test_classes_have_names_and_uncertainty_its_parts(flowers):
     assert (table["mutual_information"] > -1e-6).all()
     row = tx.predict.scores(tree).iloc[0]
     assert row["accuracy"] > 0.85 and row["auc"] > 0.95 and 0 < row["brier"] < 0.3
+    titles = [axes.get_title() for axes in tx.plots.calibration(tree).axes]
+    assert titles == [f"{name} against the others" for name in ("setosa", "versicolor", "virginica")]
 
 
 def test_two_runs_agree_and_others_cannot_be_compared(flowers, line):
@@ -235,6 +237,27 @@ def test_two_runs_agree_and_others_cannot_be_compared(flowers, line):
         tx.predict.agreement(line[1], line[1])
     with pytest.raises(tx.InputError, match="is of other held-out rows"):
         tx.predict.agreement(tree, other.isel(test_row=slice(5, None)))
+
+
+def test_models_stand_beside_one_another_best_first(line, flowers):
+    energy, tree = line
+    wrong = tree.copy(deep=True)
+    wrong["tempered_predictions"]["log_density"].values[..., ::2] -= 3.0
+    table = tx.predict.compare({"wrong": wrong, "right": tree} | tx.optimise.baselines(jax.random.key(0), energy))
+    assert table["lppd"].is_monotonic_decreasing and table.index.names == ["model", "temperature"]
+    assert table.iloc[0][["lppd_behind", "lppd_behind_error"]].tolist() == [0.0, 0.0]
+    np.testing.assert_allclose(table["lppd"] + table["lppd_behind"], table["lppd"].iloc[0], rtol=1e-6)
+    for temperature in (1.0, 0.25):  # eight rows of fifteen lose three nats, and the others none
+        ours, shifted = (table["lppd_behind"][name, temperature] for name in ("right", "wrong"))
+        np.testing.assert_allclose(shifted - ours, 3 * 8 / 15, rtol=1e-5)
+    lost = np.where(np.arange(15) % 2, 0, 3)
+    best = tx.predict.compare({"right": tree.sel(temperature=[1.0]), "wrong": wrong.sel(temperature=[1.0])})
+    np.testing.assert_allclose(best["lppd_behind_error"].iloc[1], stats.sem(lost), rtol=1e-5)
+    with pytest.raises(tx.InputError, match=r"trees\['flowers'\] .* other held-out rows .* one data set"):
+        tx.predict.compare({"line": tree, "flowers": flowers[2][0]})
+    for trees in ({}, tree, [tree]):
+        with pytest.raises(tx.InputError, match="is no mapping of names to results"):
+            tx.predict.compare(trees)
 
 
 def test_withholding_the_uncertain_lowers_the_risk(flowers, line):

@@ -223,7 +223,7 @@ def test_betas_and_models_outside_the_ladder(exact_cases):
         found.expectation(np.zeros((4, 50)), 0.5)
     with pytest.raises(tx.InputError, match="ends of its ladder"):
         thermodynamics.compare_evidence({"cold": (betas / 2, normal_energies(betas, 50, 0))})
-    with pytest.raises(tx.InputError, match="is empty"):
+    with pytest.raises(tx.InputError, match="is no mapping of names to results"):
         thermodynamics.compare_evidence({})
 
 

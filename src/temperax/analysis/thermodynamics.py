@@ -19,7 +19,7 @@ from temperax.analysis import statistics
 from temperax.analysis.diagnostics.equilibrium import equilibrium
 from temperax.analysis.ensemble import MIN_OVERLAP, Ensemble, Source, ensemble
 from temperax.analysis.evidence import Evidence, SteppingStone, log_evidence, stepping_stone
-from temperax.errors import InputError, check_array
+from temperax.errors import InputError, check_array, check_named
 from temperax.machine.progress import patiently
 
 __all__ = [
@@ -228,8 +228,7 @@ def compare_evidence(trees: Mapping[str, Source]) -> pd.DataFrame:
     >>> tx.thermodynamics.compare_evidence({"N(0, 1)": ladder, "N(0, 0.01)": other}).index[0]
     'N(0, 1)'
     """
-    if not isinstance(trees, Mapping) or not trees:
-        raise InputError("trees", trees, "is empty or no mapping", "give results by name")
+    check_named(trees)
     rows = {}
     for name, source in trees.items():
         found = ensemble(source)

@@ -250,22 +250,14 @@ def _show(tree: xr.DataTree, energy: Energy, key: Array, folder: Path) -> dict[s
         shown = scores.iloc[rows]
     else:
         shown = scores
-    key = jax.random.fold_in(key, 99)
-    baselines = {
-        "MAP, early stopping": tx.map_estimate(key, energy, holdout=0.1),
-        LINEAR: tx.map_estimate(key, energy.replace(hidden=())),
-    }
+    baselines = tx.optimise.baselines(jax.random.fold_in(key, 99), energy)
     others = pd.DataFrame({name: tx.predict.scores(found).iloc[0] for name, found in baselines.items()}).T
     print("\n" + pd.concat([shown, others]).to_string(float_format="{:.3f}".format))
-    print(_in_words(tree, baselines[LINEAR]))
+    print(_in_words(tree, baselines[tx.optimise.LINEAR]))
     pd.concat([scores, others]).to_csv(folder / "scores.csv")
     seconds = sum(json.loads(tree.attrs["timings"]).values())
     print(f"\n{seconds:.0f} s of sampling; draws, scores and pictures are in {folder}")
     return others["lppd"].to_dict()
-
-
-#: The model to compare a network with first of all.
-LINEAR = "linear model, MAP"
 
 
 def _in_words(tree: xr.DataTree, line: xr.DataTree) -> str:

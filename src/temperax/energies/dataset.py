@@ -267,7 +267,7 @@ class Dataset:
         split: int = 0,
         train_fraction: float = 0.9,
         standardise: bool = True,
-        name: str = "frame",
+        name: str | None = None,
     ) -> "Dataset":
         """A data set from a frame, split at random as the published sets are.
 
@@ -295,7 +295,7 @@ class Dataset:
         train_fraction
             Share of the rows to train on; 1.0 holds nothing out.
         name
-            Of the data set, to show.
+            Of the data set, to show; by default the target's.
 
         Raises
         ------
@@ -326,8 +326,8 @@ class Dataset:
             raise InputError("frame", twice, "are names of several columns", "give every column a name of its own")
         for column in targets:
             if column not in frame.columns:
-                shown = ", ".join(map(str, frame.columns[:20])) + (", …" if len(frame.columns) > 20 else "")
-                raise InputError("target", column, "is not a column", f"choose from {shown}")
+                some = ", ".join(map(str, frame.columns[:20])) + (", …" if len(frame.columns) > 20 else "")
+                raise InputError("target", column, "is not a column", f"choose from {some}")
         if not len(frame):
             raise InputError("frame", frame.shape, "has a header and no rows", "give one row an observation")
         if len(targets) == len(frame.columns):
@@ -338,7 +338,8 @@ class Dataset:
             lambda: Encoding.learn(frame.drop(columns=targets), train, columns, unknown),
         )
         x = encoding.encode("frame", frame, tuple(targets))
-        options: dict[str, Any] = {"task": task, "standardise": standardise, "name": name}
+        shown = ", ".join(targets) if name is None else name
+        options: dict[str, Any] = {"task": task, "standardise": standardise, "name": shown}
         names = {"inputs": encoding.inputs, "targets": targets}
         found = cls.from_arrays(x[train], y[train], x[test], y[test], **options, **names)
         return replace(found._with_even_marks(encoding.marks) if standardise else found, encoding=encoding)

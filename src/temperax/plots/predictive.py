@@ -63,6 +63,10 @@ def calibration(tree: xr.DataTree, *, coverage: bool = False) -> "Figure":
         picture = arviz_plots.plot_ppc_pit(found, coverage=coverage, **options)
     figure = picture.viz["figure"].item()
     pyplot.close(figure)  # which ArviZ leaves among pyplot's own
+    if several and drawn.ndim <= 3:  # ArviZ knows classes by their numbers alone, and those up to the last that occurs
+        titled = [axes for axes in figure.axes if axes.get_title()]
+        for axes, label in zip(titled, check_result(tree, "predictions", "f")["class"].values, strict=False):
+            axes.set_title(f"{label} against the others")
     return figure
 
 

@@ -24,7 +24,10 @@ from temperax.training.descent import Optima, minimise, train
 from temperax.training.landscape import check_positions, energies_at, prior_draws
 from temperax.training.starts import Origin, first_state
 
-__all__ = ["Optima", "anneal", "deep_ensemble", "map_estimate", "minimise", "polish", "train"]
+__all__ = ["LINEAR", "Optima", "anneal", "baselines", "deep_ensemble", "map_estimate", "minimise", "polish", "train"]
+
+#: What `baselines` calls the model to compare a network with first of all.
+LINEAR = "linear model, MAP"
 
 
 def map_estimate(key: Array, energy: Energy, num_starts: int = 8, **options: Any) -> xr.DataTree:
@@ -98,6 +101,40 @@ def deep_ensemble(
     optima = minimise(key, energy, num_members, holdout=holdout, **options)
     arguments = {"num_members": num_members, "holdout": holdout} | options
     return _as_tree(key, energy, optima, "deep_ensemble", arguments)
+
+
+def baselines(key: Array, energy: Energy) -> dict[str, xr.DataTree]:
+    """What a posterior should beat: the network trained and stopped early, and a linear model.
+
+    Parameters
+    ----------
+    key
+        Typed or old-style.
+    energy
+        Of an MLP with held-out rows, as `temperax.Energy.mlp` builds it.
+
+    Returns
+    -------
+    dict
+        Results at temperature 0 by name: ``"MAP, early stopping"`` and ``"linear model, MAP"``, the same likelihood and
+        prior without a hidden layer.
+
+    Raises
+    ------
+    InputError
+        If the energy is none of an MLP.
+
+    See Also
+    --------
+    temperax.predict.compare, temperax.deep_ensemble
+
+    Examples
+    --------
+    >>> list(tx.optimise.baselines(key, energy))
+    ['MAP, early stopping', 'linear model, MAP']
+    """
+    line = energy.replace(hidden=())
+    return {"MAP, early stopping": map_estimate(key, energy, holdout=0.1), LINEAR: map_estimate(key, line)}
 
 
 def anneal(

@@ -4,6 +4,7 @@ Predictive densities are always those of the model at T = 1, also for tempered d
 """
 
 from temperax.analysis.predict.comparisons import agreement as agreement
+from temperax.analysis.predict.comparisons import compare as compare
 from temperax.analysis.predict.comparisons import selective_risk as selective_risk
 from temperax.analysis.predict.predicting import predictions as predictions
 from temperax.analysis.predict.predicting import predictive as predictive

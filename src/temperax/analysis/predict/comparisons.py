@@ -1,13 +1,71 @@
-"""Two runs beside one another, and predictions that may be withheld."""
+"""Runs beside one another, and predictions that may be withheld."""
+
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from temperax.analysis.predict.scoring import HELD_OUT
+from temperax.analysis.predict.scoring import HELD_OUT, pointwise, scores
 from temperax.analysis.predict.summaries import probabilities
-from temperax.errors import InputError, check_result
+from temperax.errors import InputError, check_named, check_result
 from temperax.results.reading import one_sample
+
+
+def compare(trees: Mapping[str, xr.DataTree]) -> pd.DataFrame:
+    """Held-out scores of several results beside one another, with how far each is behind the best.
+
+    Parameters
+    ----------
+    trees
+        Results by name, all of the same held-out rows: of networks, of other priors or noise, of
+        `temperax.optimise.baselines`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index (``model``, ``temperature``), best LPPD first: ``lppd``; ``lppd_behind``, what it lacks to the best, and
+        ``lppd_behind_error``, the standard error of that difference over the rows (nats); then what
+        `temperax.predict.scores` has besides.
+
+    Raises
+    ------
+    InputError
+        If there are no results, or they are not of the same held-out rows.
+
+    See Also
+    --------
+    temperax.optimise.baselines, temperax.predict.scores, temperax.thermodynamics.compare_evidence
+
+    Examples
+    --------
+    >>> table = tx.predict.compare({"network": tree} | tx.optimise.baselines(key, energy))
+    >>> table.index[0][0], float(table["lppd_behind"].iloc[0])
+    ('network', 0.0)
+    """
+    check_named(trees)
+    first = next(iter(trees.values()))
+    rows, tables = [], []
+    for name, tree in trees.items():
+        found = pointwise(tree)
+        if not _same_rows(first, tree):
+            problem = "is of other held-out rows than the first"
+            raise InputError(f"trees[{name!r}]", dict(found.sizes), problem, "compare results on one data set")
+        rows.append(found.transpose("temperature", "test_row").values)
+        tables.append(scores(tree))
+    table = pd.concat(tables, keys=list(trees), names=["model", "temperature"])
+    logs = np.concatenate(rows)
+    behind = logs[table["lppd"].argmax()] - logs
+    error = behind.std(axis=1, ddof=1) / np.sqrt(behind.shape[1]) if behind.shape[1] > 1 else np.full(len(logs), np.nan)
+    table.insert(1, "lppd_behind", behind.mean(axis=1))
+    table.insert(2, "lppd_behind_error", error)
+    return table.sort_values("lppd", ascending=False, kind="stable")
+
+
+def _same_rows(one: xr.DataTree, other: xr.DataTree) -> bool:
+    """Whether two results have the same held-out rows, in the same units."""
+    parts = [[np.asarray(tree["constant_data"][name]) for tree in (one, other)] for name in ("x_test", "y_test")]
+    return all(a.shape == b.shape and np.allclose(a, b) for a, b in parts)
 
 
 def agreement(tree: xr.DataTree, other: xr.DataTree) -> pd.Series:
@@ -44,8 +102,7 @@ def agreement(tree: xr.DataTree, other: xr.DataTree) -> pd.Series:
     True
     """
     ours, theirs = (_mean_probabilities(name, result) for name, result in (("tree", tree), ("other", other)))
-    first, second = (np.asarray(result["constant_data"]["x_test"]) for result in (tree, other))
-    if ours.shape != theirs.shape or first.shape != second.shape or not np.allclose(first, second):
+    if ours.shape != theirs.shape or not _same_rows(tree, other):
         raise InputError("other", theirs.shape, "is of other held-out rows", "compare results on one data set")
     same = ours.argmax(axis=1) == theirs.argmax(axis=1)
     distance = 0.5 * np.abs(ours - theirs).sum(axis=1)
