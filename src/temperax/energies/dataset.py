@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from temperax.energies.labels import as_classes
-from temperax.energies.tables import LARGEST_SINGLE, as_table, check_size, column_names, in_order, read_csv
+from temperax.energies.scaling import check_digits, constant, moments, no_moments, standardised
+from temperax.energies.tables import as_table, column_names, in_order, read_csv
 from temperax.errors import InputError, all_at_once, check_choice, check_count, listed
 
 if TYPE_CHECKING:  # pandas is imported when there is a frame, so that a mistake in a command line is found before it is
@@ -22,8 +23,6 @@ Task = Literal["regression", "classification", "counts"]
 TASKS = {"regression": "regression", "classification": "classification", "counts": "counts"}
 #: Random splits of a table that is no published one: each costs a shuffle, since all come from one stream in turn.
 _MOST_SPLITS = 1000
-#: Of a column's standard deviation, the fewest steps of single precision.
-FEW_STEPS = 16
 #: Whole numbers of at most so many values might be classes.
 FEW_VALUES = 10
 
@@ -161,18 +160,18 @@ class Dataset:
         for part, a, b in (("x_test", x, x_test), ("y_test", y, y_test)):
             if a.shape[1] != b.shape[1]:
                 raise InputError(part, b.shape, f"does not have the {a.shape[1]} training columns", "match the columns")
-        if task == "regression" and _constant(y).any():
+        if task == "regression" and constant(y).any():
             raise InputError("y", y[0], "is the same in every row", "give targets that vary or choose another task")
-        x_mean, x_scale = _moments(x) if standardise else _no_moments(x)
-        y_mean, y_scale = _moments(y) if standardise and task == "regression" else _no_moments(y)
+        x_mean, x_scale = moments(x) if standardise else no_moments(x)
+        y_mean, y_scale = moments(y) if standardise and task == "regression" else no_moments(y)
         for part, table, mean in (("x", x, x_mean), ("y", y, y_mean)):
             if not mean.any():  # nothing is subtracted
-                _check_digits(part, table)
+                check_digits(part, table)
         return cls(
-            _standardised("x", x, x_mean, x_scale),
-            _standardised("y", y, y_mean, y_scale),
-            _standardised("x_test", x_test, x_mean, x_scale),
-            _standardised("y_test", y_test, y_mean, y_scale),
+            standardised("x", x, x_mean, x_scale),
+            standardised("y", y, y_mean, y_scale),
+            standardised("x_test", x_test, x_mean, x_scale),
+            standardised("y_test", y_test, y_mean, y_scale),
             x_mean,
             x_scale,
             y_mean,
@@ -211,7 +210,7 @@ class Dataset:
         x = as_table(argument, in_order(argument, x, self.inputs))
         if x.shape[1] != self.x.shape[1]:
             raise InputError(argument, x.shape, f"is not (row, {self.x.shape[1]})", "give one column an input")
-        return _standardised(argument, x, self.x_mean, self.x_scale)
+        return standardised(argument, x, self.x_mean, self.x_scale)
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike, target: str | Sequence[str], **options: Any) -> "Dataset":
@@ -415,51 +414,6 @@ def split_rows(rows: int, split: int, train_fraction: float = 0.9) -> list[np.nd
     for _ in range(split + 1):
         order = generator.choice(range(rows), rows, replace=False)
     return np.split(order, [round(train_fraction * rows)])
-
-
-def _standardised(argument: str, table: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """The table in units of the training part."""
-    with np.errstate(over="ignore"):
-        found = (table - mean) / scale
-    check_size(argument, table, np.abs(found) <= LARGEST_SINGLE)
-    return found
-
-
-def _moments(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of the columns; a constant column keeps its unit, up to 1e12."""
-    # By a power of two, which is exact, so that squares neither overflow nor vanish.
-    unit = _unit(table)
-    scaled = table / unit
-    mean, scale = scaled.mean(axis=0) * unit, scaled.std(axis=0) * unit
-    return mean, np.where(_constant(table), np.maximum(1.0, 1e-12 * unit), scale)  # what is left is rounding
-
-
-def _constant(table: np.ndarray) -> np.ndarray:
-    """Which columns do not vary, by more than rounding does."""
-    scaled = table / _unit(table)
-    return scaled.std(axis=0) <= 1e-12 * np.abs(scaled).max(axis=0)
-
-
-def _unit(table: np.ndarray) -> np.ndarray:
-    """A power of two near the largest number of each column; 1 for a column of zeros."""
-    _, exponent = np.frexp(np.abs(table).max(axis=0))
-    return np.ldexp(1.0, np.maximum(exponent, -1000))
-
-
-def _check_digits(argument: str, table: np.ndarray) -> None:
-    """Say so where a column varies by less than single precision tells from its mean."""
-    scaled = table / _unit(table)
-    step = np.finfo(np.float32).eps * np.abs(scaled).max(axis=0)
-    lost = ~_constant(table) & (scaled.std(axis=0) < FEW_STEPS * step)
-    if lost.any():
-        column = int(lost.argmax())
-        problem = f"varies in column {column} by less than single precision tells apart"
-        remedy = "leave standardise=True, or subtract a constant"
-        raise InputError(argument, float(table[0, column]), problem, remedy)
-
-
-def _no_moments(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return np.zeros(table.shape[1]), np.ones(table.shape[1])
 
 
 def _names(argument: str, names: Sequence[str] | None, table: np.ndarray, letter: str) -> tuple[str, ...]:
