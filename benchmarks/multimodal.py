@@ -204,8 +204,8 @@ def is_true_peak(energy: tx.Energy, positions: Array) -> Array:
 
 
 @cache
-def frequency_truth() -> Truth:
-    """Amplitudes integrated out exactly, the frequency by quadrature."""
+def frequency_density() -> tuple[Array, Array, float]:
+    """Frequencies, their posterior density, and log Z: amplitudes integrated out exactly, frequencies by quadrature."""
     grid = np.linspace(SLOWEST, FASTEST, 20_001)
     logs = np.empty(len(grid))
     for i, omega in enumerate(grid):
@@ -214,8 +214,14 @@ def frequency_truth() -> Truth:
         sign, determinant = np.linalg.slogdet(2 * np.pi * covariance)
         logs[i] = -0.5 * (SIGNAL @ np.linalg.solve(covariance, SIGNAL) + determinant)
     log_z = float(logsumexp(logs) - np.log(len(grid)))
-    inside = np.abs(grid - 3.7) < 0.4
-    return Truth(float(np.exp(logsumexp(logs[inside]) - logsumexp(logs))), 0.0, log_z, 0.0)
+    return grid, np.exp(logs - log_z) / (FASTEST - SLOWEST), log_z
+
+
+def frequency_truth() -> Truth:
+    """By quadrature."""
+    grid, density, log_z = frequency_density()
+    weight = density[np.abs(grid - 3.7) < 0.4].sum() / density.sum()
+    return Truth(float(weight), 0.0, log_z, 0.0)
 
 
 TARGETS = {

@@ -39,7 +39,8 @@ Task = Annotated[Literal["regression", "classification", "counts"], typer.Option
 Column = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="NAME=KIND", help="What a column is: number, category, date, date:FORMAT or drop; repeat for several."
+        metavar="NAME=KIND",
+        help="What a column is: number, category, date, date:FORMAT, cyclic:PERIOD, drop; repeat.",
     ),
 ]
 Unknown = Annotated[

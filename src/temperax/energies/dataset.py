@@ -285,7 +285,7 @@ class Dataset:
             As in `from_arrays`.
         columns
             What columns are, where they do not say it themselves: ``"number"``, ``"category"``, ``"date"`` (ISO 8601),
-            ``"date:%d.%m.%Y"`` or ``"drop"``, by name.
+            ``"date:%d.%m.%Y"``, ``"cyclic:24"`` (an hour, say: a sine and a cosine) or ``"drop"``, by name.
         unknown
             What is done about a category that is in no row: ``"error"`` names it; ``"column"`` keeps an input for it,
             of whose weights the data say nothing.

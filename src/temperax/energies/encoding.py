@@ -11,14 +11,16 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from temperax.energies.tables import in_order
 from temperax.errors import InputError, all_at_once, check_choice, listed, told
 
 Unknown = Literal["error", "column"]
 UNKNOWN = dict.fromkeys(get_args(Unknown), "")
-#: What a column may be said to be; a date may be followed by its format, ``"date:%d.%m.%Y"``.
-KINDS = ("number", "category", "date", "drop")
+#: What a column may be said to be; a date may be followed by its format, ``"date:%d.%m.%Y"``, and what comes round, as
+#: an hour does, is followed by its period, ``"cyclic:24"``.
+KINDS = ("number", "category", "date", "cyclic", "drop")
 #: A column of text with more values is a name or a number of its own rather than a category.
 MOST_LEVELS = 50
 #: Periods in days by which a date is wound up, and how long the training rows must span to learn of one.
@@ -38,7 +40,7 @@ class Column:
     name
         As the table has it.
     kind
-        ``number``, ``category`` or ``date``.
+        ``number``, ``category``, ``date`` or ``cyclic``.
     levels
         Of a category: its values as text, sorted; ``(missing)`` is one where values are missing.
     text
@@ -49,6 +51,8 @@ class Column:
         Of a date: how it is written, ``""`` for ISO 8601.
     zone
         Of a date: the time zone in which it is told, ``""`` where it has none.
+    period
+        Of what comes round, in its own unit.
     fill
         What stands for a missing number or date, the mean of the training rows; None where none is missing.
     other
@@ -62,6 +66,7 @@ class Column:
     periods: tuple[str, ...] = ()
     format: str = ""
     zone: str = ""
+    period: float = 0.0
     fill: float | None = None
     other: bool = False
 
@@ -72,7 +77,8 @@ class Column:
             shown = self.levels[1:] if len(self.levels) == 2 and not self.other else self.levels
             return tuple(f"{self.name}={level}" for level in (*shown, *(["(other)"] if self.other else [])))
         waves = [f"{self.name} {wave} of {period}" for period in self.periods for wave in ("sin", "cos")]
-        return (self.name, *waves, *([f"{self.name} is missing"] if self.fill is not None else []))
+        straight = [f"{self.name} {wave}" for wave in ("sin", "cos")] if self.kind == "cyclic" else [self.name]
+        return (*straight, *waves, *([f"{self.name} is missing"] if self.fill is not None else []))
 
     @property
     def marks(self) -> tuple[bool, ...]:
@@ -92,9 +98,10 @@ class Column:
             problem = f"has no {self.kind} in rows {listed(np.flatnonzero(missing))}, and training rows lacked none"
             raise InputError("column", self.name, problem, "impute it, or train on rows that lack some")
         filled = np.where(missing, self.fill, numbers) if self.fill is not None else numbers
-        angles = [2 * np.pi * filled / PERIODS[period][0] for period in self.periods]
-        waves = [wave(angle) for angle in angles for wave in (np.sin, np.cos)]
-        return np.stack([filled, *waves, *([missing.astype(float)] if self.fill is not None else [])], axis=1)
+        lengths = [self.period] if self.kind == "cyclic" else [PERIODS[period][0] for period in self.periods]
+        waves = [wave(2 * np.pi * filled / length) for length in lengths for wave in (np.sin, np.cos)]
+        straight = [] if self.kind == "cyclic" else [filled]
+        return np.stack([*straight, *waves, *([missing.astype(float)] if self.fill is not None else [])], axis=1)
 
     def _encode_category(self, values: pd.Series) -> np.ndarray:
         if self.text and pd.api.types.is_numeric_dtype(values) and values.notna().any():
@@ -117,7 +124,7 @@ class Column:
         if self.kind == "category":
             what = f"category of {len(self.levels)}: {listed(self.levels)}"
             return {"read as": what, "unknown": "an input of its own" if self.other else "an error"}
-        what = self.kind
+        what = f"cyclic, period {self.period:g}" if self.kind == "cyclic" else self.kind
         if self.kind == "date":
             what = f"date ({self.format or 'ISO 8601'}): days" + "".join(f", {period}" for period in self.periods)
         return {"read as": what, "missing": "" if self.fill is None else f"mean ({self.fill:.4g}), and an input"}
@@ -152,7 +159,7 @@ class Encoding:
             Numbers of the training rows, from which the means that stand for missing values are taken.
         kinds
             What columns are, where they do not say it themselves: ``number``, ``category``, ``date`` (ISO 8601),
-            ``date:<format>`` or ``drop``.
+            ``date:<format>``, ``cyclic:<period>`` or ``drop``.
         unknown
             What a category does with a value that it does not know: ``"error"``, or ``"column"``, an input of its own,
             of whose weights the data say nothing.
@@ -233,7 +240,10 @@ class Encoding:
             ]
             read = cls(tuple(Column(**column) for column in columns), tuple(found["dropped"]))
             sound = all(
-                column.kind in KINDS[:3] and set(column.periods) <= set(PERIODS) and all(map(len, column.levels))
+                column.kind in KINDS[:-1]
+                and set(column.periods) <= set(PERIODS)
+                and all(map(len, column.levels))
+                and (column.period > 0) == (column.kind == "cyclic")
                 for column in read.columns
             )
         except (TypeError, KeyError, AttributeError) as error:
@@ -257,9 +267,10 @@ def _checked_kinds(kinds: object) -> dict[str, str]:
 
 def _learn(values: pd.Series, train: np.ndarray, kind: str, unknown: str) -> Column:
     """The column of a frame, as what it is said to be or looks like."""
-    name, (kind, _, date_format) = str(values.name), kind.partition(":")
-    if kind and kind not in KINDS or (date_format and kind != "date"):
+    name, (kind, _, detail) = str(values.name), kind.partition(":")
+    if kind and kind not in KINDS or (detail and kind not in ("date", "cyclic")):
         raise InputError("columns", {name: kind}, "is no kind of column", f"choose from {', '.join(KINDS)}")
+    period = _period(name, detail) if kind == "cyclic" else 0.0
     kind = kind or _looks_like(values)
     if kind == "category":
         labels = as_labels(values)
@@ -270,19 +281,33 @@ def _learn(values: pd.Series, train: np.ndarray, kind: str, unknown: str) -> Col
             raise InputError("column", name, problem, remedy)
         text = not pd.api.types.is_numeric_dtype(values) and not _holds_numbers(values)
         return Column(name, kind, levels=tuple(levels), text=text, other=unknown == "column")
-    column = Column(name, kind, format=date_format, zone=zone_of(name, values) if kind == "date" else "")
+    form, zone = (detail, zone_of(name, values)) if kind == "date" else ("", "")
+    column = Column(name, kind, format=form, zone=zone, period=period)
     numbers = as_days(column, values) if kind == "date" else as_numbers(column, values)
     missing, known = np.isnan(numbers), numbers[train][~np.isnan(numbers[train])]
     if not known.size:
         raise InputError("column", name, f"has no {kind} in any training row", "drop it")
     with np.errstate(over="ignore"):
-        fill = float(np.mean(known)) if missing.any() else None
+        mean = stats.circmean(known, high=period) if kind == "cyclic" else np.mean(known)
+        fill = float(mean) if missing.any() else None
     periods: tuple[str, ...] = ()
     if kind == "date":
         whole = (known == np.floor(known)).all()  # dates without a time of day
         span = {p: np.ptp(known) >= least and not (p == "day" and whole) for p, (_, least) in PERIODS.items()}
         periods = tuple(period for period, long in span.items() if long)
     return replace(column, periods=periods, fill=fill)
+
+
+def _period(name: str, text: str) -> float:
+    """The period of what comes round, as it was said."""
+    try:
+        period = float(text)
+    except ValueError:
+        period = 0.0
+    if not 0 < period < np.inf:
+        remedy = f"say such as {{{name!r}: 'cyclic:24'}} of hours"
+        raise InputError("columns", {name: f"cyclic:{text}"}, "has no period", remedy)
+    return period
 
 
 def _looks_like(values: pd.Series) -> str:
