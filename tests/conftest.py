@@ -27,6 +27,7 @@ jaxtyping.install_import_hook([f"temperax.{name}" for name in CHECKED], "beartyp
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
+import numpyro  # noqa: E402, F401 - before ArviZ, whose lazy stand-in for it loses what is imported from it first
 import pytest  # noqa: E402
 
 

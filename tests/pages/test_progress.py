@@ -20,7 +20,7 @@ import sys
 import jax, temperax as tx
 sys.path.insert(0, sys.argv[2])
 from small_results import KEY, own
-tx.parallel_tempering(KEY, own(), num_replicas=4, num_chains=2, num_draws=40_000, start="prior", progress=False,
+tx.parallel_tempering(KEY, own(), num_replicas=4, num_chains=2, num_draws=400_000, start="prior", progress=False,
                       directory=sys.argv[1], save_every=0.5)
 """
 
@@ -101,7 +101,7 @@ def test_a_run_that_another_process_writes(tmp_path):
         command = [os.path.join(os.path.dirname(sys.executable), "temperax"), "watch", str(folder), "--once"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=os.environ | {"COLUMNS": "120"})
         assert done.returncode == 0, done.stderr
-        assert "parallel_tempering, running" in done.stdout and "of 40000" in done.stdout and "a second" in done.stdout
+        assert "parallel_tempering, running" in done.stdout and "of 400000" in done.stdout and "a second" in done.stdout
         assert "ends in" in done.stdout and "round trips" in done.stdout and "R-hat" in done.stdout
     finally:
         writer.kill()
