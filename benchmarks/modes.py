@@ -196,7 +196,7 @@ def against_truth(row: dict[str, Any], target: Target, nested: bool) -> dict[str
     found = {"true_weight": truth.weight, "true_log_z": truth.log_z}
     error = np.hypot(row["weight_error"], truth.weight_error)
     found["weight_z"] = (row["weight"] - truth.weight) / max(error, 1e-6)
-    if np.isfinite(row["log_z"]):
+    if np.isfinite(row["log_z"]) and np.isfinite(truth.log_z):
         found["log_z_z"] = (row["log_z"] - truth.log_z) / np.hypot(row["log_z_error"], truth.log_z_error)
     return found
 

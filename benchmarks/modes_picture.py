@@ -39,7 +39,8 @@ def main() -> None:
             heights, _ = np.histogram(chain[:, 0], edges, density=True)
             middles = (edges[1:] + edges[:-1]) / 2
             panel.plot(middles, heights, color=colour, linestyle=line, linewidth=1.2, label=f"{number}")
-        panel.set(xlabel="frequency", title=f"{name}: R-hat {row['rhat_max']:.3g}", yscale="log", ylim=(1e-3, 40))
+        panel.set(xlabel="frequency", title=f"{name}: R-hat {row['rhat_max']:.4g}")
+        panel.set(yscale="log", ylim=(1e-3, 40), xlim=(SLOWEST, FASTEST))
     panels[0].set_ylabel("posterior density")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     figure.savefig(options.file, dpi=90)

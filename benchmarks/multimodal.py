@@ -224,11 +224,53 @@ def frequency_truth() -> Truth:
     return Truth(float(weight), 0.0, log_z, 0.0)
 
 
+#: Four clumps of a symmetric sample, for three components to explain: one of them must cover the two of one side.
+_WITHIN = 0.25 * norm.ppf((np.arange(12) + 0.5) / 12)
+CLUMPS = np.array([-3.5, -1.75, 1.75, 3.5])[:, None] + _WITHIN
+PLACES = np.linspace(-5.0, 5.0, 11)
+
+
+def _mixture(parameters: dict, x: Array) -> jax.Array:
+    """Log density of a mixture at points."""
+    each = dist.Normal(parameters["mean"], parameters["scale"]).log_prob(x[:, None])
+    return jax.nn.logsumexp(each + jnp.log(parameters["share"]), axis=1)
+
+
+@cache
+def mixture() -> tx.Energy:
+    """Three normal components on four clumps: six orders of each of two ways to see them."""
+    prior = {
+        "mean": dist.Normal(0.0, 4.0).expand([3]).to_event(1),
+        "scale": dist.LogNormal(-0.5, 0.5).expand([3]).to_event(1),
+        "share": dist.Dirichlet(2.0 * np.ones(3)),
+    }
+    return tx.Energy(lambda parameters: -_mixture(parameters, CLUMPS.ravel()), prior)
+
+
+def mixture_density(energy: tx.Energy, positions: Array) -> Array:
+    """Density of the mixture at places, whatever the order of its components."""
+    at = jax.jit(jax.vmap(jax.vmap(lambda q: _mixture(energy.variables(q), PLACES))))
+    return np.exp(np.asarray(at(jnp.asarray(positions))))
+
+
+def right_is_wide(energy: tx.Energy, positions: Array) -> Array:
+    """Whether it is the right side whose clumps are taken for one: there is more density between them."""
+    at = jax.jit(jax.vmap(jax.vmap(lambda q: _mixture(energy.variables(q), np.array([-2.625, 2.625])))))
+    left, right = np.moveaxis(np.asarray(at(jnp.asarray(positions))), -1, 0)
+    return right > left
+
+
+def mixture_truth() -> Truth:
+    """By symmetry: sample and prior are the same from either side."""
+    return Truth(0.5, 0.0, np.nan, np.nan)
+
+
 TARGETS = {
     "xor-2": Target(lambda: noisy_xor(2), predictions, centre_is_one, lambda: nested_xor(2), nested=True),
     "xor-3": Target(lambda: noisy_xor(3), predictions, centre_is_one, lambda: nested_xor(3), nested=True),
     "wells": Target(wells, lambda energy, q: q, lambda energy, q: q.mean(axis=-1) > 0, wells_truth),
     "frequency": Target(frequency, signal, is_true_peak, frequency_truth),
+    "mixture": Target(mixture, mixture_density, right_is_wide, mixture_truth),
     "sine": Target(sine, predictions),
     "yacht": Target(lambda: table("yacht"), predictions),
     "concrete": Target(lambda: table("concrete"), predictions),

@@ -1,6 +1,8 @@
 """The site says what runs: every block of Python of every page, and of the README; and links lead somewhere."""
 
+import functools
 import importlib.util
+import inspect
 import json
 import re
 import sys
@@ -18,8 +20,9 @@ sys.path.append(str(ROOT / "docs"))
 import pages  # noqa: E402
 
 PAGES = [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").rglob("*.md") if not {"made", "_build"} & {*p.parts})]
-#: Pages that are done in seconds; every other one is for `make test-slow`.
-QUICK = {"docs/how-to/data.md", "docs/how-to/hosts.md"}
+#: What blocks ask of samplers is cut to this where a page is only to run; `make test-slow` runs pages as they stand.
+LITTLE = {"num_draws": 32, "num_warmup": 30, "num_replicas": 5, "num_particles": 32, "scans": 4, "thin": 1}
+SAMPLERS = ("sample", "parallel_tempering", "smc", "anneal", "learning_coefficient", "repeat", "transitions.hysteresis")
 #: Blocks that need what is not everywhere: by a word of theirs, the module.
 NEEDS = {"import pymc": "pymc", "import bridgestan": "bridgestan"}
 #: A Stan program of two normal parameters and its data, for the page's block.
@@ -48,31 +51,64 @@ def blocks(page):
     return re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S)
 
 
-def with_code():
-    for page in PAGES:
-        if blocks(page):
-            yield pytest.param(page, id=name_of(page), marks=[] if name_of(page) in QUICK else pytest.mark.slow)
+def shortened(sampler):
+    """A sampler that draws little, whatever it is asked for."""
+    signature = inspect.signature(sampler)
+
+    @functools.wraps(sampler)
+    def short(*args, **kwargs):
+        known = {name: p.default for name, p in signature.parameters.items()} | kwargs
+        cut = {name: min(known[name], most) for name, most in LITTLE.items() if isinstance(known.get(name), int)}
+        chosen = {name: most for name, most in LITTLE.items() if known.get(name, 0) in (None, "auto")}
+        if known.get("ladder") is not None:
+            chosen.pop("num_replicas", None)
+        cut |= chosen
+        return sampler(*args, **(kwargs | cut))
+
+    return short
 
 
-@pytest.mark.parametrize("page", with_code())
-def test_every_block_runs(page, tmp_path, monkeypatch):
-    """In order, in one namespace, as a reader would; what other packages bring runs where they are installed."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture
+def little(monkeypatch):
+    for name in SAMPLERS:
+        *room, last = name.split(".")
+        owner = getattr(tx, *room) if room else tx
+        monkeypatch.setattr(owner, last, shortened(getattr(owner, last)))
+
+
+WITH_CODE = {name_of(page): page for page in PAGES if blocks(page)}
+
+
+@pytest.mark.filterwarnings("ignore:Estimated shape parameter")  # of leave-one-out, by so few draws
+@pytest.mark.parametrize("name", WITH_CODE)
+def test_every_block_runs(name, tmp_path, monkeypatch, little):
+    assert read(WITH_CODE[name], tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WITH_CODE)
+def test_every_page_runs_as_it_stands(name, tmp_path, monkeypatch):
+    found = read(WITH_CODE[name], tmp_path, monkeypatch)
+    if name == "docs/how-to/kernels.md":
+        theta = found["ladder"]["posterior"]["theta"]
+        assert np.abs(float(theta.mean()) - 0.8) < 0.1
+
+
+def read(page, folder, monkeypatch):
+    """Run the blocks in order, in one namespace, as a reader would; what other packages bring where they are there."""
+    monkeypatch.chdir(folder)
     monkeypatch.setattr(tx, "use_cpu_devices", lambda number: None)  # JAX has started already
-    (tmp_path / "model.stan").write_text(STAN)
-    (tmp_path / "data.json").write_text(json.dumps({"n": 3, "y": [0.3, 0.7, 1.1]}))
+    (folder / "model.stan").write_text(STAN)
+    (folder / "data.json").write_text(json.dumps({"n": 3, "y": [0.3, 0.7, 1.1]}))
     found: dict = {}
     for number, block in enumerate(blocks(page)):
         needed = next((module for word, module in NEEDS.items() if word in block), None)
         if needed and importlib.util.find_spec(needed) is None:
             continue
-        if needed == "bridgestan" and not stan_builds(tmp_path):
+        if needed == "bridgestan" and not stan_builds(folder):
             continue
         exec(compile(block, f"{name_of(page)}, block {number}", "exec"), found)
-    assert found
-    if page.name == "kernels.md":
-        theta = found["ladder"]["posterior"]["theta"]
-        assert np.abs(float(theta.mean()) - 0.8) < 0.1
+    return found
 
 
 def test_blocks_that_do_not_run_say_why():

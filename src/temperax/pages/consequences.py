@@ -17,6 +17,17 @@ from temperax.plots.inline import as_svg
 
 #: Held-out rows that a picture shows.
 MOST_ROWS = 500
+#: What the picture of predictions shows, by task, and its caption.
+WHAT = {
+    "regression": (
+        "Predictions against held-out targets",
+        "Every held-out row, in the units of the target, with its 90 % interval.",
+    ),
+    "classification": (
+        "Accuracy against confidence",
+        "Of rows that are predicted with some confidence, how many are right: on the line is best.",
+    ),
+}
 #: Of a picture.
 SIZE = (5.0, 3.6)
 
@@ -108,15 +119,9 @@ def predictions(tree: xr.DataTree) -> Section | None:
     def add(name: str, draw: Callable, alt: str, caption: str) -> None:
         pictures.append(Picture(as_svg(draw(), name, alt), caption))
 
-    if task != "counts":
-        what = "Accuracy against confidence" if task == "classification" else "Predictions against held-out targets"
-        kind = "Of rows that are predicted with some confidence, how many are right: on the line is best."
-        kind = (
-            kind
-            if task == "classification"
-            else "Every held-out row, in the units of the target, with its 90 % interval."
-        )
-        add("predictions", lambda: runs.predictions(shown), f"{what}: {_in_words(target, rows)}.", kind)
+    if task in WHAT:
+        what, caption = WHAT[task]
+        add("predictions", lambda: runs.predictions(shown), f"{what}: {_in_words(target, rows)}.", caption)
     if drawn["draw"] > 1:
         alt = f"Calibration of {rows} held-out rows, by ArviZ: {_in_words(target, rows)}."
         calm = "Calibration: the curve stays within the band where targets fall where the predictions say."
