@@ -31,6 +31,11 @@ import numpyro  # noqa: E402, F401 - before ArviZ, whose lazy stand-in for it lo
 import pytest  # noqa: E402
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first: a worker takes whole files, and the other would wait for it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_docs.py")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def programs_of_one_file() -> Iterator[None]:
     """Forget the compiled programs of each file, whose memory maps add up: Linux gives a process 65 530.

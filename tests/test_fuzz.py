@@ -789,6 +789,7 @@ def test_any_name_of_data_or_folder(folder, started, nothing_compiles):
     attempt()
 
 
+@pytest.mark.slow
 def test_processes_end_by_one_sentence(folder):
     cases = [
         (("sample", "pickled.csv", "--target", "y", "--out", "new"), "cannot be read as CSV"),

@@ -170,6 +170,7 @@ def test_the_scales_of_a_deep_network_mix():
     assert found["rescaled"] < 1.15 < found["alone"] + 0.15
 
 
+@pytest.mark.slow
 def test_other_numbers_compile_nothing_and_results_repeat():
     energy = energy_of(hidden=(3,))
     options = {"num_chains": 2, "num_warmup": 10, "num_draws": 5, "progress": False, "start": "prior"}

@@ -38,7 +38,7 @@ def main():
     ladder = tx.parallel_tempering(KEY, own, **(LADDER | {"num_draws": 512}))
     evidence = tx.thermodynamics.log_evidence(ladder)
     found["log Z"] = evidence.mbar, evidence.mbar_error
-    if len(sys.argv) > 1:  # what follows is compiled and traced much as what was before
+    if sys.argv[1] == "few":  # what follows is compiled and traced much as what was before
         return found
     tx.thermodynamics.report(ladder)
     tx.transitions.peaks(ladder)

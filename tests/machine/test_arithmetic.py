@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cases import some
 
 SCRIPT = Path(__file__).parent / "arithmetic.py"
 SETTINGS = {
@@ -16,27 +17,16 @@ SETTINGS = {
     "nans": {"JAX_DEBUG_NANS": "1"},
     "leaks": {"JAX_CHECK_TRACER_LEAKS": "1"},
 }
-#: Of these settings samplers, ladders and evidence run here, and all the rest among the slow tests.
-FEW = dict.fromkeys(("strict", "nans", "leaks"), ["few"])
 #: Of two independent N(1/2, 1/2): in closed form.
 EXACT = {"mean by hmc": 0.5, "mean by nuts": 0.5, "log Z": -np.log(2) - 0.5}
 
 
+@pytest.mark.parametrize("what", some(["few"], ["all"]))
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_everything_runs_and_is_right(setting):
-    check(setting, FEW.get(setting, []))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("setting", FEW)
-def test_the_rest_runs_too(setting):
-    check(setting, [])
-
-
-def check(setting, few):
-    """Run the script in a process with this setting, and compare its numbers."""
+def test_everything_runs_and_is_right(setting, what):
+    """Samplers, ladders and evidence in every run of the tests, and every public function among the slow ones."""
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), *few],
+        [sys.executable, str(SCRIPT), what],
         capture_output=True,
         text=True,
         cwd=SCRIPT.parents[2],

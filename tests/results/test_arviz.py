@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+from cases import some
 from regression import linear
 
 import temperax as tx
@@ -47,8 +48,7 @@ def trees():
     return Trees()
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("regression", "classes", "two targets", "counts")]
-NAMES = [*SLOW, "rows of a user's own", "a ladder"]
+NAMES = some(["rows of a user's own"], ["regression", "classes", "two targets", "counts", "a ladder"])
 PICTURES = ("plot_ppc_dist", "plot_loo_pit", "plot_forest", "plot_trace", "plot_rank", "plot_ess")
 
 

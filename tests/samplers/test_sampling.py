@@ -160,6 +160,7 @@ def test_beta_zero_is_drawn_exactly_from_the_prior(key, energy):
     assert np.all(tree["tempered_stats"]["n_steps"].sel(temperature=np.inf) == 0)
 
 
+@pytest.mark.slow
 def test_rows_with_nothing_to_say_leave_the_prior(key):
     """A user's energy that ignores its parameters: the posterior is the prior at every temperature."""
     import numpyro.distributions as dist

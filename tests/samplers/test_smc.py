@@ -102,7 +102,8 @@ def test_two_modes_keep_their_weights(key):
     assert abs(share.mean() - 0.25) < 4 * max(share.std(ddof=1) / 2, 0.015)
 
 
-@pytest.mark.parametrize("coldest", [pytest.param(0.05, marks=pytest.mark.slow), 1.0])
+@pytest.mark.slow
+@pytest.mark.parametrize("coldest", [0.05, 1.0])
 def test_a_run_that_was_stopped_goes_on(tmp_path, key, monkeypatch, coldest):
     """On the way and in its last step: bit for bit as if it had never been, and it is read from its directory."""
     options = QUICK | {"num_particles": 32, "save_every": 1e-9}

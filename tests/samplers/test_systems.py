@@ -122,6 +122,7 @@ def test_all_spins_at_once_fails(key, exact_cases):
     assert worst_ising(ising_tree(key, case, systems.HeatBath(jnp.zeros(16, jnp.int32))), case) > 9
 
 
+@pytest.mark.slow
 def test_couplings_change_and_nothing_compiles(key, exact_cases):
     ising_tree(key, exact_cases["ising_4x4"][0])
     energy = systems.ising((4, 4), coupling=-0.5, field=0.7, periodic=False)

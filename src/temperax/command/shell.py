@@ -22,6 +22,7 @@ from temperax.energies.tables import read_csv
 from temperax.errors import InputError, check_result
 from temperax.machine import sharding
 from temperax.plots.bands import has_one_input
+from temperax.samplers.optimise import LINEAR
 
 
 class Machine(NamedTuple):
@@ -253,7 +254,7 @@ def _show(tree: xr.DataTree, energy: Energy, key: Array, folder: Path) -> dict[s
     baselines = tx.optimise.baselines(jax.random.fold_in(key, 99), energy)
     others = pd.DataFrame({name: tx.predict.scores(found).iloc[0] for name, found in baselines.items()}).T
     print("\n" + pd.concat([shown, others]).to_string(float_format="{:.3f}".format))
-    print(_in_words(tree, baselines[tx.optimise.LINEAR]))
+    print(_in_words(tree, baselines[LINEAR]))
     pd.concat([scores, others]).to_csv(folder / "scores.csv")
     seconds = sum(json.loads(tree.attrs["timings"]).values())
     print(f"\n{seconds:.0f} s of sampling; draws, scores and pictures are in {folder}")

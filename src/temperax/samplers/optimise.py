@@ -24,7 +24,7 @@ from temperax.training.descent import Optima, minimise, train
 from temperax.training.landscape import check_positions, energies_at, prior_draws
 from temperax.training.starts import Origin, first_state
 
-__all__ = ["LINEAR", "Optima", "anneal", "baselines", "deep_ensemble", "map_estimate", "minimise", "polish", "train"]
+__all__ = ["Optima", "anneal", "baselines", "deep_ensemble", "map_estimate", "minimise", "polish", "train"]
 
 #: What `baselines` calls the model to compare a network with first of all.
 LINEAR = "linear model, MAP"
