@@ -40,7 +40,8 @@ def fitting(seconds: float, **options: Any) -> tuple[xr.DataTree, float]:
     key, began = jax.random.key(0), time.perf_counter()
     pilot = tx.sample(key, energy, num_warmup=200, num_draws=PILOT, **options)
     laps = json.loads(pilot.attrs["timings"])
-    draws = max(PILOT, int((seconds - (time.perf_counter() - began)) / 1.25 / (laps["draws"] / PILOT)))
+    left = seconds - (time.perf_counter() - began)
+    draws = harness.draws_within(left, 1.25 * laps["draws"] / PILOT, PILOT)
     began = time.perf_counter()
     tree = tx.sample(key, energy, num_warmup=max(200, draws // 4), num_draws=draws, **options)
     return tree, time.perf_counter() - began
@@ -75,14 +76,12 @@ def relaxation(seconds: float) -> list[dict[str, Any]]:
 def law(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Log gradients an effective draw against 1/T, a straight line, and where it leads at T = 1."""
     known = [row for row in rows if row["part"] == "relaxation" and np.isfinite(row["gradients_an_effective_f"])]
-    inverse = np.array([1 / row["temperature"] for row in known])
-    logs = np.log([row["gradients_an_effective_f"] for row in known])
     if len(known) < 3:
         return {}
-    (slope, intercept), covariance = np.polyfit(inverse, logs, 1, cov="unscaled")
-    rest = np.std(logs - np.polyval((slope, intercept), inverse), ddof=2) if len(known) > 2 else np.nan
-    at_one = np.array([1.0, 1.0])
-    error = rest * np.sqrt(at_one @ covariance @ at_one)
+    inverse = np.array([1 / row["temperature"] for row in known])
+    logs = np.log([row["gradients_an_effective_f"] for row in known])
+    (slope, intercept), covariance = np.polyfit(inverse, logs, 1, cov=True)
+    error = np.sqrt(covariance.sum())  # of slope + intercept, the line at 1/T = 1
     return {
         "part": "law",
         "activation": float(slope),

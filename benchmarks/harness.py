@@ -54,6 +54,11 @@ def environment() -> dict[str, str]:
     return {"JAX_PLATFORMS": "cpu"} | {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
 
 
+def draws_within(seconds: float, each: float, least: int) -> int:
+    """How many draws fit into a time, of which each takes so long."""
+    return int(min(max(seconds / max(each, 1e-6), least), 200_000))
+
+
 def seconds(call: Callable[[], object]) -> float:
     """What a call takes until its arrays are there."""
     import jax

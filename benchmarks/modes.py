@@ -57,7 +57,7 @@ def chains(kernel: Any, start: str, energy: tx.Energy, key: jax.Array, seconds: 
     pilot = tx.sample(key, energy, num_draws=PILOT, **options)
     laps = json.loads(pilot.attrs["timings"])
     left = seconds - sum(laps.values()) + laps["draws"]
-    tree = tx.sample(key, energy, num_draws=_fitting(left, laps["draws"] / PILOT, PILOT), **options)
+    tree = tx.sample(key, energy, num_draws=harness.draws_within(left, laps["draws"] / PILOT, PILOT), **options)
     return Found(reading.positions(tree, energy), _gradients(tree))
 
 
@@ -68,7 +68,7 @@ def ladder(options: dict[str, Any], energy: tx.Energy, key: jax.Array, seconds: 
     laps = json.loads(pilot.attrs["timings"])
     # A third of a long ladder's scans are rounds before its draws.
     left = seconds - laps.get("start", 0) - laps.get("hottest", 0) - float(pilot.attrs["compilation"])
-    draws = _fitting(left, 1.5 * laps["draws"] / PILOT_LADDER, PILOT_LADDER)
+    draws = harness.draws_within(left, 1.5 * laps["draws"] / PILOT_LADDER, PILOT_LADDER)
     tree = tx.parallel_tempering(key, energy, num_draws=draws, **options)
     z = tx.thermodynamics.log_evidence(tree)
     rounds = len(tree["exchange"]["temperature"])
@@ -115,11 +115,6 @@ def numpyro_nuts(energy: tx.Energy, key: jax.Array, seconds: float) -> Found:
         parts.append(np.asarray(mcmc.get_samples(group_by_chain=True)))
         gradients += int(mcmc.get_extra_fields()["num_steps"].sum())
     return Found(np.concatenate(parts, axis=1), gradients)
-
-
-def _fitting(seconds: float, each: float, least: int) -> int:
-    """Draws that fit into a time."""
-    return int(np.clip(seconds / max(each, 1e-6), least, 200_000))
 
 
 def _gradients(tree: xr.DataTree) -> int:

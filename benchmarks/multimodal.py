@@ -247,17 +247,19 @@ def mixture() -> tx.Energy:
     return tx.Energy(lambda parameters: -_mixture(parameters, CLUMPS.ravel()), prior)
 
 
+def _density(energy: tx.Energy, x: jax.Array, position: jax.Array) -> jax.Array:
+    return jnp.exp(_mixture(energy.variables(position), x))
+
+
 def mixture_density(energy: tx.Energy, positions: Array) -> Array:
     """Density of the mixture at places, whatever the order of its components."""
-    at = jax.jit(jax.vmap(jax.vmap(lambda q: _mixture(energy.variables(q), PLACES))))
-    return np.exp(np.asarray(at(jnp.asarray(positions))))
+    return reading.over_draws(_density, energy, jnp.asarray(PLACES), positions)
 
 
 def right_is_wide(energy: tx.Energy, positions: Array) -> Array:
     """Whether it is the right side whose clumps are taken for one: there is more density between them."""
-    at = jax.jit(jax.vmap(jax.vmap(lambda q: _mixture(energy.variables(q), np.array([-2.625, 2.625])))))
-    left, right = np.moveaxis(np.asarray(at(jnp.asarray(positions))), -1, 0)
-    return right > left
+    between = reading.over_draws(_density, energy, jnp.array([-2.625, 2.625]), positions)
+    return between[..., 1] > between[..., 0]
 
 
 def mixture_truth() -> Truth:

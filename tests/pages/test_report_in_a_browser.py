@@ -24,6 +24,8 @@ OPTIONS = (
     "--disable-sync",
     "--disable-dev-shm-usage",
 )
+#: Fewest pictures of a page: optima have no draws, and two wells that a chain sees one of no ladder.
+PICTURES = {"anneal": 1, "bad": 2}
 #: Text and what is behind it, as the browser has worked them out.
 TEXTS = """
 const opaque = e => { for (; e; e = e.parentElement) {
@@ -104,7 +106,7 @@ def ink(seen):
 def test_nothing_is_said_on_the_console_and_every_picture_is_seen(browser, folder, kind):
     page = shown(browser, folder, kind)
     shares = [ink(seen) for seen in pixels(page)]
-    assert shares and all(0.005 < share < 0.8 for share in shares), shares
+    assert len(shares) >= PICTURES.get(kind, 3) and all(0.005 < share < 0.8 for share in shares), shares
     assert not page.get_log("browser")
 
 
@@ -133,7 +135,7 @@ def test_text_can_be_read(browser, folder, kind, scheme):
     page = shown(browser, folder, kind, scheme=scheme)
     page.execute_script("document.querySelectorAll('details').forEach(e => e.open = true)")
     texts = page.execute_script(TEXTS)
-    assert len(texts) > 50
+    assert len(texts) > (50 if kind == "anneal" else 100)
     for text, colour, behind in texts:
         assert contrast(colour, behind) >= 4.5, (text, colour, behind)
     assert (luminance(texts[0][2]) > 0.5) == (scheme == "light")
@@ -143,15 +145,15 @@ def test_the_keyboard_reaches_all_that_can_be_opened(browser, folder):
     from selenium.webdriver.common.keys import Keys
 
     page = shown(browser, folder, "ladder")
-    wanted = set(page.find_elements("css selector", "summary, a, pre"))
+    wanted = set(page.find_elements("css selector", "summary, a, pre, .scroll:not(details *)"))
     body, reached = page.find_element("tag name", "body"), set()
-    # What else a version of the browser stops at, boxes that scroll, say, is its own affair.
+    # How many other places a version of the browser stops at, and in which order, is its own affair.
     for _ in range(5 * len(wanted)):
         body.send_keys(Keys.TAB)
         focused = page.switch_to.active_element
-        if focused in wanted:
+        if focused != body:
             assert focused.value_of_css_property("outline-style") == "solid", focused.tag_name
-            reached.add(focused)
+        reached |= {focused} & wanted
         if reached == wanted:
             break
     assert len(wanted) > 10 and reached == wanted, {element.text for element in wanted - reached}

@@ -16,6 +16,7 @@ from jax import Array
 from matplotlib.figure import Figure
 
 import temperax as tx
+from temperax.analysis.predict.comparisons import paired
 from temperax.command.mistakes import COMMAND, RUN, as_replicas, load
 from temperax.energies.energy import Energy
 from temperax.energies.tables import read_csv
@@ -265,8 +266,7 @@ def _in_words(tree: xr.DataTree, line: xr.DataTree) -> str:
     """Whether the network predicts held-out rows better than a line does, and what to make of it."""
     rows = tx.predict.pointwise(tree)
     best = rows.isel(temperature=int(np.argmax(rows.mean("test_row").values)))
-    ahead = best.values - tx.predict.pointwise(line).isel(temperature=0).values
-    gain, error = ahead.mean(), ahead.std(ddof=1) / np.sqrt(len(ahead)) if len(ahead) > 1 else np.nan
+    gain, error = paired(best.values, tx.predict.pointwise(line).isel(temperature=0).values)
     said, at = f"{abs(gain):.3f} ± {error:.3f} nats a row", f"T = {float(best['temperature']):.3g}"
     if gain > 2 * error:
         return f"The network at {at} predicts held-out rows better than a line, by {said}."

@@ -76,9 +76,16 @@ class Column:
         if self.kind == "category":
             shown = self.levels[1:] if len(self.levels) == 2 and not self.other else self.levels
             return tuple(f"{self.name}={level}" for level in (*shown, *(["(other)"] if self.other else [])))
-        waves = [f"{self.name} {wave} of {period}" for period in self.periods for wave in ("sin", "cos")]
-        straight = [f"{self.name} {wave}" for wave in ("sin", "cos")] if self.kind == "cyclic" else [self.name]
+        waves = [f"{self.name} {wave}{of}" for of in self._waves for wave in ("sin", "cos")]
+        straight = [] if self.kind == "cyclic" else [self.name]
         return (*straight, *waves, *([f"{self.name} is missing"] if self.fill is not None else []))
+
+    @property
+    def _waves(self) -> dict[str, float]:
+        """Periods of its sines and cosines, by what their names end in."""
+        if self.kind == "cyclic":
+            return {"": self.period}
+        return {f" of {period}": PERIODS[period][0] for period in self.periods}
 
     @property
     def marks(self) -> tuple[bool, ...]:
@@ -98,8 +105,7 @@ class Column:
             problem = f"has no {self.kind} in rows {listed(np.flatnonzero(missing))}, and training rows lacked none"
             raise InputError("column", self.name, problem, "impute it, or train on rows that lack some")
         filled = np.where(missing, self.fill, numbers) if self.fill is not None else numbers
-        lengths = [self.period] if self.kind == "cyclic" else [PERIODS[period][0] for period in self.periods]
-        waves = [wave(2 * np.pi * filled / length) for length in lengths for wave in (np.sin, np.cos)]
+        waves = [wave(2 * np.pi * filled / length) for length in self._waves.values() for wave in (np.sin, np.cos)]
         straight = [] if self.kind == "cyclic" else [filled]
         return np.stack([*straight, *waves, *([missing.astype(float)] if self.fill is not None else [])], axis=1)
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 import xarray as xr
+from jaxtyping import Float
 
 from temperax.analysis.predict.scoring import HELD_OUT, pointwise, scores
 from temperax.analysis.predict.summaries import probabilities
@@ -55,11 +56,20 @@ def compare(trees: Mapping[str, xr.DataTree]) -> pd.DataFrame:
         tables.append(scores(tree))
     table = pd.concat(tables, keys=list(trees), names=["model", "temperature"])
     logs = np.concatenate(rows)
-    behind = logs[table["lppd"].argmax()] - logs
-    error = behind.std(axis=1, ddof=1) / np.sqrt(behind.shape[1]) if behind.shape[1] > 1 else np.full(len(logs), np.nan)
-    table.insert(1, "lppd_behind", behind.mean(axis=1))
+    behind, error = paired(logs[table["lppd"].argmax()], logs)
+    table.insert(1, "lppd_behind", behind)
     table.insert(2, "lppd_behind_error", error)
     return table.sort_values("lppd", ascending=False, kind="stable")
+
+
+def paired(
+    ours: Float[np.ndarray, "*model test_row"], theirs: Float[np.ndarray, "*model test_row"]
+) -> tuple[Float[np.ndarray, "*model"], Float[np.ndarray, "*model"]]:
+    """By how much ours is ahead, a row, and the standard error of that over the rows: NaN of a single one."""
+    ahead = ours - theirs
+    rows = ahead.shape[-1]
+    error = ahead.std(axis=-1, ddof=1) / np.sqrt(rows) if rows > 1 else np.full(ahead.shape[:-1], np.nan)
+    return ahead.mean(axis=-1), error
 
 
 def _same_rows(one: xr.DataTree, other: xr.DataTree) -> bool:
