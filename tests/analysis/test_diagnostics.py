@@ -1,17 +1,20 @@
 """Diagnostics say good where it is good, bad where it is bad, and what a wall is."""
 
 import json
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+import pandas as pd
 import pytest
 
 import temperax as tx
 from temperax.analysis.diagnostics.journeys import bimodality
-from temperax.analysis.diagnostics.sentences import exchange_sentences
+from temperax.analysis.diagnostics.sentences import at_temperatures, exchange_sentences
 from temperax.analysis.diagnostics.verdicts import by_temperature, judged
+from temperax.pages.report import render
 
 
 @pytest.fixture(scope="module")
@@ -139,9 +142,27 @@ def test_lag_one_and_bimodality():
 def test_what_is_bad_at_one_temperature_is_not_said_of_the_others(capsys, key):
     energy = tx.Energy(lambda p: 0.5 * (p["x"] ** 2).sum(), {"x": dist.Normal(0.0, 1.0).expand([2]).to_event(1)})
     tree = tx.sample(key, energy, [2.0, 1.0], path="posterior", num_draws=500, progress=False)
-    assert set(by_temperature(judged(tree)).values()) <= {"good", "fair"}
+    assert set(by_temperature(judged(tree))["verdict"]) <= {"good", "fair"}
     tree["tempered_stats"]["diverging"][:, :50, 1] = True
     each = by_temperature(judged(tree))
-    assert each == {2.0: each[2.0], 1.0: "bad"}
+    assert each["verdict"].loc[1.0] == "bad" and each["checks"].loc[1.0] == ["divergences"]
     tx.diagnostics.report(tree)
-    assert "T = 1 bad" in capsys.readouterr().out
+    assert re.search(r"By temperature: T = 2 (good|fair \(.*\)), T = 1 bad \(divergences\)\.", capsys.readouterr().out)
+    assert "T = 1 bad (divergences)" in render(tree)
+
+
+def test_neighbours_of_one_verdict_are_said_together():
+    table = pd.DataFrame({"rhat_energy": [1.0, 1.0, 1.03, 1.2], "divergences": [0, 0, 0, 9]}, [np.inf, 2.0, 1.0, 0.3])
+    said = "By temperature: T = inf to 2 good, T = 1 fair (R-hat of the data energy), T = 0.3 bad (R-hat of the data "
+    assert at_temperatures(table) == [said + "energy; divergences)."]
+    assert at_temperatures(table.iloc[:2]) == []
+
+
+def test_of_few_draws_nothing_is_said(key):
+    """Two draws that are alike are no frozen chain, and no number of theirs is good or bad."""
+    energy = tx.Energy(lambda p: 0.5 * p**2, dist.Normal())
+    tree = tx.sample(key, energy, num_warmup=20, num_draws=2, progress=False)
+    tree["sample_stats"]["lp"][0] = 1.0
+    lines = tx.diagnostics.verdicts(tree)
+    assert set(lines["verdict"]) == {"unknown"} and lines["advice"].str.startswith("2 draws of a chain").all()
+    assert not len(tx.diagnostics.frozen(tree))

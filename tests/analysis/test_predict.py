@@ -149,6 +149,24 @@ def test_a_chain_that_predicts_nothing_has_no_weight(line):
     assert tx.predict.chain_weights(broken, "pseudo-BMA")[3] < 0.01
 
 
+def test_each_temperature_has_weights_of_its_own():
+    """A chain that is lost at the colder temperature has its weight at the hotter one, and in summaries there."""
+    data = tx.Dataset.from_arrays(X[:45], Y[:45], X[45:], Y[45:])
+    energy = tx.Energy.mlp(data, ())
+    options = {"num_chains": 2, "num_warmup": 50, "num_draws": 50, "path": "posterior", "progress": False}
+    tree = tx.sample(jax.random.key(0), energy, [1.0, 0.5], **options)
+    logs = tree["tempered_log_likelihood"]["y"]
+    lost = (logs["chain"] == 1) & (logs["temperature"] == 0.5)
+    tree["tempered_log_likelihood"]["y"] = logs.where(~lost, logs - 5.0)
+    assert tx.predict.chain_weights(tree, "pseudo-BMA", 0.5)[1] < 0.01 < tx.predict.chain_weights(tree, "pseudo-BMA")[1]
+    both = tx.predict.summary(tree, X[:2], group="tempered_posterior", weights="pseudo-BMA")
+    alone = tx.predict.summary(tree.isel(chain=[0]), X[:2], group="tempered_posterior")
+    cold, hot = (both["mean"] - alone["mean"]).abs().groupby("temperature").max()
+    assert cold < 1e-3 < hot
+    with pytest.raises(tx.InputError, match="temperature = 0.7 was not kept; give one of 1, 0.5"):
+        tx.predict.chain_weights(tree, "stacking", 0.7)
+
+
 def test_scores_are_those_of_the_libraries(line):
     """RMSE, MAE, coverage and CRPS of predictive draws against the definitions, in original units."""
     _, tree = line

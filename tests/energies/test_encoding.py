@@ -197,7 +197,7 @@ WRONG = {
     "no number of a period": ({"columns": KINDS | {"size": "cyclic:day"}}, FRAME, "has no period"),
     "a period of 0": ({"columns": KINDS | {"size": "cyclic:0"}}, FRAME, "has no period"),
     "a detail of none": ({"columns": KINDS | {"size": "number:24"}}, FRAME, "is no kind of column"),
-    "no column": ({"columns": {"cost": "drop"}}, FRAME, "columns = 'cost' are not among the inputs"),
+    "no column": ({"columns": {"cost": "drop"}}, FRAME, "columns = 'cost' is not among the inputs"),
     "nothing left": ({"columns": dict.fromkeys(FRAME.columns[:-1], "drop")}, FRAME, "drops every input"),
     "infinite": ({"columns": KINDS}, FRAME.assign(size=np.inf), "has no finite number in rows 0, 1"),
     "empty": ({"columns": KINDS}, FRAME.assign(size=np.nan), "has no number in any training row; drop it"),
@@ -235,3 +235,13 @@ def test_a_rare_gap_weighs_no_more_than_half_of_the_rows():
     assert np.abs(data.x[:, marks]).max() <= 2.0 and data.x[:, 0].std() == pytest.approx(1.0, abs=1e-5)
     again = data.scaled("x", frame)  # in the order of the frame
     np.testing.assert_allclose(*(np.sort(x, axis=0) for x in (again, data.x)), atol=1e-5)
+
+
+def test_what_counts_the_rows_is_said_to_be_an_input():
+    """Once, in a warning that names what silences it; a gap, a repeat or a word of the user's is enough to be quiet."""
+    frame = pd.DataFrame({"id": np.random.default_rng(0).permutation(40) + 1001, "y": np.arange(40.0)})
+    with pytest.warns(UserWarning, match=r"^id has one whole number a row without a gap.*columns=\{'id': 'drop'\}"):
+        tx.Dataset.from_frame(frame, "y")
+    assert tx.Dataset.from_frame(frame, "y", columns={"id": "number"}).inputs == ("id",)
+    assert tx.Dataset.from_frame(frame.assign(id=2 * frame["id"]), "y").inputs == ("id",)
+    assert tx.Dataset.from_frame(frame.assign(id=frame["id"] // 2), "y").inputs == ("id",)

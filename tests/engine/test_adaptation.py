@@ -27,7 +27,7 @@ def info_of(shape: tuple[int, int], momentum: jax.Array, trajectory: jax.Array) 
 
 def test_mass_of_directions_that_are_hardly_explored(key):
     """Draws that cover a hundredth of every width: their variances alone are off by 10⁴, draws and forces are not."""
-    tuning, state = adaptation.start(tx.HMC(), np.array([0.1], np.float32), CHAINS, len(WIDTHS))
+    tuning, state = adaptation.start(tx.HMC(), np.array([0.1], jnp.result_type(float)), CHAINS, len(WIDTHS))
     draws = 0.01 * WIDTHS * jax.random.normal(key, (50, CHAINS, 1, len(WIDTHS))) + WIDTHS  # off the centre, too
     info = info_of((CHAINS, 1), jnp.zeros((CHAINS, 1, len(WIDTHS))), jnp.ones(()))
     for before, after in zip(draws[:-1], draws[1:], strict=True):
@@ -73,8 +73,8 @@ def flow(q, p, t, widths):
 def length_of_many_scans(key, first, widths):
     """Where adaptation takes the length on independent Gaussians with exact flow, scan by scan."""
     kernel = tx.HMC()
-    tuning, state = adaptation.start(kernel, np.array([0.02], np.float32), CHAINS, len(widths))
-    tuning = tuning._replace(trajectory_length=np.array([first], np.float32))
+    tuning, state = adaptation.start(kernel, np.array([0.02], jnp.result_type(float)), CHAINS, len(widths))
+    tuning = tuning._replace(trajectory_length=np.array([first], jnp.result_type(float)))
     state = state._replace(log_length=np.log(tuning.trajectory_length))
 
     def scan(carry, i):
@@ -110,7 +110,7 @@ def test_long_trajectories_come_back(key, monkeypatch):
 def acceptances_of_steps(target, stuck):
     """Mean acceptance at the step size that adaptation settles on, where it falls with the step as HMC's does."""
     kernel = tx.HMC(target_acceptance=target)
-    tuning, state = adaptation.start(kernel, np.array([1e-3], np.float32), CHAINS, 1)
+    tuning, state = adaptation.start(kernel, np.array([1e-3], jnp.result_type(float)), CHAINS, 1)
     width = jnp.array([1.0, 1.0, 1.0, 0.01 if stuck else 1.0])[:, None]
 
     def accepted(step, key):
@@ -132,7 +132,7 @@ def acceptances_of_steps(target, stuck):
 @pytest.mark.parametrize("target", [0.6, 0.8, 0.9])
 def test_steps_are_accepted_as_often_as_asked(target):
     """In the mean over chains, from a first guess that is far off."""
-    assert abs(acceptances_of_steps(target, stuck=False).mean() - target) < 0.04
+    assert abs(acceptances_of_steps(target, stuck=False).mean() - target) < 0.05
 
 
 def test_steps_let_a_stuck_chain_move():
@@ -145,8 +145,8 @@ def test_wide_directions_decide_the_length(key):
     q, p = jax.random.normal(key, (2, CHAINS, len(WIDTHS)))
     q, t = q * WIDTHS, 10.0
     end, momentum = flow(q, p, t, WIDTHS)
-    info = info_of((CHAINS,), momentum, jnp.float32(t))
-    turn, size = adaptation._trajectory_criterion(q, end, jnp.float32(t), info)
+    info = info_of((CHAINS,), momentum, jnp.asarray(t, float))
+    turn, size = adaptation._trajectory_criterion(q, end, jnp.asarray(t, float), info)
     assert turn > 0.5 * size
 
 

@@ -145,7 +145,7 @@ def test_log_likelihoods_can_come_later(whole):
     assert not set(GIVEN) & set(tree.children)
     tx.add_log_likelihood(tree)
     for group in GIVEN:
-        np.testing.assert_allclose(tree[group]["y"], whole[group]["y"], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(tree[group]["y"], whole[group]["y"], atol=1e-3)  # draws are kept in single precision
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -160,13 +160,13 @@ def test_many_rows_have_log_likelihoods_of_some_draws(whole, on_disk, monkeypatc
     for group in GIVEN:
         assert tree[group]["draw"].values.tolist() == list(range(0, 40, 3))
         some = whole[group]["y"].isel(draw=slice(0, 40, 3))
-        np.testing.assert_allclose(tree[group]["y"], some, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(tree[group]["y"], some, atol=1e-3)
     assert tree["posterior"].sizes["draw"] == 40
     assert az.plot_loo_pit(tree) is not None
     assert az.loo(tree).n_samples == 28
     tx.add_log_likelihood(tree)
     for group in GIVEN:
-        np.testing.assert_allclose(tree[group]["y"], whole[group]["y"], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(tree[group]["y"], whole[group]["y"], atol=1e-3)  # draws are kept in single precision
     matplotlib.pyplot.close("all")
 
 

@@ -287,7 +287,7 @@ def test_integers_of_a_kernel_stay_integers():
         scheme=None,
         batch_size=None,
     )
-    assert program.kernel.number.dtype == jnp.int32
+    assert program.kernel.number.dtype == jnp.result_type(int)
 
 
 ISING, HEAT_BATH = systems.ising((2, 2)), systems.heat_bath(systems.ising((2, 2)))

@@ -49,17 +49,24 @@ def loo(tree: xr.DataTree) -> dict[float, Any]:
     >>> sorted(ranked.index)
     [0.5, 1.0, 2.0]
     """
-    group = "tempered_log_likelihood" if "tempered_log_likelihood" in tree.children else "log_likelihood"
+    logs = log_likelihoods(tree)
+    return {float(t): loo_of(flat(logs.sel(temperature=t)), 1.0 / float(t)) for t in logs["temperature"].values}
+
+
+def log_likelihoods(tree: xr.DataTree, *, posterior: bool = False) -> xr.DataArray:
+    """Log likelihoods of every kept temperature, hottest first, or of the posterior alone, at its temperature."""
+    tempered = "tempered_log_likelihood" in tree.children and not posterior
+    group = "tempered_log_likelihood" if tempered else "log_likelihood"
     words = {"problem": "has no log likelihoods", "remedy": "call temperax.add_log_likelihood first"}
     logs = check_result(tree, group, "y", **words)["y"]
     if "temperature" not in logs.dims:
         betas = check_result(tree, "tempered_stats", "beta", **words)["beta"].values
         with np.errstate(divide="ignore"):
             logs = logs.expand_dims(temperature=[1.0 / betas[target_slot(betas)]])
-    return {float(t): loo_of(_flat(logs.sel(temperature=t)), 1.0 / float(t)) for t in logs["temperature"].values}
+    return logs
 
 
-def _flat(logs: xr.DataArray) -> Float[np.ndarray, "chain draw value"]:
+def flat(logs: xr.DataArray) -> Float[np.ndarray, "chain draw value"]:
     """Log likelihoods with rows and targets on one axis."""
     values = logs.transpose("chain", "draw", ...).values
     return values.reshape(*values.shape[:2], -1)

@@ -190,8 +190,8 @@ def check_drawn(run: Path) -> None:
 
 
 def check_run(run: Path) -> None:
-    """Say so where a folder is not one of the library's run directories."""
-    if not (run / "run.json").is_file():
+    """Say so where a folder is not one of the library's run directories, nor about to become one."""
+    if not (run / "run.json").is_file() and not (run / COMMAND).is_file():
         raise InputError("RUN", str(run), "holds no run (run.json)", "name the folder of a run")
 
 

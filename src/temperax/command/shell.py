@@ -115,7 +115,7 @@ def _run(kind: str, options: Mapping[str, Any], out: Path, *, quiet: bool, resum
     """Run or go on, print the tables, and write result, scores and pictures."""
     try:
         energy, key = _energy(options)
-        if not quiet and not resume and sharding.first_process():
+        if not resume and sharding.first_process():
             show_columns(energy)
         every = {"directory": out, "resume": resume, "save_every": options["save_every"], "progress": not quiet}
         tree = SAMPLERS[kind](key, energy, options, **every)
@@ -141,8 +141,12 @@ def show_columns(energy: Energy) -> None:
     if data is None or data.encoding is None:
         return
     print(data.encoding.table().to_string())
-    what = f"{len(data.classes)} classes: {', '.join(data.classes)}" if data.classes else data.task
-    print(f"target: {', '.join(data.targets)} ({what}); {len(data.x)} training rows, {len(data.x_test)} held out\n")
+    print(f"target: {', '.join(data.targets)} ({data.task}); {len(data.x)} training rows, {len(data.x_test)} held out")
+    if data.classes and len(data.targets) == 1:
+        counts = [np.bincount(np.ravel(y).astype(int), minlength=len(data.classes)) for y in (data.y, data.y_test)]
+        table = pd.DataFrame(counts, ["training", "held out"], data.classes)
+        print(table.to_string())
+    print()
 
 
 def predict(
@@ -160,9 +164,15 @@ def predict(
         raise InputError("TABLE", str(table), error.problem, error.remedy) from error
     found = tx.predict.summary(tree, frame, energy, intervals=(level,), group=group, progress=not quiet)
     found.index = found.index.set_names([*(["temperature"] if found.index.nlevels > 1 else []), "row"])
-    found.to_csv(out)
+    for name in () if encoding is None else reversed(encoding.dropped):  # what is no input may tell rows apart
+        if name in frame and name not in found:
+            found.insert(0, name, np.resize(frame[name].to_numpy(), len(found)))
+    found.to_csv(out, float_format="%.7g")
     print(found.head(10).to_string(float_format="{:.4g}".format))
-    print(f"{len(frame)} rows predicted; all of them are in {out}")
+    at = (
+        "every temperature" if found.index.nlevels > 1 else f"T = {tree['posterior'].attrs.get('temperature', 1.0):.4g}"
+    )
+    print(f"{len(frame)} rows predicted at {at}; all of them are in {out}")
 
 
 def report(run: Path, file: Path) -> Path:
@@ -263,21 +273,25 @@ def _show(tree: xr.DataTree, energy: Energy, key: Array, folder: Path) -> dict[s
 
 
 def _in_words(tree: xr.DataTree, line: xr.DataTree) -> str:
-    """Whether the network predicts held-out rows better than a line does, and what to make of it."""
-    rows = tx.predict.pointwise(tree)
-    best = rows.isel(temperature=int(np.argmax(rows.mean("test_row").values)))
-    gain, error = paired(best.values, tx.predict.pointwise(line).isel(temperature=0).values)
-    said, at = f"{abs(gain):.3f} ± {error:.3f} nats a row", f"T = {float(best['temperature']):.3g}"
+    """Whether the posterior predicts held-out rows better than a line does, and what to make of it.
+
+    At the posterior's own temperature: the best of many on these rows would be chosen by them.
+    """
+    rows, target = tx.predict.pointwise(tree), float(tree["posterior"].attrs.get("temperature", 1.0))
+    here = rows.sel(temperature=target, method="nearest")
+    gain, error = paired(here.values, tx.predict.pointwise(line).isel(temperature=0).values)
+    said = f"{abs(gain):.3f} ± {error:.3f} nats a row"
+    network = f"The network at T = {target:.3g}"
     if gain > 2 * error:
-        return f"The network at {at} predicts held-out rows better than a line, by {said}."
+        return f"{network} predicts the {len(here)} held-out rows better than a line, by {said}."
     if gain < -2 * error:
         return (
-            f"A line predicts held-out rows better than the network at any temperature, by {said}: take the line, or "
+            f"{network} predicts the {len(here)} held-out rows worse than a line, by {said}: take the line, or "
             "give the network a narrower prior or fewer units."
         )
     return (
-        f"The network and a line predict held-out rows alike ({'+' if gain > 0 else '-'}{said}): these rows do not say "
-        "that a network is needed."
+        f"{network} and a line predict the {len(here)} held-out rows alike ({'+' if gain > 0 else '-'}{said}): these "
+        "rows do not say that a network is needed."
     )
 
 

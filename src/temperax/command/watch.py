@@ -1,5 +1,6 @@
 """A run that another process writes, followed in the terminal."""
 
+import contextlib
 import datetime
 import time
 from pathlib import Path
@@ -23,19 +24,32 @@ MOST_BARS = 64
 def watch(run: Path, every: float, once: bool) -> None:
     """Show how far a run is until it has ended, or once."""
     console = Console()
-    if once:
-        console.print(view(run, _read(run)))
-        return
     try:
-        with Live(console=console, auto_refresh=False) as live:
-            while True:
-                found = _read(run)
-                live.update(view(run, found), refresh=True)
-                if found.state != "running":
-                    return
+        if not (run / "run.json").is_file():
+            console.print(f"{run}: started, nothing is saved yet")
+            while not once and not (run / "run.json").is_file():
                 time.sleep(every)
+        elif once:
+            console.print(view(run, _read(run)))
+        if not once:
+            _follow(console, run, every)
     except KeyboardInterrupt:  # whoever watches may leave
         return
+
+
+def _follow(console: Console, run: Path, every: float) -> None:
+    """Show a run until it has ended: in place in a terminal, one view after another in a pipe or a file."""
+    live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+    with live or contextlib.nullcontext():
+        while True:
+            found = _read(run)
+            if live is None:
+                console.print(view(run, found))
+            else:
+                live.update(view(run, found), refresh=True)
+            if found.state != "running":
+                return
+            time.sleep(every)
 
 
 def _read(run: Path) -> Progress:

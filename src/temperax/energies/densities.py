@@ -5,16 +5,19 @@ which of the two it does changes with what else is compiled: with the number of 
 location and scale are therefore divided by multiplying, here, so that there is nothing to turn.
 """
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
-from jax.scipy.special import gammaln
 from jax.tree_util import register_pytree_node_class
 from jaxtyping import Array
 from numpyro import distributions as dist
 from numpyro.distributions import Distribution, ExpandedDistribution, Independent
+from numpyro.distributions.discrete import HurdleProbs
+
+from temperax.energies.counts import log_prob_of_counts
 
 #: Families with a location and a scale, and their standard members.
 _STANDARD = {
@@ -33,39 +36,42 @@ _FROM_NORMAL: dict[type, Callable] = {
 }
 
 
+#: Families that ask the log probability of another one, their `base_dist`.
+_AROUND_ANOTHER = (dist.ZeroInflatedProbs, HurdleProbs, dist.MaskedDistribution)
+
+
+class _Carefully:
+    """A distribution whose log probability is the one of this module."""
+
+    def __init__(self, distribution: Distribution) -> None:
+        self.distribution = distribution
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.distribution, name)
+
+    def log_prob(self, value: Array) -> Array:
+        """In nats, up to rounding."""
+        return log_prob(self.distribution, value)
+
+
 def log_prob(distribution: Distribution, value: Array) -> Array:
     """``distribution.log_prob(value)``, in nats, up to rounding."""
     if isinstance(distribution, Independent):
         terms = log_prob(distribution.base_dist, value)
         return jnp.sum(terms, axis=tuple(range(-distribution.reinterpreted_batch_ndims, 0)))
     base = distribution.base_dist if isinstance(distribution, ExpandedDistribution) else distribution
-    if type(base) is dist.Poisson:
-        return _poisson(jnp.broadcast_to(base.rate, distribution.batch_shape), value)
+    if isinstance(base, _AROUND_ANOTHER):
+        carefully = copy.copy(base)
+        carefully.base_dist = _Carefully(base.base_dist)
+        return carefully.log_prob(value)
+    if (of_counts := log_prob_of_counts(base)) is not None:
+        found = of_counts(value)
+        return jnp.broadcast_to(found, jnp.broadcast_shapes(jnp.shape(found), distribution.batch_shape))
     if type(base) not in _STANDARD:
         return distribution.log_prob(value)
     z = (value - base.loc) * (1.0 / base.scale)
     terms = _STANDARD[type(base)](base).log_prob(z) - jnp.log(base.scale)
     return jnp.broadcast_to(terms, jnp.broadcast_shapes(jnp.shape(value), distribution.batch_shape))
-
-
-def _poisson(rate: Array, count: Array) -> Array:
-    """Log p(count | rate) as what is lost against a rate that is the count itself, plus the log probability there.
-
-    The terms of the usual formula are as large as count × log count, and single precision keeps a difference of two of
-    them to whole nats at a count of 10⁷ only. The same in two terms, neither of which is larger than the result.
-    """
-    positive = count > 0
-    y = jnp.where(positive, count, 1.0)
-    beyond = (rate - y) / y
-    small = jnp.abs(beyond) < 0.02
-    near = jnp.where(small, beyond, 0.0)
-    series = near**2 * (1 / 2 - near * (1 / 3 - near * (1 / 4 - near * (1 / 5 - near / 6))))
-    far = jnp.where(small, 2.0, rate / y)  # of a rate far below the count, nothing is left of `beyond` but -1
-    loss = y * jnp.where(small, series, far - 1.0 - jnp.log(far))
-    # Stirling's series for log(y^y e^-y / y!), which is all that is large; of small counts the thing itself.
-    whole = y * jnp.log(y) - y - gammaln(y + 1)
-    stirling = -0.5 * jnp.log(2 * jnp.pi * y) - (1 / 12 - 1 / (360 * y**2)) / y
-    return jnp.where(positive, jnp.where(y < 16, whole, stirling) - loss, -rate)
 
 
 def from_normal(distribution: Distribution) -> Callable[[Array], Array] | None:

@@ -4,6 +4,7 @@ The recipe is learned from the training rows and applied to new ones; it is plai
 """
 
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -21,6 +22,8 @@ UNKNOWN = dict.fromkeys(get_args(Unknown), "")
 #: What a column may be said to be; a date may be followed by its format, ``"date:%d.%m.%Y"``, and what comes round, as
 #: an hour does, is followed by its period, ``"cyclic:24"``.
 KINDS = ("number", "category", "date", "cyclic", "drop")
+#: Fewer consecutive numbers than this are no sign of an index.
+LEAST_COUNTED = 25
 #: A column of text with more values is a name or a number of its own rather than a category.
 MOST_LEVELS = 50
 #: Periods in days by which a date is wound up, and how long the training rows must span to learn of one.
@@ -178,7 +181,8 @@ class Encoding:
         kinds = _checked_kinds(kinds)
         check_choice("unknown", unknown, UNKNOWN)
         if strange := [name for name in kinds if name not in frame.columns]:
-            raise InputError("columns", listed(strange), "are not among the inputs", f"use {listed(frame.columns, 20)}")
+            problem = f"{'is' if len(strange) == 1 else 'are'} not among the inputs"
+            raise InputError("columns", listed(strange), problem, f"choose from {listed(frame.columns, 20)}")
         dropped = tuple(name for name in frame.columns if kinds.get(name) == "drop")
         used = [name for name in frame.columns if name not in dropped]
         if not used:
@@ -186,6 +190,13 @@ class Encoding:
         learners: list[Callable[[], Column]] = [
             partial(_learn, frame[name], train, kinds.get(name, ""), unknown) for name in used
         ]
+        for name in used:
+            if name not in kinds and _counts_the_rows(frame[name]):
+                warnings.warn(
+                    f"{name} has one whole number a row without a gap, and is taken for an input: say "
+                    f"columns={{{name!r}: 'drop'}} if it only names the rows, 'number' if not.",
+                    stacklevel=3,
+                )
         return cls(tuple(all_at_once(*learners)), dropped)
 
     @property
@@ -271,11 +282,19 @@ def _checked_kinds(kinds: object) -> dict[str, str]:
     return {str(name).strip(): kind for name, kind in kinds.items()}
 
 
+def _counts_the_rows(values: pd.Series) -> bool:
+    """Whether the values are consecutive whole numbers in any order, as of an index that has become a column."""
+    if not pd.api.types.is_integer_dtype(values) or len(values) < LEAST_COUNTED or values.isna().any():
+        return False
+    return bool(values.is_unique and values.max() - values.min() == len(values) - 1)
+
+
 def _learn(values: pd.Series, train: np.ndarray, kind: str, unknown: str) -> Column:
     """The column of a frame, as what it is said to be or looks like."""
-    name, (kind, _, detail) = str(values.name), kind.partition(":")
+    name, said, (kind, _, detail) = str(values.name), kind, kind.partition(":")
     if kind and kind not in KINDS or (detail and kind not in ("date", "cyclic")):
-        raise InputError("columns", {name: kind}, "is no kind of column", f"choose from {', '.join(KINDS)}")
+        written = ", ".join(KINDS).replace("date", "date, date:FORMAT").replace("cyclic", "cyclic:PERIOD")
+        raise InputError("columns", f"{name}={said}", "is no kind of column", f"choose from {written}")
     period = _period(name, detail) if kind == "cyclic" else 0.0
     kind = kind or _looks_like(values)
     if kind == "category":

@@ -96,7 +96,9 @@ def _half_normal() -> Distribution:
 @register_dataclass
 @dataclass(frozen=True)
 class Gaussian(Likelihood):
-    """N(output, scale²) per target; the scale is fixed (a number) or learned (a prior), in units of the target.
+    """N(output, scale²) per target; the scale is fixed (a number) or learned (a prior).
+
+    In deviations of the training targets, by which a data set scales them; with ``standardise=False`` in their units.
 
     See Also
     --------
@@ -125,7 +127,9 @@ class Gaussian(Likelihood):
 @register_dataclass
 @dataclass(frozen=True)
 class HeteroscedasticGaussian(Likelihood):
-    """N(m, s²) with both m and s = min_scale + softplus(raw) outputs of the network, in units of the target.
+    """N(m, s²) with both m and s = min_scale + softplus(raw) outputs of the network.
+
+    In deviations of the training targets, by which a data set scales them; with ``standardise=False`` in their units.
 
     See Also
     --------

@@ -252,7 +252,8 @@ def per_device(mesh: Mesh, batch: int) -> int:
 def places(mesh: Mesh, batch: int) -> Int[Array, " local"]:
     """Numbers of the replicas that this device holds; spare places do again what the last replica does."""
     count = per_device(mesh, batch)
-    return jnp.minimum(jax.lax.axis_index(REPLICA) * count + jnp.arange(count), batch - 1)
+    first = jax.lax.axis_index(REPLICA) * count  # of 32 bits, whatever JAX's integers have
+    return jnp.minimum(first + jnp.arange(count, dtype=first.dtype), batch - 1)
 
 
 def map_batch(function: Callable, batch: PyTree[Array], batch_size: int, zero: Int[Array, ""]) -> PyTree[Array]:

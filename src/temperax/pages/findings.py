@@ -37,7 +37,7 @@ def verdict(lines: pd.DataFrame) -> tuple[str, str]:
     seen = f"{first['check']} is {first['value']:.4g}{place}"
     of = f"{len(these)} of {len(lines)} checks {'is' if len(these) == 1 else 'are'}"
     if level == "good":
-        return level, f"The draws can be used: all {len(lines)} checks are good."
+        return level, f"The chains have converged: all {len(lines)} checks are good."
     if level == "unknown":
         return level, f"Nothing speaks against the draws, but {of} beyond telling: {first['advice']}."
     use = "Do not use these draws yet" if level == "bad" else "Use these draws with care"

@@ -6,8 +6,9 @@ from typing import Any
 
 import xarray as xr
 
+from temperax.analysis.diagnostics.sentences import at_temperatures
 from temperax.analysis.diagnostics.temperatures import Functions
-from temperax.analysis.diagnostics.verdicts import verdicts
+from temperax.analysis.diagnostics.verdicts import judged, lines_of
 from temperax.errors import InputError, check_result
 from temperax.pages import calls, consequences, findings
 from temperax.pages.parts import Section, shown
@@ -62,8 +63,14 @@ def render(tree: xr.DataTree, functions: Functions | None = None, file: str = "r
     """The text of the page; ``file`` is what it calls the file of the result."""
     import jinja2
 
-    lines = verdicts(tree, functions) if "tempered_stats" in tree.children else None
-    level, sentence = findings.of_optima(tree) if lines is None else findings.verdict(lines)
+    lines = None
+    if "tempered_stats" in tree.children:
+        table = judged(tree, functions)
+        lines = lines_of(tree, table)
+        level, sentence = findings.verdict(lines)
+        sentence = " ".join([sentence, *at_temperatures(table)])
+    else:
+        level, sentence = findings.of_optima(tree)
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
     return environment.get_template("report.html.j2").render(
         title=title(tree),

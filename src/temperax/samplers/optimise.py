@@ -103,7 +103,7 @@ def deep_ensemble(
     return _as_tree(key, energy, optima, "deep_ensemble", arguments)
 
 
-def baselines(key: Array, energy: Energy) -> dict[str, xr.DataTree]:
+def baselines(key: Array, energy: Energy, *, progress: bool = False) -> dict[str, xr.DataTree]:
     """What a posterior should beat: the network trained and stopped early, and a linear model.
 
     Parameters
@@ -112,6 +112,8 @@ def baselines(key: Array, energy: Energy) -> dict[str, xr.DataTree]:
         Typed or old-style.
     energy
         Of an MLP with held-out rows, as `temperax.Energy.mlp` builds it.
+    progress
+        Show progress bars.
 
     Returns
     -------
@@ -134,7 +136,10 @@ def baselines(key: Array, energy: Energy) -> dict[str, xr.DataTree]:
     ['MAP, early stopping', 'linear model, MAP']
     """
     line = energy.replace(hidden=())
-    return {"MAP, early stopping": map_estimate(key, energy, holdout=0.1), LINEAR: map_estimate(key, line)}
+    return {
+        "MAP, early stopping": map_estimate(key, energy, holdout=0.1, progress=progress),
+        LINEAR: map_estimate(key, line, progress=progress),
+    }
 
 
 def anneal(

@@ -155,7 +155,7 @@ def test_other_networks(name, key):
 def test_what_is_not_trained_stays(key):
     """Batch statistics stay as they are and dropout is off; the module itself is left as it was."""
     module = Regularised(nnx.Rngs(0))
-    module(jnp.ones((5, 2)))  # a step of its statistics
+    module(jnp.ones((5, 2), jnp.float32))  # a step of its statistics, which are in single precision
     data = tx.Dataset.from_arrays(np.random.default_rng(0).normal(size=(20, 2)), np.arange(20.0))
     energy = tx.Energy.network(data, module)
     assert not [name for name in energy.names if "mean" in name or "var" in name or "rng" in name]

@@ -52,9 +52,7 @@ def report(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFram
     for line in lines.itertuples():
         temperature = f"{line.temperature:>8.3g}" if np.isfinite(line.temperature) else f"{'':>8}"
         print(f"{line.check:<34}{line.value:>12.4g}  {temperature}  {line.verdict:<7}  {line.advice}".rstrip())
-    if not is_ladder(tree) and len(set((each := by_temperature(table)).values())) > 1:
-        print(f"By temperature: {', '.join(f'T = {t:.3g} {verdict}' for t, verdict in each.items())}.")
-    for sentence in remarks(tree):
+    for sentence in [*at_temperatures(table), *remarks(tree)]:
         print(sentence)
     if is_ladder(tree):
         print("\n" + "\n".join(exchange_sentences(tree)))
@@ -71,6 +69,26 @@ def introduction(tree: xr.DataTree, functions: Functions | None = None) -> list[
     warmup = f"Before the first draw came {warmup_share(tree):.0%} of all gradients."
     made = " ".join(filter(None, [_start_sentence(tree), _kernel_sentence(tree), warmup]))
     return [_what_was_judged(tree, functions), made]
+
+
+def at_temperatures(table: pd.DataFrame) -> list[str]:
+    """Which temperatures can be used, and what of the others cannot; nothing where all are alike.
+
+    Parameters
+    ----------
+    table
+        What was `judged`.
+    """
+    each = by_temperature(table)
+    groups = each.groupby((each["verdict"] != each["verdict"].shift()).cumsum())
+    said = []
+    for _, group in groups:
+        hot, cold = group.index[0], group.index[-1]
+        place = f"T = {hot:.3g}" + (f" to {cold:.3g}" if len(group) > 1 else "")
+        verdict = group["verdict"].iloc[0]
+        why = "" if verdict == "good" else f" ({'; '.join(group['checks'].iloc[-1][:2])})"
+        said.append(f"{place} {verdict}{why}")
+    return [f"By temperature: {', '.join(said)}."] if len(said) > 1 else []
 
 
 def remarks(tree: xr.DataTree) -> list[str]:

@@ -15,6 +15,9 @@ from temperax.errors import InputError, check_callable, check_result
 
 Functions = Mapping[str, Callable[[xr.Dataset], xr.DataArray]]
 
+#: Fewer draws of a chain tell nothing.
+LEAST_JUDGED = 10
+
 
 def function_space(tree: xr.DataTree) -> pd.DataFrame:
     """R-hat and bulk ESS of the predictions f(x*) on held-out inputs, per temperature.
@@ -147,6 +150,11 @@ def columns(found: xr.Dataset, lead: tuple[str, ...] = ()) -> pd.Series:
     return pd.Series(columns, dtype=object if lead else float)
 
 
+def too_few(tree: xr.DataTree) -> bool:
+    """Whether a result has fewer draws of a chain than anything can be judged by."""
+    return tempered_stats(tree).sizes["draw"] < LEAST_JUDGED
+
+
 def frozen(tree: xr.DataTree) -> pd.DataFrame:
     """Chains that never move at a temperature: every proposal was rejected, or is where the chain stands.
 
@@ -165,6 +173,8 @@ def frozen(tree: xr.DataTree) -> pd.DataFrame:
     0
     """
     stats = tempered_stats(tree).transpose("temperature", "chain", "draw", ...)
+    if too_few(tree):
+        return pd.DataFrame(columns=["chain", "temperature", "acceptance"])
     accepted, lp = stats["acceptance_rate"].mean("draw").values, stats["lp"].values
     stepped = stats["n_steps"].min("draw").values > 0
     still = (lp.max(axis=-1) == lp.min(axis=-1)) & ((accepted < 0.01) | stepped)

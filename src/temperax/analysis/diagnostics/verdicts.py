@@ -16,6 +16,7 @@ from temperax.analysis.diagnostics.temperatures import (
     frozen,
     summary,
     tempered_stats,
+    too_few,
 )
 
 
@@ -35,7 +36,9 @@ class Check(NamedTuple):
 
 
 _EXCHANGE = "exchange replicas (parallel_tempering)"
-_MORE_SCANS = "find what keeps replicas from travelling"
+_MORE_WARMUP = "raise num_warmup"
+#: What advice to chains becomes where replicas are exchanged already, after rounds of adaptation.
+_OF_LADDERS = {_EXCHANGE: "find what keeps replicas from travelling", _MORE_WARMUP: "raise num_draws"}
 _MORE_DRAWS = "too few independent draws: raise num_draws or num_chains"
 
 #: Checks of every temperature, by the column of `summary`; the worst temperature is shown.
@@ -74,7 +77,7 @@ CHECKS = {
         "single precision is too coarse: jax.config.update('jax_enable_x64', True) before anything runs",
     ),
     "rhat_energy": Check(
-        "R-hat of the data energy", "most", 1.01, 1.05, "energies still drift or chains differ: raise num_warmup"
+        "R-hat of the data energy", "most", 1.01, 1.05, f"energies still drift or chains differ: {_MORE_WARMUP}"
     ),
     "ess_energy": Check("ESS of the data energy", "least", 400, 100, _MORE_DRAWS),
     "z": Check(
@@ -82,10 +85,10 @@ CHECKS = {
         "most",
         3,
         4,
-        "draws are not at the temperature asked for: raise num_warmup, check the gradient",
+        f"draws are not at the temperature asked for: {_MORE_WARMUP}, check the gradient",
     ),
     "acceptance": Check(
-        "acceptance rate", "least", 0.6, 0.4, "steps are too long: raise num_warmup, or the kernel's target_acceptance"
+        "acceptance rate", "least", 0.6, 0.4, f"steps are too long: {_MORE_WARMUP}, or the kernel's target_acceptance"
     ),
     "divergences": Check(
         "divergences",
@@ -178,8 +181,8 @@ def lines_of(tree: xr.DataTree, table: pd.DataFrame) -> pd.DataFrame:
                 check = check._replace(title=f"R-hat, worst ({table['worst_parameter'][where]})")
             if column in REMEDIES and len(values) and check.verdict(value) != "good":
                 check = check._replace(advice=REMEDIES[column](tree, table.loc[where]) or check.advice)
-            if exchanged:
-                check = check._replace(advice=check.advice.replace(_EXCHANGE, _MORE_SCANS))
+            for said, of_ladders in _OF_LADDERS.items() if exchanged else ():
+                check = check._replace(advice=check.advice.replace(said, of_ladders))
             found.append((check, value, where))
     if started_from_both(tree):
         apart = sides(tree)["apart"]
@@ -194,11 +197,18 @@ def lines_of(tree: xr.DataTree, table: pd.DataFrame) -> pd.DataFrame:
         if check is LADDER_CHECKS["gap"] and verdict == "good" and len(equilibrium(tree)):
             # A bracket that has closed on a wrong value is the worst kind of error.
             check, verdict = check._replace(advice="not equilibrated: see below"), "bad"
-        advice = {"good": "", "unknown": "cannot be told: use at least 4 chains and 100 draws"}.get(
-            verdict, check.advice
-        )
+        if too_few(tree):
+            verdict = "unknown"
+        advice = {"good": "", "unknown": cannot_be_told(tree)}.get(verdict, check.advice)
         lines.append((check.title, value, temperature, verdict, advice))
     return pd.DataFrame(lines, columns=["check", "value", "temperature", "verdict", "advice"])
+
+
+def cannot_be_told(tree: xr.DataTree) -> str:
+    """What to do about a check of which nothing is known."""
+    if too_few(tree):
+        return f"{tempered_stats(tree).sizes['draw']} draws of a chain tell nothing yet: go on to 100 at least"
+    return "cannot be told: use at least 4 chains and 100 draws"
 
 
 def judged(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFrame:
@@ -213,14 +223,17 @@ def judged(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFram
     return table
 
 
-def by_temperature(table: pd.DataFrame) -> dict[float, str]:
-    """The worst verdict of each temperature of what was `judged`, hottest first."""
-    found: dict[float, str] = {}
+def by_temperature(table: pd.DataFrame) -> pd.DataFrame:
+    """The worst verdict of each temperature of what was `judged`, hottest first, and which checks it is of."""
+    rows = []
     for temperature in table.index:
         values = table.loc[temperature].reindex(CHECKS).dropna()
-        given = {CHECKS[str(column)].verdict(float(value)) for column, value in values.items()}
-        found[float(temperature)] = next(verdict for verdict in ("bad", "fair", "good") if verdict in given)
-    return found
+        given = {
+            CHECKS[str(column)].title: CHECKS[str(column)].verdict(float(value)) for column, value in values.items()
+        }
+        worst = next(verdict for verdict in ("bad", "fair", "good") if verdict in given.values())
+        rows.append((worst, [title for title, verdict in given.items() if verdict == worst]))
+    return pd.DataFrame(rows, pd.Index(table.index, name="temperature"), ["verdict", "checks"])
 
 
 def _undefined(stats: xr.Dataset) -> list[str]:

@@ -42,7 +42,7 @@ def summary(
         Further quantiles of new targets.
     weights
         Of the chains, where they stand in separate modes: a method of `chain_weights`, or a number a chain (a series is
-        read by its labels).  They are those of the posterior, at whatever temperature.
+        read by its labels); a method looks at each temperature by itself.
 
     Returns
     -------
@@ -74,9 +74,10 @@ def summary(
     wanted = _wanted(intervals, quantiles)
     source = Predictor(tree, energy, group, key, trust)
     data = source.data
-    chain = as_weights(tree, weights, source.positions.shape[0])
+    temperatures = source.temperatures.tolist() if source.several else [None]
+    chain = np.stack([as_weights(tree, weights, source.positions.shape[0], t) for t in temperatures])
     alike = np.ptp(chain) == 0
-    of_draw = np.repeat(chain / source.positions.shape[1], source.positions.shape[1])
+    of_draw = np.repeat(chain / source.positions.shape[1], source.positions.shape[1], axis=1)
     repeats = 1 if data.task == "classification" else -(-LEAST_TARGETS // source.num_draws)
     parts = []
     for block in source.blocks(x, repeats, progress=progress):
@@ -131,14 +132,14 @@ def _flat_targets(y: np.ndarray) -> np.ndarray:
 
 
 def _bands(
-    data: Dataset, block: Block, weight: np.ndarray, uneven: np.ndarray | None, wanted: dict[str, float]
+    data: Dataset, block: Block, weights: np.ndarray, uneven: np.ndarray | None, wanted: dict[str, float]
 ) -> list[pd.DataFrame]:
     """Of every temperature, the columns of a regression or of counts."""
     f, variance, y = (np.asarray(part, float) for part in block)
     repeats = y.shape[2]
-    of_target = None if uneven is None else np.repeat(uneven / repeats, repeats)
+    of_target = None if uneven is None else np.repeat(uneven / repeats, repeats, axis=1)
     tables = []
-    for slot in range(len(f)):
+    for slot, weight in enumerate(weights):
         mean = np.einsum("s,srt->rt", weight, f[slot])
         epistemic = np.einsum("s,srt->rt", weight, (f[slot] - mean) ** 2)
         aleatoric = np.einsum("s,srt->rt", weight, variance[slot])
@@ -151,7 +152,7 @@ def _bands(
         }
         drawn = y[slot].reshape(-1, *y.shape[3:])
         if wanted:
-            even: dict[str, Any] = {} if of_target is None else {"weights": of_target, "method": "inverted_cdf"}
+            even: dict[str, Any] = {} if of_target is None else {"weights": of_target[slot], "method": "inverted_cdf"}
             found = np.quantile(drawn, list(wanted.values()), axis=0, **even)
             columns |= dict(zip(wanted, found, strict=True))
         by_target = [pd.DataFrame({n: v[:, t] for n, v in columns.items()}) for t in range(len(data.targets))]
@@ -160,10 +161,10 @@ def _bands(
     return tables
 
 
-def _classes(data: Dataset, f: np.ndarray, weight: np.ndarray) -> list[pd.DataFrame]:
+def _classes(data: Dataset, f: np.ndarray, weights: np.ndarray) -> list[pd.DataFrame]:
     """Of every temperature, the columns of a classification; of several targets of 0 and 1, under each one's name."""
     tables = []
-    for slot in range(len(f)):
+    for slot, weight in enumerate(weights):
         if len(data.targets) == 1:
             tables.append(_of_one(np.asarray(f[slot], float), weight, data.classes))
             continue

@@ -12,7 +12,7 @@ from scipy.special import softmax
 from temperax.analysis import statistics
 from temperax.analysis.ensemble import ensemble
 from temperax.analysis.evidence import log_evidence
-from temperax.analysis.leave_one_out import loo_of
+from temperax.analysis.leave_one_out import flat, log_likelihoods, loo_of
 from temperax.errors import InputError, check_array, check_choice, check_result
 
 #: How chains may be weighted, and by what: ArviZ's names where it has them.
@@ -25,11 +25,12 @@ METHODS: Mapping[str, str] = {
 }
 
 
-def chain_weights(tree: xr.DataTree, method: str = "stacking") -> pd.Series:
-    """Weights of the chains of a result's posterior, which add to 1.
+def chain_weights(tree: xr.DataTree, method: str = "stacking", temperature: float | None = None) -> pd.Series:
+    """Weights of the chains of a result, which add to 1.
 
     Chains that mixed are one sample, and their draws count alike; chains that stayed in separate modes have no weights
-    by their number.  Yao, Vehtari & Gelman 2022, *Stacking for non-mixing Bayesian computations*.
+    by their number.  Yao, Vehtari & Gelman 2022, *Stacking for non-mixing Bayesian computations*.  Of chains that agree
+    stacking keeps whichever chance prefers, and throws the other draws away: look at the report first.
 
     Parameters
     ----------
@@ -39,6 +40,8 @@ def chain_weights(tree: xr.DataTree, method: str = "stacking") -> pd.Series:
         ``"draws"``: alike.  ``"evidence"``: exp of each independent ladder's log Z, which takes their mode's mass to
         be what each ladder found.  ``"stacking"``, ``"pseudo-BMA"``, ``"BB-pseudo-BMA"``: `az.compare` of the chains by
         leave-one-out scores.
+    temperature
+        Of the chains at this one of the kept temperatures; by default the posterior's.
 
     Returns
     -------
@@ -48,7 +51,8 @@ def chain_weights(tree: xr.DataTree, method: str = "stacking") -> pd.Series:
     Raises
     ------
     InputError
-        For another method, a result without a ladder or without log likelihoods, and fewer than 25 draws a chain.
+        For another method or temperature, a result without a ladder or without log likelihoods, and fewer than 25
+        draws a chain.
 
     See Also
     --------
@@ -65,19 +69,36 @@ def chain_weights(tree: xr.DataTree, method: str = "stacking") -> pd.Series:
         weights = np.full(len(chains), 1 / len(chains))
     elif method == "evidence":
         found = ensemble(tree)
-        log_z = [log_evidence((found.betas, found.energies[n : n + 1])).mbar for n in range(len(chains))]
+        slot = _slot(tree, temperature, [1.0 / beta if beta else np.inf for beta in found.betas]) + 1
+        below = found.betas[:slot], found.energies[..., :slot]
+        log_z = [log_evidence((below[0], below[1][n : n + 1])).mbar if slot > 1 else 0.0 for n in range(len(chains))]
         weights = softmax(log_z)
     else:
-        words = {"problem": "has no log likelihoods", "remedy": "call temperax.add_log_likelihood first"}
-        logs = check_result(tree, "log_likelihood", "y", **words)["y"].transpose("chain", "draw", ...).values
-        logs = logs.reshape(*logs.shape[:2], -1)
-        each = {str(chain): loo_of(logs[n : n + 1], 1.0) for n, chain in enumerate(chains)}
-        table = statistics.compare(each, method=method)
-        weights = table["weight"][[str(chain) for chain in chains]].to_numpy(float)
+        logs = log_likelihoods(tree, posterior=temperature is None)
+        temperatures = logs["temperature"].values.tolist()
+        slot = _slot(tree, temperature, temperatures)
+        values = flat(logs.isel(temperature=slot))
+        each = {str(n): loo_of(values[n : n + 1], 1.0 / temperatures[slot]) for n in range(len(chains))}
+        table = statistics.compare(each, method=method, round_to="none")  # by default to hundredths, which add to 1.01
+        weights = table["weight"][list(each)].to_numpy(float)
     return pd.Series(weights, pd.Index(chains, name="chain"), name=method)
 
 
-def as_weights(tree: xr.DataTree, weights: Any, chains: int) -> Float[np.ndarray, " chain"]:
+def _slot(tree: xr.DataTree, temperature: float | None, kept: list[float]) -> int:
+    """Which of the kept temperatures is meant."""
+    target = (
+        float(check_result(tree, "posterior").attrs.get("temperature", 1.0)) if temperature is None else temperature
+    )
+    found = np.flatnonzero(np.isclose(kept, target))
+    if not len(found):
+        listed = ", ".join(f"{t:.4g}" for t in kept)
+        raise InputError("temperature", temperature, "was not kept", f"give one of {listed}")
+    return int(found[0])
+
+
+def as_weights(
+    tree: xr.DataTree, weights: Any, chains: int, temperature: float | None = None
+) -> Float[np.ndarray, " chain"]:
     """Weights by a method's name or as they are given, adding to 1.
 
     Raises
@@ -86,7 +107,7 @@ def as_weights(tree: xr.DataTree, weights: Any, chains: int) -> Float[np.ndarray
         If they are not one number ≥ 0 a chain, or all 0.
     """
     if isinstance(weights, str):
-        return chain_weights(tree, weights).to_numpy()
+        return chain_weights(tree, weights, temperature).to_numpy()
     if isinstance(weights, pd.Series):
         labels = check_result(tree, "posterior")["chain"].values.tolist()
         if set(weights.index) != set(labels):

@@ -30,8 +30,8 @@ def order(colours: Float[Array, "*batch site"], num_colours: int, num_axes: int 
 
     Examples
     --------
-    >>> tx.systems.order(jnp.array([[0.0, 0.0], [0.0, 1.0]]), 3)
-    Array(0.625, dtype=float32)
+    >>> float(tx.systems.order(jnp.array([[0.0, 0.0], [0.0, 1.0]]), 3))
+    0.625
     """
     axes = tuple(range(-num_axes, 0))
     shares = jnp.stack([jnp.mean(colours == k, axis=axes) for k in range(num_colours)])
@@ -50,8 +50,8 @@ def overlap(
     Examples
     --------
     >>> patterns = jnp.array([[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]])
-    >>> tx.systems.overlap(patterns[0], patterns)
-    Array([1., 0.], dtype=float32)
+    >>> tx.systems.overlap(patterns[0], patterns).tolist()
+    [1.0, 0.0]
     """
     return spins @ jnp.asarray(patterns, float).T / spins.shape[-1]
 
@@ -65,8 +65,8 @@ def angles(spins: Float[Array, "*lattice 2"]) -> Float[Array, "*lattice"]:
 
     Examples
     --------
-    >>> tx.systems.angles(jnp.array([[1.0, 0.0], [0.0, 2.0]]))
-    Array([0.       , 1.5707964], dtype=float32)
+    >>> (2 * tx.systems.angles(jnp.array([[1.0, 0.0], [0.0, 2.0]])) / jnp.pi).tolist()
+    [0.0, 1.0]
     """
     return jnp.arctan2(spins[..., 1], spins[..., 0])
 
