@@ -4,13 +4,19 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-faults test-lowest lint docs linkcheck pictures notebooks bench clean
+.PHONY: demo test test-arithmetic test-slow test-faults test-lowest lint docs linkcheck pictures notebooks bench clean
 
 demo: $(STAMP)
 	$(BIN)/temperax temper motorcycle --likelihood heteroscedastic --min-scale 0.1 --hidden 10 --target-acceptance 0.97 --chains 2 --draws 512 --out demo --overwrite
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not faults"
+
+# The quick tests whatever JAX's arithmetic: in 64 bits, with strict types, stopped at every NaN, looking for leaked tracers.
+ARITHMETIC ?= JAX_ENABLE_X64=1 JAX_NUMPY_DTYPE_PROMOTION=strict JAX_DEBUG_NANS=1 JAX_CHECK_TRACER_LEAKS=1
+TESTS ?= tests
+test-arithmetic: $(STAMP)
+	@for setting in $(ARITHMETIC); do echo $$setting; env $$setting $(BIN)/python -m pytest -m "not slow and not faults" --dist=load $(TESTS) || exit 1; done
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m "slow and not faults"

@@ -90,8 +90,9 @@ class FromNumPyro(Explorer):
         """One sample of the kernel."""
         kernel = _made(self.build, potential_at(beta), beta)
         init_key, key = jax.random.split(key)
-        state = kernel.init(init_key, 0, start.z, (), {})._replace(rng_key=key)
-        state = kernel.sample(state, (), {})
+        with jax.numpy_dtype_promotion("standard"):  # NumPyro divides lengths by numbers of steps
+            state = kernel.init(init_key, 0, start.z, (), {})._replace(rng_key=key)
+            state = kernel.sample(state, (), {})
         found = getattr(state, kernel.sample_field)
         return start._replace(z=found), _info_of(start.z, state, "num_steps", "diverging")
 
