@@ -178,7 +178,8 @@ class Ensemble:
         """R-hat of the energy over chains, per rung; NaN from a single short chain."""
         if self.draws < 4:
             return np.full(len(self.betas), np.nan)
-        return statistics.base.array_stats.rhat(np.moveaxis(self.energies, -1, 0), chain_axis=1, draw_axis=2)
+        with np.errstate(invalid="ignore"):  # of energies that are all alike it is no number
+            return statistics.base.array_stats.rhat(np.moveaxis(self.energies, -1, 0), chain_axis=1, draw_axis=2)
 
     def weights(self, beta: float) -> Float[np.ndarray, "chain draw temperature"]:
         """Weight of every draw of every rung in an average at ``beta``; they sum to 1.

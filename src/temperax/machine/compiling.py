@@ -1,10 +1,12 @@
-"""How long this process compiles, as JAX's own events tell, and how strictly what it traces is typed."""
+"""How long this process compiles, as JAX's own events tell, how strictly what it traces is typed, and how it rounds."""
 
 import time
 from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from jax import Array
 
 #: What JAX calls its steps from a function to a compiled program.
 EVENTS = (
@@ -42,3 +44,12 @@ def compiled_seconds() -> float:
 def mixing_types() -> AbstractContextManager:
     """Where NumPyro's and Optax's own code is traced, which leaves types to promotion, however strict the user is."""
     return jax.numpy_dtype_promotion("standard")
+
+
+def root(value: Array) -> Array:
+    """√value, rounded by itself.
+
+    XLA makes x / √y to x · rsqrt(y), which differs between the vectors and the single numbers of a processor, and so
+    with how many replicas a device has.
+    """
+    return jax.lax.optimization_barrier(jnp.sqrt(value))

@@ -16,7 +16,7 @@ from numpyro.infer.hmc import HMCState
 from numpyro.infer.util import ParamInfo
 
 from temperax.engine.kernels.kernel import PotentialAt, Tuning
-from temperax.machine.compiling import mixing_types
+from temperax.machine.compiling import mixing_types, root
 
 #: Directions are kept in which the posterior is wider or narrower than the diagonal says by this factor of variance.
 WORTH_TURNING = 2.0
@@ -37,7 +37,7 @@ def displaced(tuning: Tuning, z: Array) -> Array:
 
 def momentum_of(tuning: Tuning, covector: Array) -> Array:
     """L⁻ᵀ of a momentum or a gradient of the frame: the same one of the parameters."""
-    return _turn(tuning, 1 / tuning.widths, covector) / jnp.sqrt(tuning.inverse_mass)
+    return _turn(tuning, 1 / tuning.widths, covector) / root(tuning.inverse_mass)
 
 
 def in_frame(

@@ -21,6 +21,7 @@ from numpyro.infer.util import ParamInfo
 from temperax.engine.kernels.kernel import Info, PotentialAt, Tuning
 from temperax.engine.kernels.mass import in_frame
 from temperax.engine.kernels.trajectories import Jittered
+from temperax.machine.compiling import root
 
 #: A trajectory whose energy rises by more than this, in nats, diverges, as in NumPyro.
 DIVERGED = 1000.0
@@ -53,7 +54,7 @@ def turn(
     angle = time * steepness * size**0.5 / (size - 1)
     along, shrunk = jnp.sum(downhill * direction), jnp.exp(-angle)
     turned = downhill * (1 - shrunk) * (1 + shrunk + along * (1 - shrunk)) + 2 * shrunk * direction
-    turned = turned / jnp.sqrt(jnp.sum(turned**2))
+    turned = turned / root(jnp.sum(turned**2))
     rise = (size - 1) * (angle - jnp.log(2.0) + jnp.log1p(along + (1 - along) * shrunk**2))
     return turned, rise
 
@@ -71,7 +72,7 @@ def fly(
     scale, size = jnp.sqrt(inverse_mass), start.z.size
     draw_key, noise_key = jax.random.split(key)
     first = jax.random.normal(draw_key, start.z.shape, start.z.dtype)
-    first = first / jnp.sqrt(jnp.sum(first**2))
+    first = first / root(jnp.sum(first**2))
     climb = jax.value_and_grad(potential)
     noise = None if coherence is None else jnp.sqrt(jnp.expm1(2 * step_size / coherence) / size)
 
@@ -84,7 +85,7 @@ def fly(
         kinetic = kinetic + first_rise + second_rise
         if noise is not None:
             direction = direction + noise * jax.random.normal(jax.random.fold_in(noise_key, i), z.shape, z.dtype)
-            direction = direction / jnp.sqrt(jnp.sum(direction**2))
+            direction = direction / root(jnp.sum(direction**2))
         return z, height, gradient, direction, kinetic
 
     steps = jnp.maximum(1, jnp.round(length / step_size)).astype(jnp.int32)

@@ -27,6 +27,7 @@ from temperax.energies.positions import Independent
 from temperax.engine.kernels.kernel import Kernel
 from temperax.engine.tempering import Path
 from temperax.errors import InputError, check_count
+from temperax.machine.compiling import root
 
 #: Names and functions of activations with act(c·x) = c·act(x) for c > 0.
 HOMOGENEOUS = ("relu", "leaky_relu", "identity", jax.nn.relu, jax.nn.leaky_relu)
@@ -96,10 +97,10 @@ class Rescaling:
         psi = jnp.sum(p["weight"] * below["weight"] ** 2, axis=0) + p["bias"] * below["bias"] ** 2
         chi = jnp.sum(q["weight"] * above["weight"] ** 2, axis=1)
         surplus = self._surplus(below, above)
-        root = jnp.sqrt(surplus**2 + psi * chi)
+        half = jnp.sqrt(surplus**2 + psi * chi)
         # The mode; of its two forms the one in which nothing cancels.
-        centre = jnp.log(jnp.where(surplus > 0, (surplus + root) / psi, chi / (root - surplus)))
-        width = jnp.clip(0.55 / jnp.sqrt(root), 0.3, 2.0)  # a logistic of the normal's deviation
+        centre = jnp.log(jnp.where(surplus > 0, (surplus + half) / psi, chi / (half - surplus)))
+        width = jnp.clip(0.55 / root(half), 0.3, 2.0)  # a logistic of the normal's deviation
         there, accept = jax.random.split(key)
         step = jax.random.logistic(there, centre.shape, centre.dtype)
         u = step if walk else centre + width * step
