@@ -2,6 +2,7 @@
 
 import collections
 import html.parser
+import re
 import sys
 from functools import cache
 
@@ -98,6 +99,15 @@ def test_what_users_named_is_text():
     assert not Page(text).all("script")
     svg = as_svg(tx.plots.trace(tree).set_title(wicked).axes, "name", f'{wicked}" onload="alert()')
     assert "<script" not in svg and ' onload="' not in svg
+
+
+def test_numbers_of_a_picture_are_shown_whole():
+    """What places a mark is cut to hundredths of a point; what a reader reads is not."""
+    axes = tx.plots.trace(made("ladder"))
+    axes.set_yticks([0.0125, 0.0175], ["0.0125", "0.0175"])
+    svg = as_svg(axes, "name", "R-hat 1.0375")
+    assert ">0.0125<" in svg and ">0.0175<" in svg
+    assert not re.search(r' d="[^"]*\.\d{3}', svg)
 
 
 def test_the_verdict_is_that_of_the_diagnostics():

@@ -43,7 +43,8 @@ def as_svg(drawn: "Figure | Axes", name: str, alt: str) -> str:
     for colour, own in {"#000000": "currentColor", **{c: f"var(--c{n})" for n, c in enumerate(cycle)}}.items():
         body = body.replace(colour, own)
     body = re.sub(r"font-family: [^;\"]*;? ?", "", body)  # the page's own
-    body = re.sub(r"(\.\d\d)\d+", r"\1", body)  # hundredths of a point
+    # Hundredths of a point are enough for where things are drawn; the numbers that are read stay as they are.
+    body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), body)
     body = re.sub(r" ?\n *", " ", body)
     return f'<svg viewBox="{viewbox}" role="img" aria-label="{escape(alt)}">{_apart(body, name)}'
 

@@ -50,7 +50,7 @@ def compare(trees: Mapping[str, xr.DataTree]) -> pd.DataFrame:
     for name, tree in trees.items():
         found = pointwise(tree)
         if not _same_rows(first, tree):
-            problem = "is of other held-out rows than the first"
+            problem = "is of other held-out rows than the first, or of another target of theirs"
             raise InputError(f"trees[{name!r}]", dict(found.sizes), problem, "compare results on one data set")
         rows.append(found.transpose("temperature", "test_row").values)
         tables.append(scores(tree))
