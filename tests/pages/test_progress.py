@@ -82,7 +82,9 @@ def test_the_end_is_told_from_the_rate():
     assert found.seconds_left(1020.0) == pytest.approx(50.0)
     assert found.seconds_left(9000.0) == 0.0
     assert "ends in 0:00:50" in said(found, 1020.0) and "300 of 1000" in said(found, 1020.0)
-    assert np.isnan(Progress("sample", "running", "warm-up", 30, 100, 10.0, 1000.0).seconds_left(1020.0))
+    before = Progress("sample", "running", "warm-up", 30, 100, later=430, rate=10.0, saved=1000.0)
+    assert before.seconds_left(1020.0) == pytest.approx(30.0) and "ends in about 0:00:30" in said(before, 1020.0)
+    assert np.isnan(Progress("smc", "running", "smc", 3, None, rate=10.0, saved=1000.0).seconds_left(1020.0))
 
 
 @pytest.mark.slow

@@ -87,7 +87,8 @@ def _bar(found: Progress, now: float) -> RenderableType:
     left = found.seconds_left(now)
     if np.isfinite(left):
         end = datetime.datetime.fromtimestamp(now + left).strftime("%H:%M:%S")
-        said.append(f"ends in {_span(left)}, at {end}")
+        about = "" if found.stage == "draws" else "about "
+        said.append(f"ends in {about}{_span(left)}, at {end}")
     bar = ProgressBar(total=found.total, completed=found.done, width=32) if found.total else ""
     row.add_row(found.stage, bar, ", ".join(said))
     return row

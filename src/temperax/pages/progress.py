@@ -34,6 +34,8 @@ class Progress:
         ``beginning``, ``warm-up``, ``rounds``, ``smc`` or ``draws``.
     done, total
         Scans of what comes before the draws, or draws of every chain; ``total`` is None where it cannot be told.
+    later
+        Scans that the draws will take, while they have not begun.
     rate
         Scans or draws a second, between the newest two checkpoints; NaN where there is none to compare with.
     saved
@@ -55,6 +57,7 @@ class Progress:
     stage: str = "beginning"
     done: int = 0
     total: int | None = None
+    later: int = 0
     rate: float = np.nan
     saved: float = np.nan
     temperature: float = np.nan
@@ -64,11 +67,14 @@ class Progress:
     flow: pd.Series | None = None
 
     def seconds_left(self, now: float | None = None) -> float:
-        """Until the last draw, in seconds; NaN while that cannot be told: before the draws, or when nothing runs."""
-        if self.state != "running" or self.stage != "draws" or self.total is None or not self.rate > 0:
+        """Until the last draw, in seconds; NaN while that cannot be told.
+
+        Before the draws it is a guess: warm-up changes what a scan takes, and a ladder its number of replicas.
+        """
+        if self.state != "running" or self.total is None or not self.rate > 0:
             return np.nan
         now = time.time() if now is None else now
-        return max(0.0, (self.total - self.done) / self.rate - (now - self.saved))
+        return max(0.0, (self.total - self.done + self.later) / self.rate - (now - self.saved))
 
 
 def progress(directory: str | Path) -> Progress:
@@ -95,6 +101,9 @@ def progress(directory: str | Path) -> Progress:
     state = "finished" if finished else "stopped" if alive is False else "running"
     beta = float(notes.get("beta", np.nan))
     found: dict[str, Any] = {"temperature": 1 / beta if beta else np.inf, "rate": _rate(run.configuration, history)}
+    if stage in ("rounds", "warm-up"):
+        arguments, plan = run.configuration["arguments"], run.configuration.get("plan")
+        found["later"] = (plan[-1] if plan else arguments["num_draws"]) * arguments.get("thin", 1)
     if notes["num_draws"]:
         tree = renewed(run.tree(notes["num_draws"]))
         tree.attrs = notes["attributes"]
@@ -119,10 +128,13 @@ def _place(configuration: dict[str, Any], notes: dict[str, Any]) -> tuple[str, i
 
 
 def _rate(configuration: dict[str, Any], history: list[tuple[float, dict[str, Any]]]) -> float:
-    """Scans or draws a second: by the run's own clock, which stands still while it is stopped."""
+    """Scans or draws a second: by the run's own clock, which stands still while it is stopped.
+
+    From the second checkpoint of a stage on: before the first of them programs were compiled.
+    """
     stage, done, _ = _place(configuration, history[0][1])
     laps = history[0][1]["laps"]
-    before, seconds = 0, laps.get(stage, 0.0)
+    before, seconds = 0, 0.0
     for _, notes in history[1:]:
         if _place(configuration, notes)[0] == stage:
             before, seconds = _place(configuration, notes)[1], sum(laps.values()) - sum(notes["laps"].values())
