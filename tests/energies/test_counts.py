@@ -116,6 +116,16 @@ def test_tails_have_a_value_and_a_slope(eta, count):
     np.testing.assert_allclose(slope, count - 5 * expit(eta), atol=1e-6)
 
 
+def test_the_edges_have_slopes_and_what_is_beyond_them_no_energy():
+    """A probability that has become 0 or 1 where nothing speaks against it; more successes than trials."""
+    at = jax.vmap(jax.value_and_grad(lambda p, count: log_prob(dist.BinomialProbs(p, 5), count)))
+    found, slope = at(jnp.array([0.0, 1.0]), jnp.array([0, 5]))
+    assert (found == 0).all() and np.isfinite(slope).all()
+    assert log_prob(dist.BinomialProbs(0.0, 5), jnp.int32(1)) == -np.inf
+    assert log_prob(dist.BinomialLogits(0.3, 5), jnp.int32(6)) == -np.inf
+    assert log_prob(dist.Poisson(3.0), -1.0) == -np.inf
+
+
 def test_families_around_others():
     """Zeros of their own, a mask, a plate: the digits of the count below are kept."""
     rate, count = np.float32(1e7), np.array([0.0, 1e7 + 2e3, 1e7 - 1e3], np.float32)

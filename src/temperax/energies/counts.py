@@ -23,15 +23,15 @@ def poisson(rate: Array, count: Array, log_rate: Array | None = None) -> Array:
     `log_rate` is asked of where the rate is too small for single precision.
     """
     positive = count > 0
-    y = jnp.where(positive, count, 1.0)
-    beyond = (rate - y) / y
+    y, mean = (jnp.where(positive, value, 1.0) for value in (count, rate))
+    beyond = (mean - y) / y
     small = jnp.abs(beyond) < 0.02
     near = jnp.where(small, beyond, 0.0)
     series = jnp.zeros(())
     for k in range(10, 1, -1):  # near - log(1 + near): (-near)ᵏ / k from k = 2 on
         series = 1 / k - near * series
     series = near**2 * series
-    far = jnp.where(small, 2.0, rate / y)  # of a rate far below the count, nothing is left of `beyond` but -1
+    far = jnp.where(small, 2.0, mean / y)  # of a rate far below the count, nothing is left of `beyond` but -1
     log_far = jnp.log(far)
     if log_rate is not None:  # of a rate that single precision has not
         gone = far < 1e-30
@@ -41,7 +41,8 @@ def poisson(rate: Array, count: Array, log_rate: Array | None = None) -> Array:
     whole = y * jnp.log(y) - y - gammaln(y + 1)
     v = 1 / y**2
     stirling = -0.5 * jnp.log(2 * jnp.pi * y) - (1 / 12 - v * (1 / 360 - v * (1 / 1260 - v / 1680))) / y
-    return jnp.where(positive, jnp.where(y < 16, whole, stirling) - loss, -rate)
+    nothing = jnp.where(count < 0, -jnp.inf, -rate)
+    return jnp.where(positive, jnp.where(y < 16, whole, stirling) - loss, nothing)
 
 
 def log_prob_of_counts(distribution: Distribution) -> Callable[[Array], Array] | None:
