@@ -151,18 +151,21 @@ def test_what_is_bad_at_one_temperature_is_not_said_of_the_others(capsys, key):
     assert "T = 1 bad (divergences)" in render(tree)
 
 
-def test_neighbours_of_one_verdict_are_said_together():
+def test_neighbours_of_one_verdict_are_said_together(ladder_tree):
     table = pd.DataFrame({"rhat_energy": [1.0, 1.0, 1.03, 1.2], "divergences": [0, 0, 0, 9]}, [np.inf, 2.0, 1.0, 0.3])
     said = "By temperature: T = inf to 2 good, T = 1 fair (R-hat of the data energy), T = 0.3 bad (R-hat of the data "
-    assert at_temperatures(table) == [said + "energy; divergences)."]
-    assert at_temperatures(table.iloc[:2]) == []
+    assert at_temperatures(ladder_tree, table) == [said + "energy; divergences)."]
+    assert at_temperatures(ladder_tree, table.iloc[:2]) == []
 
 
-def test_of_few_draws_nothing_is_said(key):
+def test_of_few_draws_nothing_is_said(key, capsys):
     """Two draws that are alike are no frozen chain, and no number of theirs is good or bad."""
     energy = tx.Energy(lambda p: 0.5 * p**2, dist.Normal())
-    tree = tx.sample(key, energy, num_warmup=20, num_draws=2, progress=False)
+    tree = tx.sample(key, energy, [2.0, 1.0], path="posterior", num_warmup=20, num_draws=2, progress=False)
     tree["sample_stats"]["lp"][0] = 1.0
     lines = tx.diagnostics.verdicts(tree)
     assert set(lines["verdict"]) == {"unknown"} and lines["advice"].str.startswith("2 draws of a chain").all()
     assert not len(tx.diagnostics.frozen(tree))
+    tree["tempered_stats"]["diverging"][:, :, 1] = True
+    tx.diagnostics.report(tree)
+    assert "By temperature" not in capsys.readouterr().out

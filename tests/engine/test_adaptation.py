@@ -114,7 +114,8 @@ def acceptances_of_steps(target, stuck):
     width = jnp.array([1.0, 1.0, 1.0, 0.01 if stuck else 1.0])[:, None]
 
     def accepted(step, key):
-        noise = jnp.exp(0.3 * jax.random.normal(key, (CHAINS, 1)))
+        normal = jax.random.normal(key, (CHAINS, 1), jnp.float32)  # the same draws in double precision
+        noise = jnp.exp(0.3 * jnp.asarray(normal, float))
         return jnp.clip(2 * norm.cdf(-0.5 * (step / width) ** 2) * noise, 0, 1)
 
     def scan(carry, key):
@@ -132,7 +133,7 @@ def acceptances_of_steps(target, stuck):
 @pytest.mark.parametrize("target", [0.6, 0.8, 0.9])
 def test_steps_are_accepted_as_often_as_asked(target):
     """In the mean over chains, from a first guess that is far off."""
-    assert abs(acceptances_of_steps(target, stuck=False).mean() - target) < 0.05
+    assert abs(acceptances_of_steps(target, stuck=False).mean() - target) < 0.04
 
 
 def test_steps_let_a_stuck_chain_move():

@@ -49,11 +49,11 @@ def loo(tree: xr.DataTree) -> dict[float, Any]:
     >>> sorted(ranked.index)
     [0.5, 1.0, 2.0]
     """
-    logs = log_likelihoods(tree)
+    logs = kept_logs(tree)
     return {float(t): loo_of(flat(logs.sel(temperature=t)), 1.0 / float(t)) for t in logs["temperature"].values}
 
 
-def log_likelihoods(tree: xr.DataTree, *, posterior: bool = False) -> xr.DataArray:
+def kept_logs(tree: xr.DataTree, *, posterior: bool = False) -> xr.DataArray:
     """Log likelihoods of every kept temperature, hottest first, or of the posterior alone, at its temperature."""
     tempered = "tempered_log_likelihood" in tree.children and not posterior
     group = "tempered_log_likelihood" if tempered else "log_likelihood"

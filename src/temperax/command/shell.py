@@ -23,6 +23,7 @@ from temperax.energies.tables import read_csv
 from temperax.errors import InputError, check_result
 from temperax.machine import sharding
 from temperax.plots.bands import has_one_input
+from temperax.results.reading import posterior_temperature
 from temperax.samplers.optimise import LINEAR
 
 
@@ -169,9 +170,7 @@ def predict(
             found.insert(0, name, np.resize(frame[name].to_numpy(), len(found)))
     found.to_csv(out, float_format="%.7g")
     print(found.head(10).to_string(float_format="{:.4g}".format))
-    at = (
-        "every temperature" if found.index.nlevels > 1 else f"T = {tree['posterior'].attrs.get('temperature', 1.0):.4g}"
-    )
+    at = "every temperature" if found.index.nlevels > 1 else f"T = {posterior_temperature(tree):.4g}"
     print(f"{len(frame)} rows predicted at {at}; all of them are in {out}")
 
 
@@ -277,7 +276,7 @@ def _in_words(tree: xr.DataTree, line: xr.DataTree) -> str:
 
     At the posterior's own temperature: the best of many on these rows would be chosen by them.
     """
-    rows, target = tx.predict.pointwise(tree), float(tree["posterior"].attrs.get("temperature", 1.0))
+    rows, target = tx.predict.pointwise(tree), posterior_temperature(tree)
     here = rows.sel(temperature=target, method="nearest")
     gain, error = paired(here.values, tx.predict.pointwise(line).isel(temperature=0).values)
     said = f"{abs(gain):.3f} ± {error:.3f} nats a row"

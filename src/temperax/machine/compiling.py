@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from temperax.machine.sharding import apart
+
 #: What JAX calls its steps from a function to a compiled program.
 EVENTS = (
     "/jax/core/compile/jaxpr_trace_duration",
@@ -52,4 +54,4 @@ def root(value: Array) -> Array:
     XLA makes x / √y to x · rsqrt(y), which differs between the vectors and the single numbers of a processor, and so
     with how many replicas a device has.
     """
-    return jax.lax.optimization_barrier(jnp.sqrt(value))
+    return apart(jnp.sqrt(value))

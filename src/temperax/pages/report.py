@@ -68,7 +68,7 @@ def render(tree: xr.DataTree, functions: Functions | None = None, file: str = "r
         table = judged(tree, functions)
         lines = lines_of(tree, table)
         level, sentence = findings.verdict(lines)
-        sentence = " ".join([sentence, *at_temperatures(table)])
+        sentence = " ".join([sentence, *at_temperatures(tree, table)])
     else:
         level, sentence = findings.of_optima(tree)
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)

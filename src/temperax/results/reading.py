@@ -57,6 +57,11 @@ def over_draws(
     return jax.tree.map(lambda a: np.asarray(a)[:count].reshape(*lead, *a.shape[1:]), out)
 
 
+def posterior_temperature(tree: xr.DataTree) -> float:
+    """The temperature of the draws in the posterior's group; 1 where the result does not say."""
+    return float(tree["posterior"].attrs.get("temperature", 1.0))
+
+
 def means(energy: Energy, x: Any, position: Array) -> Float[Array, "row value"]:
     """f(x) of one draw."""
     return energy.mean(position, x)

@@ -17,11 +17,13 @@ from temperax.analysis.diagnostics.temperatures import (
     frozen,
     judges_parameters,
     tempered_stats,
+    too_few,
     warmup_share,
 )
 from temperax.analysis.diagnostics.verdicts import by_temperature, judged, lines_of
 from temperax.engine import ladder as ladders
 from temperax.errors import check_result
+from temperax.results.reading import posterior_temperature
 from temperax.samplers.tuner import MOST_REPLICAS
 
 
@@ -52,7 +54,7 @@ def report(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFram
     for line in lines.itertuples():
         temperature = f"{line.temperature:>8.3g}" if np.isfinite(line.temperature) else f"{'':>8}"
         print(f"{line.check:<34}{line.value:>12.4g}  {temperature}  {line.verdict:<7}  {line.advice}".rstrip())
-    for sentence in [*at_temperatures(table), *remarks(tree)]:
+    for sentence in [*at_temperatures(tree, table), *remarks(tree)]:
         print(sentence)
     if is_ladder(tree):
         print("\n" + "\n".join(exchange_sentences(tree)))
@@ -71,14 +73,18 @@ def introduction(tree: xr.DataTree, functions: Functions | None = None) -> list[
     return [_what_was_judged(tree, functions), made]
 
 
-def at_temperatures(table: pd.DataFrame) -> list[str]:
-    """Which temperatures can be used, and what of the others cannot; nothing where all are alike.
+def at_temperatures(tree: xr.DataTree, table: pd.DataFrame) -> list[str]:
+    """Which temperatures can be used, and what of the others cannot; nothing where all are alike or few draws judged.
 
     Parameters
     ----------
+    tree
+        The result.
     table
-        What was `judged`.
+        What of it was `judged`.
     """
+    if too_few(tree):
+        return []
     each = by_temperature(table)
     groups = each.groupby((each["verdict"] != each["verdict"].shift()).cumsum())
     said = []
@@ -113,7 +119,7 @@ def _what_was_judged(tree: xr.DataTree, functions: Functions | None) -> str:
     """Of what the R-hat and the ESS are."""
     count = len(tempered_stats(tree)["temperature"])
     temperatures = f"{count} temperatures" if count > 1 else "one temperature"
-    if (target := float(tree["posterior"].attrs.get("temperature", 1.0))) != 1.0:
+    if (target := posterior_temperature(tree)) != 1.0:
         temperatures += f" (the posterior group is of T = {target:.4g})"
     judges = []
     if "tempered_predictions" in tree.children:

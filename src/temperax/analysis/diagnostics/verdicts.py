@@ -191,24 +191,19 @@ def lines_of(tree: xr.DataTree, table: pd.DataFrame) -> pd.DataFrame:
         found.append((BIAS, *_bias(tree)))
     if exchanged:
         found += [(LADDER_CHECKS[name], *value) for name, value in _ladder_values(tree).items()]
-    lines = []
+    few, lines = too_few(tree), []
+    untold = "cannot be told: use at least 4 chains and 100 draws"
+    if few:
+        untold = f"{tempered_stats(tree).sizes['draw']} draws of a chain tell nothing yet: go on to 100 at least"
     for check, value, temperature in found:
         verdict = "unknown" if np.isnan(value) else check.verdict(value)
         if check is LADDER_CHECKS["gap"] and verdict == "good" and len(equilibrium(tree)):
             # A bracket that has closed on a wrong value is the worst kind of error.
             check, verdict = check._replace(advice="not equilibrated: see below"), "bad"
-        if too_few(tree):
-            verdict = "unknown"
-        advice = {"good": "", "unknown": cannot_be_told(tree)}.get(verdict, check.advice)
+        verdict = "unknown" if few else verdict
+        advice = {"good": "", "unknown": untold}.get(verdict, check.advice)
         lines.append((check.title, value, temperature, verdict, advice))
     return pd.DataFrame(lines, columns=["check", "value", "temperature", "verdict", "advice"])
-
-
-def cannot_be_told(tree: xr.DataTree) -> str:
-    """What to do about a check of which nothing is known."""
-    if too_few(tree):
-        return f"{tempered_stats(tree).sizes['draw']} draws of a chain tell nothing yet: go on to 100 at least"
-    return "cannot be told: use at least 4 chains and 100 draws"
 
 
 def judged(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFrame:

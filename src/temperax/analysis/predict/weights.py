@@ -12,8 +12,9 @@ from scipy.special import softmax
 from temperax.analysis import statistics
 from temperax.analysis.ensemble import ensemble
 from temperax.analysis.evidence import log_evidence
-from temperax.analysis.leave_one_out import flat, log_likelihoods, loo_of
+from temperax.analysis.leave_one_out import flat, kept_logs, loo_of
 from temperax.errors import InputError, check_array, check_choice, check_result
+from temperax.results.reading import posterior_temperature
 
 #: How chains may be weighted, and by what: ArviZ's names where it has them.
 METHODS: Mapping[str, str] = {
@@ -74,7 +75,7 @@ def chain_weights(tree: xr.DataTree, method: str = "stacking", temperature: floa
         log_z = [log_evidence((below[0], below[1][n : n + 1])).mbar if slot > 1 else 0.0 for n in range(len(chains))]
         weights = softmax(log_z)
     else:
-        logs = log_likelihoods(tree, posterior=temperature is None)
+        logs = kept_logs(tree, posterior=temperature is None)
         temperatures = logs["temperature"].values.tolist()
         slot = _slot(tree, temperature, temperatures)
         values = flat(logs.isel(temperature=slot))
@@ -86,9 +87,7 @@ def chain_weights(tree: xr.DataTree, method: str = "stacking", temperature: floa
 
 def _slot(tree: xr.DataTree, temperature: float | None, kept: list[float]) -> int:
     """Which of the kept temperatures is meant."""
-    target = (
-        float(check_result(tree, "posterior").attrs.get("temperature", 1.0)) if temperature is None else temperature
-    )
+    target = posterior_temperature(tree) if temperature is None else temperature
     found = np.flatnonzero(np.isclose(kept, target))
     if not len(found):
         listed = ", ".join(f"{t:.4g}" for t in kept)

@@ -15,6 +15,7 @@ from temperax.energies.models import takes
 from temperax.engine.kernels.explorer import Explorer
 from temperax.engine.kernels.kernel import Info, PotentialAt, Tuning
 from temperax.errors import InputError, check_callable
+from temperax.machine.compiling import mixing_types
 
 
 @register_dataclass
@@ -90,7 +91,7 @@ class FromNumPyro(Explorer):
         """One sample of the kernel."""
         kernel = _made(self.build, potential_at(beta), beta)
         init_key, key = jax.random.split(key)
-        with jax.numpy_dtype_promotion("standard"):  # NumPyro divides lengths by numbers of steps
+        with mixing_types():  # NumPyro divides lengths by numbers of steps
             state = kernel.init(init_key, 0, start.z, (), {})._replace(rng_key=key)
             state = kernel.sample(state, (), {})
         found = getattr(state, kernel.sample_field)
