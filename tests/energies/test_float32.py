@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from cases import some
 from regression import linear
+from scipy import stats
 
 import temperax as tx
 from temperax.energies import summed
@@ -96,6 +97,23 @@ def test_offsets_restore_the_energies(key, small_data):
     np.testing.assert_allclose(relative.data_energy(there) + data, energy.data_energy(there), rtol=1e-5)
     assert abs(relative.prior_energy(here)) < 1e-4 and abs(relative.data_energy(here)) < 1e-4
     assert energy.offsets() == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("family", [tx.likelihoods.Gaussian(0.3), tx.likelihoods.Poisson()], ids=["normal", "counts"])
+def test_constants_are_counted_in_double_precision(key, family):
+    """Of a million rows: a constant that each rounds alike is tenths of nats in single precision."""
+    rng = np.random.default_rng(2)
+    x, rate = rng.normal(size=(1_000_000, 1)), 1e5
+    counts = family.task == "counts"
+    y = rng.poisson(rate, len(x)) if counts else 3.0 + rng.normal(size=len(x))
+    data = tx.Dataset.from_arrays(x, y, standardise=False, task=family.task)
+    energy = tx.Energy.mlp(data, (), likelihood=family)
+    position = np.array([np.log(rate) if counts else 0.0, 0.0], np.float32)  # bias and weight
+    y = np.asarray(energy.data["y"], float)  # as rounded
+    output = np.full_like(y, position[0])
+    exact = -(stats.poisson.logpmf(y, np.exp(output)) if counts else stats.norm.logpdf(y, output, 0.3)).sum()
+    assert abs(energy.relative_to(position).offsets()[1] - exact) < 1e-3
+    assert abs(float(energy.data_energy(position)) - exact) > 0.1  # as a sum in single precision is off
 
 
 @pytest.mark.parametrize("path", ["likelihood", "posterior"])

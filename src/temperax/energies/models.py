@@ -29,6 +29,14 @@ class Model:
         """-log p(row | θ) of every row, or the whole energy as a scalar, in nats."""
         raise NotImplementedError
 
+    def outputs(self, parameters: Any, data: Any) -> Any:
+        """What `data_energy_in_double` needs of them."""
+        return None
+
+    def data_energy_in_double(self, rows: Array, outputs: Any, data: Any) -> float:
+        """E in nats and double precision, from `row_energies` and `outputs`."""
+        return sum_in_double(rows)
+
     def log_likelihoods(self, parameters: Any, data: Any) -> dict[str, Array]:
         """Log p of what is observed, by name, as results hold it, in nats."""
         return {"y": -self.row_energies(parameters, data)}
@@ -83,21 +91,31 @@ class NetworkModel(Model):
 
     def log_prob(self, parameters: Any, x: Float[Array, "row input"], y: Array) -> Float[Array, " row"]:
         """Log p(y | x, θ) of every row, in nats."""
-        return log_prob(self.distribution(parameters, x), self._as_targets(y))
-
-    def _as_targets(self, y: Array) -> Array:
-        return y.astype(int) if self.likelihood.task == "classification" else y  # classes index their probabilities
+        return log_prob(self.distribution(parameters, x), _as_targets(self.likelihood, y))
 
     def row_energies(self, parameters: Any, data: Any) -> Float[Array, " row"]:
         """-log p(y_i | x_i, θ) of every row, in nats."""
         return -self.log_prob(parameters, data["x"], data["y"])
+
+    def outputs(self, parameters: Any, data: Any) -> tuple[Float[Array, "row output"], dict[str, Array]]:
+        """The network's, and the learned parameters of the likelihood."""
+        return self.network(parameters["network"], data["x"]), parameters["noise"]
+
+    def data_energy_in_double(self, rows: Array, outputs: Any, data: Any) -> float:
+        """E in nats, by a likelihood whose terms are computed in double precision on the host.
+
+        What is constant of a row, a normalisation say, is rounded alike in all of them, and n roundings add up: to .6
+        nats of 2 million rows under a normal density.  Of differences between rows it cancels.
+        """
+        with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
+            return float(_sum_of(*jax.tree.map(_wide, (self.likelihood, *outputs, data["y"]))))
 
     def log_likelihoods(self, parameters: Any, data: Any) -> dict[str, Array]:
         """Log p of every row; of several targets, which are independent given the parameters, each by itself."""
         if data["y"].shape[1] == 1:
             return super().log_likelihoods(parameters, data)
         each = self.distribution(parameters, data["x"]).base_dist
-        return {"y": log_prob(each, self._as_targets(data["y"]))}
+        return {"y": log_prob(each, _as_targets(self.likelihood, data["y"]))}
 
     def shown(self, parameters: Any, data: Any) -> Any:
         """With the weights that multiply the inputs."""
@@ -118,6 +136,24 @@ class NetworkModel(Model):
         names = self.network.dims if isinstance(self.network, MLP) else {}
         noise = {f"noise_{name}": ["target"] for name in self.likelihood.parameters(1)}
         return super().known_dims(data) | names | noise
+
+
+def sum_in_double(terms: Any) -> float:
+    """The sum of arrays in a pytree, in double precision on the host."""
+    return float(sum(np.asarray(leaf, np.float64).sum() for leaf in jax.tree.leaves(terms)))
+
+
+def _wide(leaf: Any) -> Array:
+    return jnp.asarray(np.asarray(leaf, np.float64))
+
+
+def _as_targets(likelihood: Likelihood, y: Array) -> Array:
+    return y.astype(int) if likelihood.task == "classification" else y  # classes index their probabilities
+
+
+@jax.jit
+def _sum_of(likelihood: Likelihood, outputs: Array, noise: dict[str, Array], y: Array) -> Array:
+    return -jnp.sum(log_prob(likelihood.distribution(outputs, noise), _as_targets(likelihood, y)))
 
 
 def _is_real(values: Any) -> bool:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from temperax.energies.models import Model, NetworkModel
+from temperax.energies.models import Model, NetworkModel, sum_in_double
 from temperax.energies.names import dimensions, variable_name
 from temperax.energies.positions import Parametrised, Position
 from temperax.errors import InputError
@@ -22,6 +22,7 @@ class Reference(NamedTuple):
 
     prior: Any  # one value a parameter, in the structure of the prior
     rows: Float[Array, "*row"]
+    sums: Float[np.ndarray, "2"]  # prior and data energy in double precision, as the host has them
 
 
 class Summed(Parametrised):
@@ -83,9 +84,12 @@ class Summed(Parametrised):
         relative = self.with_data(self.data)
         if position is None:  # an absolute energy that shares the programs of relative ones
             shapes = jax.eval_shape(_terms, absolute, jax.ShapeDtypeStruct((self.size,), jnp.result_type(float)))
-            relative.reference = Reference(*jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes))
+            prior, rows, _ = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+            relative.reference = Reference(prior, rows, np.zeros(2))
         else:
-            relative.reference = Reference(*_terms(absolute, position))
+            prior, rows, outputs = _terms(absolute, position)
+            sums = [sum_in_double(prior), self.model.data_energy_in_double(rows, outputs, self.data)]
+            relative.reference = Reference(prior, rows, np.array(sums))
         return relative
 
     def over_rows(self, devices: int) -> Self:
@@ -116,12 +120,8 @@ class Summed(Parametrised):
 
     def offsets(self) -> tuple[float, float]:
         """Prior and data energy of the reference point, in nats and double precision; 0 where there is none."""
-        if self.reference is None:
-            return 0.0, 0.0
-        prior, data = (
-            sum(float(np.asarray(leaf, np.float64).sum()) for leaf in jax.tree.leaves(part)) for part in self.reference
-        )
-        return prior, data
+        prior, data = (0.0, 0.0) if self.reference is None else self.reference.sums
+        return float(prior), float(data)
 
     def log_likelihood(self, position: Position) -> Float[Array, " row"]:
         """Log p(y_i | x_i, θ) of every row of the data, in nats.
@@ -188,5 +188,7 @@ class Summed(Parametrised):
 
 
 @jax.jit
-def _terms(energy: Summed, position: Position) -> tuple[Any, Array]:
-    return energy.prior_terms(position), energy.model.row_energies(energy.unravel(position), energy.data)
+def _terms(energy: Summed, position: Position) -> tuple[Any, Array, Any]:
+    parameters, model = energy.unravel(position), energy.model
+    rows, outputs = model.row_energies(parameters, energy.data), model.outputs(parameters, energy.data)
+    return energy.prior_terms(position), rows, outputs
