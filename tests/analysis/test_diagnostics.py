@@ -128,7 +128,7 @@ def test_walls_are_named_with_their_beta():
     pairs = tx.diagnostics.exchange(tree)
     walls = pairs[pairs["wall"] != ""]
     assert len(walls) == 1 and walls["beta_hot"].iloc[0] == pytest.approx(0.1)
-    assert "Wall between beta 0.1 and 3" in " ".join(exchange_sentences(tree))
+    assert "Wall between beta 0.1 and 3" in " ".join(exchange_sentences(tree, judged(tree)))
 
 
 def test_lag_one_and_bimodality():
@@ -142,9 +142,9 @@ def test_lag_one_and_bimodality():
 def test_what_is_bad_at_one_temperature_is_not_said_of_the_others(capsys, key):
     energy = tx.Energy(lambda p: 0.5 * (p["x"] ** 2).sum(), {"x": dist.Normal(0.0, 1.0).expand([2]).to_event(1)})
     tree = tx.sample(key, energy, [2.0, 1.0], path="posterior", num_draws=500, progress=False)
-    assert set(by_temperature(judged(tree))["verdict"]) <= {"good", "fair"}
+    assert set(by_temperature(judged(tree).table)["verdict"]) <= {"good", "fair"}
     tree["tempered_stats"]["diverging"][:, :50, 1] = True
-    each = by_temperature(judged(tree))
+    each = by_temperature(judged(tree).table)
     assert each["verdict"].loc[1.0] == "bad" and each["checks"].loc[1.0] == ["divergences"]
     tx.diagnostics.report(tree)
     assert re.search(r"By temperature: T = 2 (good|fair \(.*\)), T = 1 bad \(divergences\)\.", capsys.readouterr().out)

@@ -8,6 +8,7 @@ from temperax.analysis import diagnostics, statistics
 from temperax.analysis.diagnostics.journeys import is_ladder
 from temperax.analysis.diagnostics.sentences import exchange_sentences, introduction, remarks, smc_sentence
 from temperax.analysis.diagnostics.temperatures import Functions, columns, judges_parameters
+from temperax.analysis.diagnostics.verdicts import Judged
 from temperax.errors import check_result
 from temperax.pages.parts import Picture, Pictures, Section, Table, Text, spread, temperature_text
 from temperax.plots import ladders, runs
@@ -72,9 +73,9 @@ def _temperatures(count: int) -> str:
     return f"{count} temperatures" if count > 1 else "one temperature"
 
 
-def exchange(tree: xr.DataTree) -> Section | None:
+def exchange(tree: xr.DataTree, known: Judged | None) -> Section | None:
     """Swaps, journeys and flow of a ladder."""
-    if not is_ladder(tree):
+    if known is None or not is_ladder(tree):
         return None
     pairs, share, trips = diagnostics.exchange(tree), diagnostics.flow(tree), diagnostics.round_trips(tree)
     chains = f"{tree['exchange'].sizes['chain']} ladders of {len(pairs) + 1} rungs"
@@ -114,7 +115,7 @@ def exchange(tree: xr.DataTree) -> Section | None:
     ]
     table = pairs.drop(columns="local_barrier").replace({"wall": {"": "none"}})
     blocks = [
-        Text([travelled, *exchange_sentences(tree)]),
+        Text([travelled, *exchange_sentences(tree, known)]),
         Pictures(pictures),
         Table("Every pair of rungs, hottest first", table, folded=True),
     ]

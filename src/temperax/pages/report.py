@@ -8,7 +8,7 @@ import xarray as xr
 
 from temperax.analysis.diagnostics.sentences import at_temperatures
 from temperax.analysis.diagnostics.temperatures import Functions
-from temperax.analysis.diagnostics.verdicts import judged, lines_of
+from temperax.analysis.diagnostics.verdicts import Judged, judged, lines_of
 from temperax.errors import InputError, check_result
 from temperax.pages import calls, consequences, findings
 from temperax.pages.parts import Section, shown
@@ -63,12 +63,12 @@ def render(tree: xr.DataTree, functions: Functions | None = None, file: str = "r
     """The text of the page; ``file`` is what it calls the file of the result."""
     import jinja2
 
-    lines = None
+    lines = known = None
     if "tempered_stats" in tree.children:
-        table = judged(tree, functions)
-        lines = lines_of(tree, table)
+        known = judged(tree, functions)
+        lines = lines_of(tree, known)
         level, sentence = findings.verdict(lines)
-        sentence = " ".join([sentence, *at_temperatures(tree, table)])
+        sentence = " ".join([sentence, *at_temperatures(tree, known.table)])
     else:
         level, sentence = findings.of_optima(tree)
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
@@ -77,16 +77,18 @@ def render(tree: xr.DataTree, functions: Functions | None = None, file: str = "r
         level=level,
         verdict=sentence,
         facts=facts(tree),
-        sections=[s for s in sections(tree, lines, functions, os.path.basename(file)) if s is not None],
+        sections=[s for s in sections(tree, known, lines, functions, os.path.basename(file)) if s is not None],
         footer=f"Made by temperax {tree.attrs.get('inference_library_version', '')} from {os.path.basename(file)}.",
     )
 
 
-def sections(tree: xr.DataTree, lines: Any, functions: Functions | None, file: str) -> list[Section | None]:
+def sections(
+    tree: xr.DataTree, known: Judged | None, lines: Any, functions: Functions | None, file: str
+) -> list[Section | None]:
     """All sections in order, None for those that the result has nothing for."""
     return [
         findings.checks(tree, lines, functions),
-        findings.exchange(tree),
+        findings.exchange(tree, known),
         findings.particles(tree),
         findings.annealing(tree),
         findings.energies(tree),

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from scipy.stats import chi2
 
 from temperax.analysis import statistics
-from temperax.analysis.diagnostics.temperatures import function_space, judges_parameters, parameter_space
+from temperax.analysis.diagnostics.temperatures import largest_rhat
 from temperax.analysis.ensemble import Ensemble, Source, ensemble, log_mean_exp
 from temperax.analysis.evidence import stepping_stone
 from temperax.errors import check_result
@@ -114,12 +114,7 @@ def _draws_disagree(tree: xr.DataTree, found: Ensemble) -> list[tuple[int, str]]
     """Kept rungs at which ladders differ in their predictions, or in what else can be judged."""
     if found.draws < 4:
         return []
-    if "tempered_predictions" in tree.children:
-        what, rhat = "predictions", function_space(tree)["rhat_f_max"]
-    elif judges_parameters(tree):
-        what, rhat = "parameters", parameter_space(tree)["rhat_parameter_max"]
-    else:
-        return []
+    what, rhat = largest_rhat(tree)
     rhat = rhat[rhat > MOST_RHAT]
     if rhat.empty:
         return []

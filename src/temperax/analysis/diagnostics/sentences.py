@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from temperax.analysis.diagnostics.equilibrium import equilibrium
 from temperax.analysis.diagnostics.journeys import exchange, is_ladder, round_trips
 from temperax.analysis.diagnostics.sides import sides, started_from_both
 from temperax.analysis.diagnostics.temperatures import (
@@ -20,7 +19,7 @@ from temperax.analysis.diagnostics.temperatures import (
     too_few,
     warmup_share,
 )
-from temperax.analysis.diagnostics.verdicts import by_temperature, judged, lines_of
+from temperax.analysis.diagnostics.verdicts import Judged, by_temperature, judged, lines_of
 from temperax.engine import ladder as ladders
 from temperax.errors import check_result
 from temperax.results.reading import posterior_temperature
@@ -47,17 +46,17 @@ def report(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFram
     Judged by the predictions of 40 held-out rows and the energy, at 8 temperatures.
     ...
     """
-    table = judged(tree, functions)
-    lines = lines_of(tree, table)
+    known = judged(tree, functions)
+    lines = lines_of(tree, known)
     print("\n".join(introduction(tree, functions)))
     print(f"{'check':<34}{'worst value':>12}  {'at T':>8}  verdict  what to do")
     for line in lines.itertuples():
         temperature = f"{line.temperature:>8.3g}" if np.isfinite(line.temperature) else f"{'':>8}"
         print(f"{line.check:<34}{line.value:>12.4g}  {temperature}  {line.verdict:<7}  {line.advice}".rstrip())
-    for sentence in [*at_temperatures(tree, table), *remarks(tree)]:
+    for sentence in [*at_temperatures(tree, known.table), *remarks(tree)]:
         print(sentence)
     if is_ladder(tree):
-        print("\n" + "\n".join(exchange_sentences(tree)))
+        print("\n" + "\n".join(exchange_sentences(tree, known)))
     if "smc" in tree.children:
         print(smc_sentence(tree))
     if "compilation" in tree.attrs:
@@ -81,7 +80,7 @@ def at_temperatures(tree: xr.DataTree, table: pd.DataFrame) -> list[str]:
     tree
         The result.
     table
-        What of it was `judged`.
+        Of what it was `judged` by.
     """
     if too_few(tree):
         return []
@@ -256,10 +255,10 @@ def _log_z_sentence(trips: Mapping[str, float], pairs: pd.DataFrame, doubted: bo
     )
 
 
-def exchange_sentences(tree: xr.DataTree) -> list[str]:
+def exchange_sentences(tree: xr.DataTree, known: Judged) -> list[str]:
     """What exchange did, in plain sentences."""
     trips, pairs = round_trips(tree), exchange(tree)
-    reasons = equilibrium(tree) if np.isfinite(trips["log_z_forward"]) else pd.DataFrame()
+    reasons = known.unsettled
     sentences = [*_why_this_path(tree), _why_replicas(tree, pairs), _log_z_sentence(trips, pairs, bool(len(reasons)))]
     sentences += [f"Not equilibrated from β = {row.beta:.3g} on: {row.reason}." for row in reasons.itertuples()]
     advice = {

@@ -100,11 +100,7 @@ def parameter_space(tree: xr.DataTree, functions: Functions | None = None, *, pa
     kept = kept_draws(tree)
     found = {name: _of_draws(name, function, kept) for name, function in (functions or {}).items()}
     draws = (kept if parameters else kept[[]]).assign(found)
-    rhat, ess = statistics.rhat(draws), statistics.ess(draws)
-    # Of what each chain keeps at a value of its own, it is no number, and surely not 1.
-    differs = draws.max(("chain", "draw")) > draws.min(("chain", "draw"))
-    rhat = rhat.where(rhat.notnull() | ~differs, np.inf)
-    tail = statistics.ess(draws, method="tail")
+    rhat, ess, tail = _rhat(draws), statistics.ess(draws), statistics.ess(draws, method="tail")
     rows = []
     for n in range(draws.sizes["temperature"]):
         r, bulk, ends = (columns(found.isel(temperature=n)) for found in (rhat, ess, tail))
@@ -117,6 +113,25 @@ def parameter_space(tree: xr.DataTree, functions: Functions | None = None, *, pa
     names = ["rhat_parameter_max", "worst_parameter", "separation"]
     names += ["rhat_parameter_median", "ess_parameter_min", "ess_tail_min"]
     return pd.DataFrame(rows, columns=names, index=pd.Index(draws["temperature"].values, name="temperature"))
+
+
+def largest_rhat(tree: xr.DataTree) -> tuple[str, pd.Series]:
+    """The largest R-hat at each kept temperature, and of what: ``predictions``, or ``parameters`` where judged."""
+    if "tempered_predictions" in tree.children:
+        what, draws = "predictions", check_result(tree, "tempered_predictions")[["f"]]
+    elif judges_parameters(tree):
+        what, draws = "parameters", kept_draws(tree)
+    else:
+        return "parameters", pd.Series(dtype=float)
+    found = [each.max([d for d in each.dims if d != "temperature"]).values for each in _rhat(draws).values()]
+    return what, pd.Series(np.max(found, axis=0), pd.Index(draws["temperature"].values, name="temperature"))
+
+
+def _rhat(draws: xr.Dataset) -> xr.Dataset:
+    """R-hat; infinite of what each chain keeps at a value of its own, where it is no number and surely not 1."""
+    rhat = statistics.rhat(draws)
+    differs = draws.max(("chain", "draw")) > draws.min(("chain", "draw"))
+    return rhat.where(rhat.notnull() | ~differs, np.inf)
 
 
 def _of_draws(name: str, function: Any, draws: xr.Dataset) -> xr.DataArray:

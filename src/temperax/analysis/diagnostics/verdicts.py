@@ -20,6 +20,21 @@ from temperax.analysis.diagnostics.temperatures import (
 )
 
 
+class Judged(NamedTuple):
+    """What a result is judged by.
+
+    Attributes
+    ----------
+    table
+        What the checks look at, by temperature.
+    unsettled
+        What speaks against the equilibrium of a ladder, as `equilibrium` returns it; empty of anything else.
+    """
+
+    table: pd.DataFrame
+    unsettled: pd.DataFrame
+
+
 class Check(NamedTuple):
     """One line of the report: the bounds of a good and of a fair value, and what to do beyond them."""
 
@@ -169,9 +184,9 @@ def verdicts(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFr
     return lines_of(tree, judged(tree, functions))
 
 
-def lines_of(tree: xr.DataTree, table: pd.DataFrame) -> pd.DataFrame:
+def lines_of(tree: xr.DataTree, known: Judged) -> pd.DataFrame:
     """`verdicts` of what was `judged`."""
-    found, exchanged = [], is_ladder(tree)
+    found, exchanged, table = [], is_ladder(tree), known.table
     for column, check in CHECKS.items():
         if column in table:
             values = table[column].dropna()
@@ -197,7 +212,7 @@ def lines_of(tree: xr.DataTree, table: pd.DataFrame) -> pd.DataFrame:
         untold = f"{tempered_stats(tree).sizes['draw']} draws of a chain tell nothing yet: go on to 100 at least"
     for check, value, temperature in found:
         verdict = "unknown" if np.isnan(value) else check.verdict(value)
-        if check is LADDER_CHECKS["gap"] and verdict == "good" and len(equilibrium(tree)):
+        if check is LADDER_CHECKS["gap"] and verdict == "good" and len(known.unsettled):
             # A bracket that has closed on a wrong value is the worst kind of error.
             check, verdict = check._replace(advice="not equilibrated: see below"), "bad"
         verdict = "unknown" if few else verdict
@@ -206,8 +221,8 @@ def lines_of(tree: xr.DataTree, table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["check", "value", "temperature", "verdict", "advice"])
 
 
-def judged(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFrame:
-    """What the checks look at, by temperature."""
+def judged(tree: xr.DataTree, functions: Functions | None = None) -> Judged:
+    """What a result is judged by, computed once."""
     table = summary(tree, functions).drop(columns=_undefined(tempered_stats(tree)))
     stuck = frozen(tree)["temperature"].value_counts()
     table["frozen"] = stuck.reindex(table.index, fill_value=0)
@@ -215,11 +230,12 @@ def judged(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFram
         table[column] = table[column].abs()
         if column.startswith("rhat"):  # of a chain that stands still it is no number, and surely not 1
             table[column] = table[column].where(table[column].notna() | (table["frozen"] == 0), np.inf)
-    return table
+    told = is_ladder(tree) and np.isfinite(round_trips(tree)["log_z_forward"])
+    return Judged(table, equilibrium(tree) if told else pd.DataFrame())
 
 
 def by_temperature(table: pd.DataFrame) -> pd.DataFrame:
-    """The worst verdict of each temperature of what was `judged`, hottest first, and which checks it is of."""
+    """The worst verdict of each temperature of a table of `judged`, hottest first, and which checks it is of."""
     rows = []
     for temperature in table.index:
         values = table.loc[temperature].reindex(CHECKS).dropna()
