@@ -128,6 +128,15 @@ def test_a_run_that_was_stopped_goes_on(tmp_path, key, monkeypatch, coldest):
     assert finished["posterior"].to_dataset().load().equals(whole["posterior"].to_dataset())
 
 
+def test_a_result_repeats_from_what_it_carries(key, small_data):
+    network = tx.Energy.mlp(small_data, (2,))
+    options = {"num_particles": 16, "num_chains": 2, "ladder": np.linspace(0, 1, 4), "progress": False}
+    tree = tx.smc(key, network, **options)
+    assert tx.repeat(tree)["posterior"].to_dataset().equals(tree["posterior"].to_dataset())
+    with pytest.raises(tx.InputError, match="num_draws' are not arguments of smc"):
+        tx.repeat(tree, num_draws=8)
+
+
 REFUSED = {
     "too few particles": ({"num_particles": 3}, "num_particles"),
     "a share above 1": ({"conditional_size": 1.5}, "conditional_size"),

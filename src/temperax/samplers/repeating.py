@@ -12,8 +12,14 @@ from temperax.results import notation
 from temperax.results.carried import energy_of, key_of, recipe
 from temperax.samplers.parallel_tempering import parallel_tempering
 from temperax.samplers.sample import sample
+from temperax.samplers.smc import smc
 
-SAMPLERS: Mapping[str, Callable[..., xr.DataTree]] = {"sample": sample, "parallel_tempering": parallel_tempering}
+#: By the name that a result calls them.
+SAMPLERS: Mapping[str, Callable[..., xr.DataTree]] = {
+    "sample": sample,
+    "parallel_tempering": parallel_tempering,
+    "smc": smc,
+}
 #: Arguments that say the same: where one of them is changed, the other is left out.
 EITHER = (("temperature", "beta"), ("num_draws", "num_rounds"))
 
@@ -24,7 +30,7 @@ def repeat(tree: xr.DataTree, *, key: Array | None = None, trust: Sequence[str] 
     Parameters
     ----------
     tree
-        A result of `sample` or `parallel_tempering` on an energy of `Energy.mlp` or `Energy.network`.
+        A result of `sample`, `parallel_tempering` or `smc` on an energy of `Energy.mlp` or `Energy.network`.
     key
         Another random key.
     trust
@@ -51,7 +57,7 @@ def repeat(tree: xr.DataTree, *, key: Array | None = None, trust: Sequence[str] 
     check_result(tree, "posterior")
     name = str(tree.attrs.get("function"))
     if name not in SAMPLERS:
-        raise InputError("tree", name, "is not what sample or parallel_tempering returns", "give one of their results")
+        raise InputError("tree", name, f"is not what {listed(list(SAMPLERS))} return", "give one of their results")
     known = set(inspect.signature(SAMPLERS[name]).parameters) - {"key", "energy"}
     if unknown := sorted(set(changes) - known):
         raise InputError("changes", listed(unknown), f"are not arguments of {name}", f"use {listed(sorted(known), 40)}")
