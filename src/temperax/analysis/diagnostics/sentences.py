@@ -198,7 +198,10 @@ def _why_replicas(tree: xr.DataTree, pairs: pd.DataFrame) -> str:
     """One sentence on the number of replicas."""
     arguments = json.loads(tree.attrs["arguments"])
     count, worst, barrier = len(pairs) + 1, pairs["rejection"].max(), pairs["rejection"].sum()
-    seen = f"barrier {barrier:.1f}, so about {math.ceil(2 * barrier) + 1} are best; worst rejection {worst:.2f}"
+    best = math.ceil(2 * barrier) + 1
+    # The rounds' barrier, by which they were chosen, and the draws' differ by chance.
+    fit = "for which they are right" if 0.75 * best <= count <= 1.33 * best else f"for which some {best} are best"
+    seen = f"barrier {barrier:.1f}, {fit}; worst rejection {worst:.2f}"
     if arguments["num_replicas"] == "auto" and arguments["ladder"] is None:
         return f"auto chose {count} replicas{_cost_of_the_cap(pairs['rejection'])}: {seen}."
     return f"{count} replicas were given: {seen}."
