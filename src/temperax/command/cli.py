@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from temperax.command.mistakes import (
+    TRAIN_FRACTION,
     check,
     check_drawn,
     check_finished,
@@ -47,6 +48,7 @@ Unknown = Annotated[
     Literal["error", "column"], typer.Option(help="What new rows do with a category that no row here has.")
 ]
 Split = Annotated[int, typer.Option(help="Which train/test split.", min=0)]
+TrainFraction = Annotated[float, typer.Option(help="Share of a CSV file's rows to train on; the others are scored.")]
 Hidden = Annotated[list[int] | None, typer.Option(help="Width of a hidden layer; repeat for more. [default: 50]")]
 Activation = Annotated[str, typer.Option(help="Activation of the hidden layers.")]
 PriorScale = Annotated[float, typer.Option(help="Standard deviation of the N(0, s²) prior on every weight.")]
@@ -104,6 +106,7 @@ def sample(
     column: Column = None,
     unknown: Unknown = "error",
     split: Split = 0,
+    train_fraction: TrainFraction = TRAIN_FRACTION,
     hidden: Hidden = None,
     activation: Activation = "tanh",
     prior_scale: PriorScale = 1.0,
@@ -148,6 +151,7 @@ def temper(
     column: Column = None,
     unknown: Unknown = "error",
     split: Split = 0,
+    train_fraction: TrainFraction = TRAIN_FRACTION,
     hidden: Hidden = None,
     activation: Activation = "tanh",
     prior_scale: PriorScale = 1.0,

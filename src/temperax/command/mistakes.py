@@ -25,6 +25,8 @@ from temperax.errors import (
 COMMAND, RUN = "command.json", ("run.json", "checkpoints", "draws.zarr")
 #: Files up to so many bytes are read to see whether they are tables; larger ones once, when the run begins.
 SMALL = 10_000_000
+#: Share of the rows that published splits train on.
+TRAIN_FRACTION = 0.9
 
 
 def check(kind: str, options: Mapping[str, Any], out: Path, *, overwrite: bool) -> None:
@@ -55,9 +57,11 @@ def _values(option: Any) -> list[Any]:
 
 
 def _check_data(options: Mapping[str, Any]) -> None:
+    check_share("train_fraction", options["train_fraction"])
     data = options["data"]
     large = Path(data).is_file() and Path(data).stat().st_size > SMALL
-    if data not in datasets.NAMES and not (large and options["target"]):
+    published = data in datasets.NAMES and options["train_fraction"] == TRAIN_FRACTION
+    if not published and not (large and options["target"]):
         load(options)
 
 
@@ -106,7 +110,7 @@ def check_finished(run: Path) -> None:
 
 
 def check_share(name: str, value: float) -> None:
-    """Say so where an option is no probability."""
+    """Say so where an option is no probability or share."""
     if not 0 < value < 1:
         raise InputError(name, value, "is not in (0, 1)", "give such as 0.9")
 
@@ -159,14 +163,18 @@ def _prepare(out: Path, overwrite: bool) -> None:
 def load(options: Mapping[str, Any]) -> Dataset:
     """A published data set by its name, or the user's CSV."""
     data, target, split = options["data"], options["target"], options["split"]
+    fraction = options.get("train_fraction", TRAIN_FRACTION)
     if data in datasets.NAMES:
+        if fraction != TRAIN_FRACTION:
+            problem = "is not that of the published splits"
+            raise InputError("train_fraction", fraction, problem, "leave it out, or give a CSV file")
         return datasets.load(data, split)
     if not Path(data).suffix and not Path(data).exists():
         raise InputError("DATA", data, "is neither a data set nor a file", f"choose one of {', '.join(datasets.NAMES)}")
     if not target:
         raise InputError("--target", target, "is missing", "name the target column of the CSV file")
     columns = dict(_column(said) for said in options.get("column") or [])
-    more = {"columns": columns, "unknown": options.get("unknown", "error")}
+    more = {"columns": columns, "unknown": options.get("unknown", "error"), "train_fraction": fraction}
     try:
         return Dataset.from_csv(data, target, task=options["task"], split=split, **more)
     except InputError as error:
@@ -199,6 +207,7 @@ def check_run(run: Path) -> None:
 SAME = (
     *("temperature", "path", "kernel", "hidden", "activation", "hottest", "coldest", "transitions", "storage", "split"),
     *(
+        "train_fraction",
         "task",
         "target",
         "unknown",
