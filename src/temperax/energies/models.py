@@ -20,6 +20,7 @@ from temperax.energies.networks import MLP, effective_weight, factor_weight
 from temperax.energies.parameters import is_distribution
 from temperax.energies.priors import Normal
 from temperax.errors import InputError, told
+from temperax.machine.compiling import in_double
 
 
 class Model:
@@ -107,7 +108,7 @@ class NetworkModel(Model):
         What is constant of a row, a normalisation say, is rounded alike in all of them, and n roundings add up: to .6
         nats of 2 million rows under a normal density.  Of differences between rows it cancels.
         """
-        with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
+        with in_double():
             return float(_sum_of(*jax.tree.map(_wide, (self.likelihood, *outputs, data["y"]))))
 
     def log_likelihoods(self, parameters: Any, data: Any) -> dict[str, Array]:

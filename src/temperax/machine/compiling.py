@@ -1,7 +1,8 @@
 """How long this process compiles, as JAX's own events tell, how strictly what it traces is typed, and how it rounds."""
 
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import jax
@@ -46,6 +47,17 @@ def compiled_seconds() -> float:
 def mixing_types() -> AbstractContextManager:
     """Where NumPyro's and Optax's own code is traced, which leaves types to promotion, however strict the user is."""
     return jax.numpy_dtype_promotion("standard")
+
+
+@contextmanager
+def in_double() -> Iterator[None]:
+    """Double precision, on the host's processor; on the accelerator where JAX was told to see nothing else."""
+    try:
+        processor = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS=cuda
+        processor = None
+    with jax.enable_x64(True), jax.default_device(processor):
+        yield
 
 
 def root(value: Array) -> Array:
