@@ -13,10 +13,13 @@ import os
 import platform
 import re
 import shutil
+import signal
 import statistics
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -52,6 +55,17 @@ def cores() -> int:
 def environment() -> dict[str, str]:
     """Of a process whose compilations are timed: on the processor unless the user names another platform, no cache."""
     return {"JAX_PLATFORMS": "cpu"} | {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+
+
+@contextmanager
+def stopped_after(seconds: float) -> Iterator[None]:
+    """Ask for an end once the time is over, as Ctrl-C does: a run returns what it has drawn by then."""
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def draws_within(seconds: float, each: float, least: int) -> int:

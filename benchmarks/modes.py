@@ -4,11 +4,11 @@
 (``--targets xor-2 wells`` and ``--methods ladder hmc`` for a part, ``--nested`` for the truths of the XOR networks,
 which take minutes of nested sampling, ``--quick`` for a look)
 
-Every method has the same wall time, compilation and warm-up included: a pilot run of the same program, which is not
-counted, tells how many draws fit.  A row is a target, a method and a seed: worst and median R-hat and the least ESS of
-what the target is judged by (predictions of held-out rows, or parameters), over the run's own four chains or ladders;
-the weight of the named mode, told apart by functions, beside the truth in standard errors; LPPD, log Z, mean data
-energy.  Over the seeds together, ``between`` is the R-hat of all their chains.
+Every method has the same wall time, compilation and warm-up included, after which it is stopped; how long the rounds of
+a ladder are to be, a pilot run tells, which is not counted.  A row is a target, a method and a seed: worst and median
+R-hat and the least ESS of what the target is judged by (predictions of held-out rows, or parameters), over the run's
+own four chains or ladders; the weight of the named mode, told apart by functions, beside the truth in standard errors;
+LPPD, log Z, mean data energy.
 """
 
 import json
@@ -33,8 +33,8 @@ from temperax.results import reading
 CHAINS = 4
 #: What a posterior that is solved has.
 RHAT, ESS, SOLVED = 1.01, 400, 5
-#: Draws of pilot runs, of chains and of ladders.
-PILOT, PILOT_LADDER = 50, 64
+#: Draws of a ladder's pilot run, and of chains that are stopped when their time is over.
+PILOT, MOST_DRAWS = 64, 200_000
 
 
 class Found(NamedTuple):
@@ -53,23 +53,23 @@ class Found(NamedTuple):
 def chains(kernel: Any, start: str, energy: tx.Energy, key: jax.Array, seconds: float) -> Found:
     """`temperax.sample` at T = 1."""
     options: dict[str, Any] = {"kernel": kernel, "start": start, "num_chains": CHAINS, "progress": False}
-    options |= {"log_likelihood": False}
-    pilot = tx.sample(key, energy, num_draws=PILOT, **options)
-    laps = json.loads(pilot.attrs["timings"])
-    left = seconds - sum(laps.values()) + laps["draws"]
-    tree = tx.sample(key, energy, num_draws=harness.draws_within(left, laps["draws"] / PILOT, PILOT), **options)
+    with harness.stopped_after(seconds):
+        tree = tx.sample(key, energy, num_draws=MOST_DRAWS, log_likelihood=False, **options)
     return Found(reading.positions(tree, energy), _gradients(tree))
 
 
 def ladder(options: dict[str, Any], energy: tx.Energy, key: jax.Array, seconds: float) -> Found:
     """`temperax.parallel_tempering` to T = 1."""
     options = {"num_chains": CHAINS, "progress": False, "log_likelihood": False} | options
-    pilot = tx.parallel_tempering(key, energy, num_draws=PILOT_LADDER, **options)
-    laps = json.loads(pilot.attrs["timings"])
-    # A third of a long ladder's scans are rounds before its draws.
-    left = seconds - laps.get("start", 0) - laps.get("hottest", 0) - float(pilot.attrs["compilation"])
-    draws = harness.draws_within(left, 1.5 * laps["draws"] / PILOT_LADDER, PILOT_LADDER)
-    tree = tx.parallel_tempering(key, energy, num_draws=draws, **options)
+    with harness.stopped_after(seconds):
+        tree = tx.parallel_tempering(key, energy, num_draws=PILOT, **options)
+    if not tree.attrs["interrupted"]:
+        laps = json.loads(tree.attrs["timings"])
+        # A third of a long ladder's scans are rounds before its draws.
+        left = seconds - laps.get("start", 0) - laps.get("hottest", 0) - float(tree.attrs["compilation"])
+        draws = harness.draws_within(left, 1.5 * laps["draws"] / PILOT, PILOT)
+        with harness.stopped_after(seconds):
+            tree = tx.parallel_tempering(key, energy, num_draws=draws, **options)
     z = tx.thermodynamics.log_evidence(tree)
     rounds = len(tree["exchange"]["temperature"])
     trips = tx.diagnostics.round_trips(tree)
@@ -240,7 +240,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
     if options.quick:
-        options.seconds, options.seeds = 5.0, 1
+        options.seconds, options.seeds = 20.0, 1
     tx.use_cpu_devices(harness.cores())
     warnings.filterwarnings("ignore", category=UserWarning)
     rows: list[dict[str, Any]] = []
@@ -255,6 +255,10 @@ def main() -> None:
                     found = METHODS[method](energy, jax.random.key(seed), options.seconds)
                     row = about | {"seconds": time.perf_counter() - began} | judge(target, energy, found)
                     row |= against_truth(row, target, options.nested)
+                except KeyboardInterrupt:  # by the time, and not by a user
+                    if time.perf_counter() - began < options.seconds:
+                        raise
+                    row = about | {"seconds": time.perf_counter() - began, "about": "no draws by then"}
                 except (tx.InputError, FloatingPointError, RuntimeError) as error:  # stays in the table
                     row = about | {"seconds": time.perf_counter() - began, "about": str(error)[:200]}
                 rows.append(harness.stamp(row))
