@@ -9,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+import pandas as pd
+
 import temperax as tx
 
 
@@ -243,9 +245,12 @@ def _command_and_rows(file: Path, rows: list[dict]) -> tuple[str, str]:
         protocol = rows[0]["protocol"]
         text = tables.markdown(rows, protocol).replace("### ", "### Data set ").replace(" ± ", "\N{NO-BREAK SPACE}± ")
         return f"python -m benchmarks.uci benchmarks/uci/configs/{protocol}.toml", text
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    cells = [[row.get(column, "") for column in columns] for row in rows]
-    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    # Machine and versions of each row are said above; what a row does not have is an empty cell.
+    table = pd.DataFrame(rows).drop(columns=["machine", "versions"], errors="ignore").dropna(axis="columns", how="all")
+    first = [column for column in ("target", "method", "seed") if column in table]
+    table = (table.sort_values(first, kind="stable") if first else table).convert_dtypes()
+    cells = [["" if pd.isna(value) else value for value in row] for row in table.astype(object).to_numpy().tolist()]
+    lines = ["| " + " | ".join(table.columns) + " |", "|---" * len(table.columns) + "|"]
     lines += ["| " + " | ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row) + " |" for row in cells]
     return f"python -m benchmarks.{file.stem}", "\n".join(lines) + "\n"
 
