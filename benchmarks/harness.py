@@ -26,6 +26,8 @@ from pathlib import Path
 import pandas as pd
 import pooch
 
+#: Draws of a chain that a benchmark takes at most.
+MOST_DRAWS = 200_000
 PACKAGES = ("temperax", "jax", "jaxlib", "numpyro", "blackjax", "nutpie", "arviz", "numpy")
 
 
@@ -70,7 +72,7 @@ def stopped_after(seconds: float) -> Iterator[None]:
 
 def draws_within(seconds: float, each: float, least: int) -> int:
     """How many draws fit into a time, of which each takes so long."""
-    return int(min(max(seconds / max(each, 1e-6), least), 200_000))
+    return int(min(max(seconds / max(each, 1e-6), least), MOST_DRAWS))
 
 
 def seconds(call: Callable[[], object]) -> float:

@@ -33,8 +33,8 @@ from temperax.results import reading
 CHAINS = 4
 #: What a posterior that is solved has.
 RHAT, ESS, SOLVED = 1.01, 400, 5
-#: Draws of a ladder's pilot run, and of chains that are stopped when their time is over.
-PILOT, MOST_DRAWS = 64, 200_000
+#: Draws of a ladder's pilot run.
+PILOT = 64
 
 
 class Found(NamedTuple):
@@ -54,7 +54,7 @@ def chains(kernel: Any, start: str, energy: tx.Energy, key: jax.Array, seconds: 
     """`temperax.sample` at T = 1."""
     options: dict[str, Any] = {"kernel": kernel, "start": start, "num_chains": CHAINS, "progress": False}
     with harness.stopped_after(seconds):
-        tree = tx.sample(key, energy, num_draws=MOST_DRAWS, log_likelihood=False, **options)
+        tree = tx.sample(key, energy, num_draws=harness.MOST_DRAWS, log_likelihood=False, **options)
     return Found(reading.positions(tree, energy), _gradients(tree))
 
 

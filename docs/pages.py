@@ -245,7 +245,7 @@ def _command_and_rows(file: Path, rows: list[dict]) -> tuple[str, str]:
         protocol = rows[0]["protocol"]
         text = tables.markdown(rows, protocol).replace("### ", "### Data set ").replace(" ± ", "\N{NO-BREAK SPACE}± ")
         return f"python -m benchmarks.uci benchmarks/uci/configs/{protocol}.toml", text
-    # Machine and versions of each row are said above; what a row does not have is an empty cell.
+    # A row of a file that was merged has a machine and versions of its own, which the file has and no cell can show.
     table = pd.DataFrame(rows).drop(columns=["machine", "versions"], errors="ignore").dropna(axis="columns", how="all")
     first = [column for column in ("target", "method", "seed") if column in table]
     table = (table.sort_values(first, kind="stable") if first else table).convert_dtypes()

@@ -88,6 +88,7 @@ MISTAKES = [
     (("sample", "diabetis"), "neither a data set nor a file"),
     (("sample", "table.csv"), "--target"),
     (("sample", "table.csv", "--target", "y"), "DATA = 'table.csv' cannot be read as CSV"),
+    (("sample", "diabetes", "--target-acceptance", "2"), "--target-acceptance = 2.0 is not in (0, 1)"),
     (("sample", "diabetes", "--train-fraction", "1"), "--train-fraction = 1.0 is not in (0, 1)"),
     (("sample", "diabetes", "--train-fraction", "0.8"), "--train-fraction = 0.8 is not that of the published splits"),
     (("sample", "diabetes", "--temperature", "0.3"), "say --path 'likelihood'"),

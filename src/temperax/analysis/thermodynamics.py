@@ -16,7 +16,7 @@ from jaxtyping import Float
 from scipy.special import softmax
 
 from temperax.analysis import statistics
-from temperax.analysis.diagnostics.equilibrium import equilibrium
+from temperax.analysis.diagnostics.equilibrium import equilibrium, in_words
 from temperax.analysis.ensemble import MIN_OVERLAP, Ensemble, Source, ensemble
 from temperax.analysis.evidence import Evidence, SteppingStone, log_evidence, stepping_stone
 from temperax.errors import InputError, check_array, check_named
@@ -102,12 +102,12 @@ def doubts(source: Source) -> list[str]:
     True
     """
     found = ensemble(source)
-    return _far_apart(found, log_evidence(found)) + _unsettled(equilibrium(source))
+    return doubts_of(found, log_evidence(found), equilibrium(source))
 
 
-def _unsettled(reasons: pd.DataFrame) -> list[str]:
-    """What `equilibrium` found, in words."""
-    return [f"not equilibrated from β = {row.beta:.3g} on: {row.reason}" for row in reasons.itertuples()]
+def doubts_of(found: Ensemble, z: Evidence, reasons: pd.DataFrame) -> list[str]:
+    """The `doubts` of a source of which log Z and equilibrium are known."""
+    return _far_apart(found, z) + in_words(reasons)
 
 
 def _far_apart(found: Ensemble, z: Evidence) -> list[str]:
@@ -191,7 +191,7 @@ def report(source: Source) -> pd.DataFrame:
         f"forward {_with_error(z.forward, z.forward_error)}, backward {_with_error(z.backward, z.backward_error)}, "
         f"thermodynamic integration {_with_error(z.integration, z.integration_error)}"
     )
-    for doubt in _far_apart(found, z) + _unsettled(reasons):
+    for doubt in doubts_of(found, z, reasons):
         print(f"doubt: {doubt}.")
     return table
 
@@ -243,7 +243,7 @@ def compare_evidence(trees: Mapping[str, Source]) -> pd.DataFrame:
         rows[name] = {
             "log_evidence": z.mbar,
             "log_evidence_error": z.mbar_error,
-            "doubts": len(_far_apart(found, z)) + len(reasons := equilibrium(source)),
+            "doubts": len(doubts_of(found, z, reasons := equilibrium(source))),
             "verdict": "not equilibrated" if len(reasons) else "good",
         }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 import typer
 
 from temperax.command.mistakes import (
-    TRAIN_FRACTION,
     check,
     check_drawn,
     check_finished,
@@ -17,6 +16,7 @@ from temperax.command.mistakes import (
     read_command,
     writable,
 )
+from temperax.energies.dataset import TRAIN_FRACTION
 from temperax.errors import check_positive
 
 app = typer.Typer(

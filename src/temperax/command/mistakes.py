@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from temperax.energies import datasets
-from temperax.energies.dataset import Dataset
+from temperax.energies.dataset import TRAIN_FRACTION, Dataset
 from temperax.errors import (
     InputError,
     Interrupted,
@@ -25,8 +25,6 @@ from temperax.errors import (
 COMMAND, RUN = "command.json", ("run.json", "checkpoints", "draws.zarr")
 #: Files up to so many bytes are read to see whether they are tables; larger ones once, when the run begins.
 SMALL = 10_000_000
-#: Share of the rows that published splits train on.
-TRAIN_FRACTION = 0.9
 
 
 def check(kind: str, options: Mapping[str, Any], out: Path, *, overwrite: bool) -> None:
@@ -39,12 +37,13 @@ def check(kind: str, options: Mapping[str, Any], out: Path, *, overwrite: bool) 
     """
     counts = {"hidden": 1, "chains": 1, "draws": 1, "warmup": 0, "transitions": 1}
     many = [(name, value, least) for name, least in counts.items() for value in _values(options.get(name))]
+    shares = _values(options["target_acceptance"])
     all_at_once(
         lambda: _check_data(options),
         *(lambda name=name, value=value, least=least: check_count(name, value, least) for name, value, least in many),
         lambda: check_positive("scale", options["prior_scale"]),
         lambda: check_positive("min_scale", options["min_scale"]),
-        lambda: _check_target(options["target_acceptance"]),
+        *(lambda share=share: check_share("target_acceptance", share, such=0.95) for share in shares),
         lambda: check_positive("save_every", options["save_every"]),
         lambda: _check_activation(options["activation"]),
         lambda: _check_temperatures(kind, options),
@@ -69,11 +68,6 @@ def _check_activation(name: str) -> None:
     from temperax.energies.networks import ACTIVATIONS
 
     check_choice("activation", name, ACTIVATIONS)
-
-
-def _check_target(value: float | None) -> None:
-    if value is not None and not 0 < value < 1:
-        raise InputError("target_acceptance", value, "is not in (0, 1)", "give such as 0.95")
 
 
 def _check_temperatures(kind: str, options: Mapping[str, Any]) -> None:
@@ -109,10 +103,10 @@ def check_finished(run: Path) -> None:
         raise InputError("RUN", str(run), "has no result.nc", "name the folder of a finished run")
 
 
-def check_share(name: str, value: float) -> None:
+def check_share(name: str, value: float, such: float = 0.9) -> None:
     """Say so where an option is no probability or share."""
     if not 0 < value < 1:
-        raise InputError(name, value, "is not in (0, 1)", "give such as 0.9")
+        raise InputError(name, value, "is not in (0, 1)", f"give such as {such}")
 
 
 def check_table(table: Path) -> None:
@@ -208,6 +202,7 @@ SAME = (
     *("temperature", "path", "kernel", "hidden", "activation", "hottest", "coldest", "transitions", "storage", "split"),
     *(
         "train_fraction",
+        "target_acceptance",
         "task",
         "target",
         "unknown",

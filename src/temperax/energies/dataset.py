@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # pandas is imported when there is a frame, so that a mistake
 
 Task = Literal["regression", "classification", "counts"]
 TASKS = {"regression": "regression", "classification": "classification", "counts": "counts"}
+#: Share of the rows that published splits train on.
+TRAIN_FRACTION = 0.9
 #: Random splits of a table that is no published one: each costs a shuffle, since all come from one stream in turn.
 _MOST_SPLITS = 1000
 #: Whole numbers of at most so many values might be classes.
@@ -264,7 +266,7 @@ class Dataset:
         columns: Mapping[str, str] | None = None,
         unknown: "Unknown" = "error",
         split: int = 0,
-        train_fraction: float = 0.9,
+        train_fraction: float = TRAIN_FRACTION,
         standardise: bool = True,
         name: str | None = None,
     ) -> "Dataset":
@@ -394,7 +396,7 @@ def split_at_random(
     x: np.ndarray,
     y: np.ndarray,
     split: int,
-    train_fraction: float = 0.9,
+    train_fraction: float = TRAIN_FRACTION,
     *,
     task: Task = "regression",
     **names: Any,
@@ -404,7 +406,7 @@ def split_at_random(
     return Dataset.from_arrays(x[train], y[train], x[test], y[test], task=task, **names)
 
 
-def split_rows(rows: int, split: int, train_fraction: float = 0.9) -> list[np.ndarray]:
+def split_rows(rows: int, split: int, train_fraction: float = TRAIN_FRACTION) -> list[np.ndarray]:
     """Numbers of the training and of the held-out rows of a split, by the published recipe."""
     check_count("split", split, 0, _MOST_SPLITS - 1)
     if isinstance(train_fraction, bool) or not isinstance(train_fraction, (int, float)) or not 0 < train_fraction <= 1:

@@ -7,6 +7,9 @@ import pandas as pd
 import xarray as xr
 
 from temperax.analysis import diagnostics, predict, thermodynamics, transitions
+from temperax.analysis.diagnostics.equilibrium import equilibrium
+from temperax.analysis.diagnostics.journeys import is_ladder
+from temperax.analysis.diagnostics.verdicts import Judged
 from temperax.analysis.ensemble import MIN_OVERLAP, Ensemble, ensemble
 from temperax.errors import InputError, check_result
 from temperax.pages.findings import few
@@ -32,9 +35,9 @@ WHAT = {
 SIZE = (5.0, 3.6)
 
 
-def heat(tree: xr.DataTree) -> Section | None:
+def heat(tree: xr.DataTree, known: Judged | None) -> Section | None:
     """Log Z, mean energy, heat capacity and entropy along the temperatures, and phase transitions."""
-    if "tempered_stats" not in tree.children or tree["tempered_stats"].sizes["temperature"] < 2:
+    if known is None or tree["tempered_stats"].sizes["temperature"] < 2:
         return None
     if tree["tempered_stats"].sizes["draw"] < 4:
         return None
@@ -42,7 +45,8 @@ def heat(tree: xr.DataTree) -> Section | None:
         found = ensemble(tree)
         if "exchange" not in tree.children and found.overlap.min() < MIN_OVERLAP:
             return None  # temperatures of their own, with nothing between them
-        z, doubts = thermodynamics.log_evidence(found), thermodynamics.doubts(tree)
+        z, reasons = thermodynamics.log_evidence(found), known.unsettled if is_ladder(tree) else equilibrium(tree)
+        doubts = thermodynamics.doubts_of(found, z, reasons)
         peaks, rungs = transitions.peaks(found), thermodynamics.curves(found)
         pictures = _curves(found, rungs, peaks)
     except InputError as error:

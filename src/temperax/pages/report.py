@@ -92,7 +92,7 @@ def sections(
         findings.particles(tree),
         findings.annealing(tree),
         findings.energies(tree),
-        consequences.heat(tree),
+        consequences.heat(tree, known),
         findings.parameters(tree),
         consequences.predictions(tree),
         calls.timings(tree),

@@ -57,7 +57,7 @@ def repeat(tree: xr.DataTree, *, key: Array | None = None, trust: Sequence[str] 
     check_result(tree, "posterior")
     name = str(tree.attrs.get("function"))
     if name not in SAMPLERS:
-        raise InputError("tree", name, f"is not what {listed(list(SAMPLERS))} return", "give one of their results")
+        raise InputError("tree", name, f"is not what {listed(SAMPLERS)} return", "give one of their results")
     known = set(inspect.signature(SAMPLERS[name]).parameters) - {"key", "energy"}
     if unknown := sorted(set(changes) - known):
         raise InputError("changes", listed(unknown), f"are not arguments of {name}", f"use {listed(sorted(known), 40)}")

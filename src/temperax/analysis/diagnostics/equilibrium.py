@@ -60,6 +60,11 @@ def equilibrium(source: Source) -> pd.DataFrame:
     return table
 
 
+def in_words(reasons: pd.DataFrame) -> list[str]:
+    """What `equilibrium` found, in words."""
+    return [f"not equilibrated from β = {row.beta:.3g} on: {row.reason}" for row in reasons.itertuples()]
+
+
 def _wrong_way_round(found: Ensemble) -> list[tuple[int, str]]:
     """A log Z whose lower estimate is above the upper one."""
     z = stepping_stone(found)

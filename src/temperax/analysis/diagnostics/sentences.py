@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from temperax.analysis.diagnostics.equilibrium import in_words
 from temperax.analysis.diagnostics.journeys import exchange, is_ladder, round_trips
 from temperax.analysis.diagnostics.sides import sides, started_from_both
 from temperax.analysis.diagnostics.temperatures import (
@@ -263,7 +264,7 @@ def exchange_sentences(tree: xr.DataTree, known: Judged) -> list[str]:
     trips, pairs = round_trips(tree), exchange(tree)
     reasons = known.unsettled
     sentences = [*_why_this_path(tree), _why_replicas(tree, pairs), _log_z_sentence(trips, pairs, bool(len(reasons)))]
-    sentences += [f"Not equilibrated from β = {row.beta:.3g} on: {row.reason}." for row in reasons.itertuples()]
+    sentences += [f"{said[0].upper()}{said[1:]}." for said in in_words(reasons)]
     advice = {
         "drifting": "its replicas still drift or its ladders disagree: more scans",
         "transition": "energies on its two sides are settled and far apart, as at a phase transition: "
