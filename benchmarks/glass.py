@@ -1,12 +1,17 @@
-"""How a deep network ages: relaxation against temperature, and energies from both sides against gradients.
+"""How deep networks age: relaxation against temperature, energies from both sides, and kernels at equal minutes.
 
-``python -m benchmarks.glass --seconds 600 --json benchmarks/results/glass.json``
+``python -m benchmarks.glass --data airfoil --parts relaxation methods --seconds 600 --json out.json --merge``
 
-Airfoil, four layers of 16 ReLU units, noise that depends on the inputs, N(0, 1) priors, which no sampler here has mixed
-at T = 1.  First, chains at nine temperatures of the likelihood path: gradients of a chain for an effective draw of the
-energy and of the median held-out prediction, where R-hat says that there is one, and the law that they follow against
-1/T.  Then, at T = 1, chains from trained networks and from early-stopped ones: mean energy and LPPD in windows of
-gradients that double, and by how much each side moves while the gradients grow e-fold.
+Four layers of 16 ReLU units, noise that depends on the inputs, N(0, 1) priors, on data which no sampler here has mixed
+at T = 1.
+
+``relaxation``: chains at temperatures of the likelihood path; gradients of a chain for an effective draw of the energy
+and of the median held-out prediction, where R-hat says that there is one, and the law that they follow against 1/T.
+
+``methods``: at T = 1, two chains from trained networks and two from early-stopped ones, each method for as long,
+compilation and warm-up included; the mean energy of either side and the LPPD of all in windows of gradients that
+double, and by how much each side moves while the gradients grow e-fold.  Scales of ReLU units are drawn between the
+transitions but where the name says otherwise.  Of a ladder's draws it is not known from which side their replicas came.
 """
 
 import json
@@ -15,41 +20,49 @@ from typing import Any
 
 import jax
 import numpy as np
-import pandas as pd
 import xarray as xr
 from scipy.special import logsumexp
 
 import temperax as tx
 from benchmarks import harness
-from benchmarks.samplers import TARGETS
 
 CHAINS = 4
-TEMPERATURES = np.geomspace(16.0, 1.0, 9)
+TEMPERATURES = [16.0, 11.3, 8.0, 5.7, 4.0, 2.8, 2.0, 1.4, 1.0]
 #: R-hat of the median prediction up to which an effective sample size means something, and that of chains that mix.
 MEASURED, MIXED = 1.1, 1.05
-PILOT = 20
-#: Of a trajectory: what a colder rung wants grows without end, and the time of a run with it.
-MOST_STEPS = 64
+WARMUP = 200
+#: Of a trajectory.  What a cold rung wants grows without end, and 64 steps age slower by each gradient.
+MOST_STEPS = 512
+#: More draws of a chain than any run makes in an hour.
+DRAWS = 20_000
+
+HMC = tx.HMC(max_steps=MOST_STEPS)
+KERNELS = {
+    "hmc": tx.kernels.Alternating(HMC),
+    "hmc, scales of units not drawn": HMC,
+    "hmc, unit mass": tx.kernels.Alternating(tx.HMC(max_steps=MOST_STEPS, inverse_mass=1.0)),
+    "mams": tx.kernels.Alternating(tx.kernels.MAMS(max_steps=MOST_STEPS)),
+    "mclmc": tx.kernels.Alternating(tx.kernels.MCLMC(max_steps=MOST_STEPS)),
+}
+METHODS = (*KERNELS, "ladder from T = 8")
 
 
-def fitting(seconds: float, **options: Any) -> tuple[xr.DataTree, float]:
-    """A run of as many draws as fit, after a warm-up of a quarter of them, and its seconds."""
-    energy = TARGETS["airfoil"].energy()
-    options |= {"kernel": tx.HMC(max_steps=MOST_STEPS), "num_chains": CHAINS, "progress": False}
-    options |= {"log_likelihood": False}
-    key, began = jax.random.key(0), time.perf_counter()
-    pilot = tx.sample(key, energy, num_warmup=200, num_draws=PILOT, **options)
-    laps = json.loads(pilot.attrs["timings"])
-    left = seconds - (time.perf_counter() - began)
-    draws = harness.draws_within(left, 1.25 * laps["draws"] / PILOT, PILOT)
-    began = time.perf_counter()
-    tree = tx.sample(key, energy, num_warmup=max(200, draws // 4), num_draws=draws, **options)
-    return tree, time.perf_counter() - began
+def network(name: str) -> tx.Energy:
+    """Its energy on split 0."""
+    data = tx.datasets.load(name, split=0)
+    return tx.Energy.mlp(data, (16,) * 4, "relu", tx.likelihoods.HeteroscedasticGaussian(), tx.priors.Normal(1.0))
 
 
-def relaxation(seconds: float) -> list[dict[str, Any]]:
+def relaxation(name: str, seconds: float, temperatures: list[float]) -> list[dict[str, Any]]:
     """A row a temperature."""
-    tree, taken = fitting(seconds, temperature=TEMPERATURES.tolist(), path="likelihood")
+    options: dict[str, Any] = {"kernel": KERNELS["hmc"], "num_chains": CHAINS, "progress": False}
+    began = time.perf_counter()
+    with harness.stopped_after(seconds):
+        tree = tx.sample(
+            jax.random.key(0), network(name), temperatures, path="likelihood", num_warmup=WARMUP, num_draws=DRAWS,
+            log_likelihood=False, **options,
+        )  # fmt: skip
+    taken = time.perf_counter() - began
     found, energies = tx.diagnostics.function_space(tree), tx.diagnostics.energies(tree)
     steps = tree["tempered_stats"]["n_steps"].sum("draw").mean("chain").values
     rows = []
@@ -58,6 +71,7 @@ def relaxation(seconds: float) -> list[dict[str, Any]]:
         known = f["rhat_f_median"] <= MEASURED
         rows.append(
             {
+                "data": name,
                 "part": "relaxation",
                 "temperature": float(temperature),
                 "seconds": taken,
@@ -70,84 +84,147 @@ def relaxation(seconds: float) -> list[dict[str, Any]]:
                 "gradients_an_effective_energy": float(CHAINS * gradients / e["ess_energy"]) if known else np.nan,
             }
         )
-    return rows
+    return rows + law(name, rows)
 
 
-def law(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def law(name: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Log gradients an effective draw against 1/T, a straight line, and where it leads at T = 1."""
-    known = [row for row in rows if row["part"] == "relaxation" and np.isfinite(row["gradients_an_effective_f"])]
+    known = [row for row in rows if np.isfinite(row["gradients_an_effective_f"])]
     if len(known) < 3:
-        return {}
+        return []
     inverse = np.array([1 / row["temperature"] for row in known])
     logs = np.log([row["gradients_an_effective_f"] for row in known])
-    (slope, intercept), covariance = np.polyfit(inverse, logs, 1, cov=True)
-    error = np.sqrt(covariance.sum())  # of slope + intercept, the line at 1/T = 1
-    return {
-        "part": "law",
-        "activation": float(slope),
-        "coldest_measured": float(1 / inverse.max()),
-        "gradients_an_effective_f_at_1": float(np.exp(slope + intercept)),
-        "factor_of_its_error": float(np.exp(error)),
+    (slope, intercept), covariance = np.polyfit(inverse, logs, 1, cov="unscaled")
+    scatter = max(float(np.std(logs - slope * inverse - intercept, ddof=2)), 0.0)
+    error = scatter * np.sqrt(covariance.sum())  # of slope + intercept, the line at 1/T = 1
+    return [
+        {
+            "data": name,
+            "part": "relaxation",
+            "window": "law",
+            "activation": float(slope),
+            "coldest_measured": float(1 / inverse.max()),
+            "gradients_an_effective_f_at_1": float(np.exp(slope + intercept)),
+            "factor_of_its_error": float(np.exp(error)),
+        }
+    ]
+
+
+def compared(name: str, method: str, seconds: float) -> list[dict[str, Any]]:
+    """A row a window of gradients, each window twice the one before, and one of the whole run."""
+    options: dict[str, Any] = {"num_chains": CHAINS, "progress": False, "log_likelihood": False, "start": "both"}
+    key, energy = jax.random.key(0), network(name)
+    began = time.perf_counter()
+    if method in KERNELS:
+        with harness.stopped_after(seconds):
+            tree = tx.sample(key, energy, kernel=KERNELS[method], num_warmup=WARMUP, num_draws=DRAWS, **options)
+    else:
+        options |= {"kernel": KERNELS["hmc"], "path": "posterior", "hottest": 8.0}
+        tree = harness.ladder_within(
+            seconds, lambda draws: tx.parallel_tempering(key, energy, num_draws=draws, **options)
+        )
+    about = {"data": name, "part": "methods", "method": method, "limit": seconds}
+    rows = windows(tree, sides_of(tree) if method in KERNELS else np.array(["either"] * CHAINS))
+    together = tx.diagnostics.function_space(tree).iloc[-1]
+    whole = {
+        "window": "all",
+        "seconds": time.perf_counter() - began,
+        "draws": tree["tempered_stats"].sizes["draw"],
+        "rhat_f_median": float(together["rhat_f_median"]),
+        "rhat_f_max": float(together["rhat_f_max"]),
     }
+    for side in ("below", "above", "either"):
+        points = [(row["gradients_a_chain"], row[f"energy_{side}"]) for row in rows if f"energy_{side}" in row]
+        if len(points) > 1:
+            gradients, energies = np.array(points).T
+            whole[f"nats_an_e_fold_{side}"] = float(np.polyfit(np.log(gradients), energies, 1)[0])
+    return [about | row for row in (*rows, whole)]
 
 
-def ageing(seconds: float) -> list[dict[str, Any]]:
-    """A row a side and a window of gradients, each window twice the one before."""
-    tree, taken = fitting(seconds, start="both")
-    stats, logs = tree["tempered_stats"].isel(temperature=0), tree["tempered_predictions"]["log_density"]
-    sides = np.array(json.loads(tree.attrs["started"])["side"])
-    gradients = np.cumsum(stats["n_steps"].transpose("chain", "draw").values, axis=1).mean(axis=0)
+def sides_of(tree: xr.DataTree) -> np.ndarray:
+    """From which side each chain has come."""
+    return np.array(json.loads(tree.attrs["started"])["side"])
+
+
+def windows(tree: xr.DataTree, sides: np.ndarray) -> list[dict[str, Any]]:
+    """Mean energy of each side and LPPD of all at T = 1, in windows of gradients that double."""
+    cold = tree["tempered_stats"].isel(temperature=-1)
+    gradients = np.cumsum(tree["tempered_stats"]["n_steps"].sum("temperature").mean("chain").values)
     gradients = gradients + int(tree.attrs["warmup_gradients"]) / CHAINS
     edges = gradients[-1] / 2.0 ** np.arange(8)[::-1]
-    windows = [(a, b) for a, b in zip(np.append(0, edges[:-1]), edges, strict=True) if (gradients <= b).sum() > 4]
-    energy = stats["data_energy"].transpose("chain", "draw").values
-    density = logs.isel(temperature=0).transpose("chain", "draw", "test_row").values
+    energy = cold["data_energy"].transpose("chain", "draw").values
+    logs = tree["tempered_predictions"]["log_density"].isel(temperature=-1)
+    density = logs.transpose("chain", "draw", "test_row").values
     rows = []
-    for low, high in windows:
+    for low, high in zip(np.append(0, edges[:-1]), edges, strict=True):
         inside = (gradients > low) & (gradients <= high)
         if inside.sum() < 4:
             continue
-        for side in ("below", "above"):
-            mine = density[sides == side][:, inside].reshape(-1, density.shape[-1])
-            rows.append(
-                {
-                    "part": "ageing",
-                    "side": side,
-                    "seconds": taken,
-                    "gradients_a_chain": float(gradients[inside].mean()),
-                    "mean_energy": float(energy[sides == side][:, inside].mean()),
-                    "lppd": float((logsumexp(mine, axis=0) - np.log(len(mine))).mean()),
-                }
-            )
-    together = tx.diagnostics.function_space(tree).iloc[0]
-    for side in ("below", "above"):
-        mine = pd.DataFrame([row for row in rows if row["side"] == side])
-        slope = np.polyfit(np.log(mine["gradients_a_chain"]), mine["mean_energy"], 1)[0]
-        about = {"part": "drift", "side": side, "nats_an_e_fold": float(slope)}
-        rows.append(about | {"rhat_f_median": float(together["rhat_f_median"])})
+        mine = density[:, inside].reshape(-1, density.shape[-1])
+        rows.append(
+            {
+                "window": f"to {high:.0f}",
+                "gradients_a_chain": float(gradients[inside].mean()),
+                **{f"energy_{side}": float(energy[sides == side][:, inside].mean()) for side in dict.fromkeys(sides)},
+                "lppd": float((logsumexp(mine, axis=0) - np.log(len(mine))).mean()),
+            }
+        )
     return rows
 
 
-COLUMNS = ("part", "temperature", "side", "gradients_a_chain", "rhat_f_median", "rhat_f_max", "rhat_energy")
-COLUMNS += ("mean_energy", "lppd", "gradients_an_effective_f", "gradients_an_effective_energy", "nats_an_e_fold")
-COLUMNS += ("activation", "gradients_an_effective_f_at_1", "factor_of_its_error")
+COLUMNS = ("data", "part", "temperature", "method", "window", "gradients_a_chain", "draws", "rhat_f_median")
+COLUMNS += ("rhat_f_max", "rhat_energy", "mean_energy", "energy_below", "energy_above", "energy_either", "lppd")
+COLUMNS += ("nats_an_e_fold_below", "nats_an_e_fold_above", "nats_an_e_fold_either", "gradients_an_effective_f")
+COLUMNS += (
+    "about",
+    "gradients_an_effective_energy",
+    "activation",
+    "gradients_an_effective_f_at_1",
+    "factor_of_its_error",
+)
+KEY = ("data", "part", "method")
+
+
+def goals(rows: list[dict[str, Any]]) -> list[dict]:
+    """Of the best method on each data set."""
+    found = []
+    for name in dict.fromkeys(row["data"] for row in rows):
+        medians = [row["rhat_f_median"] for row in rows if row["data"] == name and row.get("window") == "all"]
+        if medians:
+            found.append(
+                harness.goal(f"{name}: median R-hat of f at T = 1, best method", min(medians), MIXED, at_most=True)
+            )
+    return found
 
 
 def main() -> None:
-    """Measure both and show the table."""
+    """Measure what is asked for and show the table."""
     parser = harness.arguments(__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=600.0, help="wall time of each of the two parts")
+    harness.add_merge(parser)
+    parser.add_argument("--seconds", type=float, default=600.0, help="wall time of a method, and of all temperatures")
+    parser.add_argument("--data", nargs="+", default=["airfoil", "bike"])
+    parser.add_argument("--parts", nargs="+", default=["relaxation", "methods"], choices=["relaxation", "methods"])
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
+    parser.add_argument("--temperatures", type=float, nargs="+", default=TEMPERATURES)
     options = parser.parse_args()
     seconds = 20.0 if options.quick else options.seconds
     tx.use_cpu_devices(harness.cores())
-    rows = relaxation(seconds)
-    rows += [found] if (found := law(rows)) else []
-    harness.show(rows, [], COLUMNS)
-    rows += ageing(seconds)
-    median = next(row["rhat_f_median"] for row in rows if row["part"] == "drift")
-    goals = [harness.goal("airfoil: median R-hat of f at T = 1, from both sides", median, MIXED, at_most=True)]
-    harness.write([harness.stamp(row) for row in rows], goals, options.json)
-    harness.show(rows, goals, COLUMNS)
+    rows: list[dict[str, Any]] = []
+
+    def keep(found: list[dict[str, Any]]) -> None:
+        rows.extend(harness.stamp(row) for row in found)
+        kept = harness.merged(rows, options.json if options.merge else None, KEY)
+        harness.write(kept, goals(kept), options.json)
+        harness.show(found, goals(kept), COLUMNS)
+
+    for name in options.data:
+        if "relaxation" in options.parts:
+            keep(relaxation(name, seconds, options.temperatures))
+        for method in options.methods if "methods" in options.parts else ():
+            try:
+                keep(compared(name, method, seconds))
+            except tx.Interrupted as reason:  # by the time
+                keep([{"data": name, "part": "methods", "method": method, "limit": seconds, "about": str(reason)}])
 
 
 if __name__ == "__main__":

@@ -22,12 +22,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pooch
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 #: Draws of a chain that a benchmark takes at most.
 MOST_DRAWS = 200_000
+#: Draws of a ladder's pilot run.
+PILOT = 64
 PACKAGES = ("temperax", "jax", "jaxlib", "numpyro", "blackjax", "nutpie", "arviz", "numpy")
 
 
@@ -73,6 +79,23 @@ def stopped_after(seconds: float) -> Iterator[None]:
 def draws_within(seconds: float, each: float, least: int) -> int:
     """How many draws fit into a time, of which each takes so long."""
     return int(min(max(seconds / max(each, 1e-6), least), MOST_DRAWS))
+
+
+def ladder_within(seconds: float, run: Callable[[int], "xr.DataTree"]) -> "xr.DataTree":
+    """A ladder of as many draws as fit into a time, as a pilot run tells, which is not counted: `run` makes one.
+
+    The rounds before its draws are as long as these let them be, so that one that is merely stopped may have none.
+    """
+    with stopped_after(seconds):
+        tree = run(PILOT)
+    if tree.attrs["interrupted"]:
+        return tree
+    laps = json.loads(tree.attrs["timings"])
+    # A third of a long ladder's scans are rounds before its draws.
+    left = seconds - laps.get("start", 0) - laps.get("hottest", 0) - float(tree.attrs["compilation"])
+    draws = draws_within(left, 1.5 * laps["draws"] / PILOT, PILOT)
+    with stopped_after(seconds):
+        return run(draws)
 
 
 def seconds(call: Callable[[], object]) -> float:

@@ -33,8 +33,6 @@ from temperax.results import reading
 CHAINS = 4
 #: What a posterior that is solved has.
 RHAT, ESS, SOLVED = 1.01, 400, 5
-#: Draws of a ladder's pilot run.
-PILOT = 64
 
 
 class Found(NamedTuple):
@@ -50,26 +48,21 @@ class Found(NamedTuple):
 # -- methods ---------------------------------------------------------------------------------------------------------
 
 
-def chains(kernel: Any, start: str, energy: tx.Energy, key: jax.Array, seconds: float) -> Found:
+def chains(kernel: str, start: str, target: Target, key: jax.Array, seconds: float) -> Found:
     """`temperax.sample` at T = 1."""
-    options: dict[str, Any] = {"kernel": kernel, "start": start, "num_chains": CHAINS, "progress": False}
+    energy = target.energy()
+    options: dict[str, Any] = {"kernel": target.kernel(kernel), "start": start}
+    options |= {"num_chains": CHAINS, "progress": False}
     with harness.stopped_after(seconds):
         tree = tx.sample(key, energy, num_draws=harness.MOST_DRAWS, log_likelihood=False, **options)
     return Found(reading.positions(tree, energy), _gradients(tree))
 
 
-def ladder(options: dict[str, Any], energy: tx.Energy, key: jax.Array, seconds: float) -> Found:
+def ladder(options: dict[str, Any], target: Target, key: jax.Array, seconds: float) -> Found:
     """`temperax.parallel_tempering` to T = 1."""
-    options = {"num_chains": CHAINS, "progress": False, "log_likelihood": False} | options
-    with harness.stopped_after(seconds):
-        tree = tx.parallel_tempering(key, energy, num_draws=PILOT, **options)
-    if not tree.attrs["interrupted"]:
-        laps = json.loads(tree.attrs["timings"])
-        # A third of a long ladder's scans are rounds before its draws.
-        left = seconds - laps.get("start", 0) - laps.get("hottest", 0) - float(tree.attrs["compilation"])
-        draws = harness.draws_within(left, 1.5 * laps["draws"] / PILOT, PILOT)
-        with harness.stopped_after(seconds):
-            tree = tx.parallel_tempering(key, energy, num_draws=draws, **options)
+    energy, kernel = target.energy(), target.kernel("hmc")
+    options = {"kernel": kernel, "num_chains": CHAINS, "progress": False, "log_likelihood": False} | options
+    tree = harness.ladder_within(seconds, lambda draws: tx.parallel_tempering(key, energy, num_draws=draws, **options))
     z = tx.thermodynamics.log_evidence(tree)
     rounds = len(tree["exchange"]["temperature"])
     trips = tx.diagnostics.round_trips(tree)
@@ -82,8 +75,9 @@ def ladder(options: dict[str, Any], energy: tx.Energy, key: jax.Array, seconds: 
     )
 
 
-def particles(energy: tx.Energy, key: jax.Array, seconds: float) -> Found:
+def particles(target: Target, key: jax.Array, seconds: float) -> Found:
     """`temperax.smc`, four populations of as many particles as fit."""
+    energy = target.energy()
     options: dict[str, Any] = {"num_chains": CHAINS, "progress": False, "log_likelihood": False}
     pilot = tx.smc(key, energy, num_particles=64, **options)
     taken = sum(json.loads(pilot.attrs["timings"]).values()) - float(pilot.attrs["compilation"])
@@ -93,10 +87,11 @@ def particles(energy: tx.Energy, key: jax.Array, seconds: float) -> Found:
     return Found(reading.positions(tree, energy), _gradients(tree), z, error, f"{min(count, 20_000)} particles")
 
 
-def numpyro_nuts(energy: tx.Energy, key: jax.Array, seconds: float) -> Found:
+def numpyro_nuts(target: Target, key: jax.Array, seconds: float) -> Found:
     """NumPyro's NUTS from its own starts, its chains vectorised."""
     from numpyro.infer import MCMC, NUTS
 
+    energy = target.energy()
     began = time.perf_counter()
     mcmc = MCMC(
         NUTS(potential_fn=lambda q: energy.prior_energy(q) + energy.data_energy(q)),
@@ -121,7 +116,7 @@ def _gradients(tree: xr.DataTree) -> int:
     return int(tree.attrs["warmup_gradients"]) + int(tree["tempered_stats"]["n_steps"].sum())
 
 
-Method = Callable[[tx.Energy, jax.Array, float], Found]
+Method = Callable[[Target, jax.Array, float], Found]
 METHODS: dict[str, Method] = {
     "hmc": partial(chains, "hmc", "optimum"),
     "hmc-prior": partial(chains, "hmc", "prior"),
@@ -252,7 +247,7 @@ def main() -> None:
                 began = time.perf_counter()
                 about = {"target": name, "method": method, "seed": seed, "limit": options.seconds}
                 try:
-                    found = METHODS[method](energy, jax.random.key(seed), options.seconds)
+                    found = METHODS[method](target, jax.random.key(seed), options.seconds)
                     row = about | {"seconds": time.perf_counter() - began} | judge(target, energy, found)
                     row |= against_truth(row, target, options.nested)
                 except KeyboardInterrupt:  # by the time, and not by a user

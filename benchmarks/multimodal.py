@@ -55,6 +55,8 @@ class Target:
         What is known, or None.
     nested
         Whether to know it takes minutes of nested sampling.
+    most_steps
+        Of a trajectory of HMC: where chains age, what a cold rung wants grows until no round of a ladder ends.
     """
 
     energy: Callable[[], tx.Energy]
@@ -62,6 +64,11 @@ class Target:
     mode: Callable[[tx.Energy, Array], Array] | None = None
     truth: Callable[[], Truth] | None = None
     nested: bool = False
+    most_steps: int = 2048
+
+    def kernel(self, name: str) -> tx.kernels.Kernel | str:
+        """A kernel by its name, with this cap."""
+        return tx.HMC(max_steps=self.most_steps) if name == "hmc" else name
 
 
 def predictions(energy: tx.Energy, positions: Array) -> Array:
@@ -274,6 +281,6 @@ TARGETS = {
     "frequency": Target(frequency, signal, is_true_peak, frequency_truth),
     "mixture": Target(mixture, mixture_density, right_is_wide, mixture_truth),
     "sine": Target(sine, predictions),
-    "yacht": Target(lambda: table("yacht"), predictions),
-    "concrete": Target(lambda: table("concrete"), predictions),
+    "yacht": Target(lambda: table("yacht"), predictions, most_steps=256),
+    "concrete": Target(lambda: table("concrete"), predictions, most_steps=256),
 }

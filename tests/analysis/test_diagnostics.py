@@ -9,6 +9,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pandas as pd
 import pytest
+import xarray as xr
 
 import temperax as tx
 from temperax.analysis.diagnostics.journeys import bimodality
@@ -137,6 +138,54 @@ def test_lag_one_and_bimodality():
     assert abs(tx.ladder.lag_one(white)) < 0.05
     assert tx.ladder.lag_one(np.cumsum(white, axis=1)) > 0.95
     assert bimodality(white) < 5 / 9 < bimodality(np.sign(white) * 3 + white)
+
+
+def made_up_journeys(of_energy, of_f, follows=True):
+    """Five replicas that walk along five rungs, and remember their energy and their predictions geometrically."""
+    rng, (chains, draws, rungs) = np.random.default_rng(0), (8, 4000, 5)
+
+    def walk(kept):
+        each = np.empty((chains, draws, rungs))
+        each[:, 0] = rng.normal(size=(chains, rungs))
+        for i in range(1, draws):
+            each[:, i] = kept * each[:, i - 1] + np.sqrt(1 - kept**2) * rng.normal(size=(chains, rungs))
+        return each
+
+    replicas = np.argsort(walk(0.9), axis=-1)  # who sits at each rung
+
+    def at_rungs(kept):  # in units and places of the rung's own
+        return np.arange(1.0, 6.0) * np.take_along_axis(walk(kept), replicas, axis=-1) + np.arange(rungs)
+
+    replica = replicas if follows else np.broadcast_to(np.arange(rungs), replicas.shape)
+    dims, rung = ("chain", "draw", "temperature"), {"temperature": [16.0, 8.0, 4.0, 2.0, 1.0]}
+    parts = {
+        "exchange": xr.Dataset({"replica": (dims, replica)}, rung),
+        "tempered_stats": xr.Dataset({"path_energy": (dims, at_rungs(of_energy))}, rung),
+        "tempered_predictions": xr.Dataset({"f": ((*dims, "test_row"), at_rungs(of_f)[..., None])}, rung),
+    }
+    return xr.DataTree.from_dict(parts)
+
+
+def test_memory_is_of_replicas_and_not_of_rungs():
+    """To five standard errors of a correlation that falls off geometrically, from 32 000 draws of a rung."""
+    found = tx.diagnostics.memory(made_up_journeys(0.5, 0.9), lags=[1, 4, 5000])
+    assert found.columns.tolist() == [("energy", 1), ("energy", 4), ("f", 1), ("f", 4)]
+    for name, kept in (("energy", 0.5), ("f", 0.9)):
+        error = np.sqrt((1 + kept**2) / (1 - kept**2) / 32_000)
+        for lag in (1, 4):
+            np.testing.assert_allclose(found[name, lag], kept**lag, atol=5 * error)
+    wrong = tx.diagnostics.memory(made_up_journeys(0.5, 0.9, follows=False), lags=[4])
+    assert (wrong["f", 4] < 0.9**4 - 0.1).all(), "rungs whose replicas change remember less than replicas do"
+    with pytest.raises(tx.InputError, match="lags"):
+        tx.diagnostics.memory(made_up_journeys(0.5, 0.9), lags=[0])
+
+
+def test_memory_of_a_ladder(ladder_tree):
+    found = tx.diagnostics.memory(ladder_tree, lags=[1, 8])
+    assert found.shape == (6, 4) and np.isfinite(found.to_numpy()).all()
+    cold = ladder_tree.copy()
+    cold["tempered_predictions"] = cold["tempered_predictions"].to_dataset().isel(temperature=[-1])
+    assert tx.diagnostics.memory(cold, lags=[1]).columns.tolist() == [("energy", 1)]
 
 
 def test_what_is_bad_at_one_temperature_is_not_said_of_the_others(capsys, key):

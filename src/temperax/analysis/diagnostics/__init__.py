@@ -5,7 +5,7 @@ inputs and of the energy, per temperature, over independent chains.  The statist
 """
 
 from temperax.analysis.diagnostics.equilibrium import equilibrium
-from temperax.analysis.diagnostics.journeys import exchange, flow, round_trips
+from temperax.analysis.diagnostics.journeys import exchange, flow, memory, round_trips
 from temperax.analysis.diagnostics.sentences import report
 from temperax.analysis.diagnostics.sides import sides
 from temperax.analysis.diagnostics.temperatures import (
@@ -33,6 +33,7 @@ __all__ = [
     "frozen",
     "function_space",
     "loo",
+    "memory",
     "parameter_space",
     "report",
     "round_trips",

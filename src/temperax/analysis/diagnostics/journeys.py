@@ -1,6 +1,7 @@
 """What replica exchange did: pairs of neighbours, walls between them, and the journeys of replicas."""
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,10 +10,12 @@ import xarray as xr
 from temperax.analysis import evidence, statistics
 from temperax.analysis.diagnostics.temperatures import tempered_stats
 from temperax.engine import ladder
-from temperax.errors import LARGEST, check_result
+from temperax.errors import LARGEST, check_count, check_result
 
 #: A pair that rejects at least this often is a wall.
 WALL = 0.9
+#: Held-out rows that tell whether a prediction is remembered, evenly spaced: all of them say the same.
+ROWS = 32
 
 
 def exchange(tree: xr.DataTree) -> pd.DataFrame:
@@ -162,6 +165,61 @@ def flow(tree: xr.DataTree) -> pd.Series:
     with np.errstate(invalid="ignore"):
         share = hot / visits
     return pd.Series(share, index=pd.Index(replica["temperature"].values, name="temperature"), name="flow")
+
+
+def memory(tree: xr.DataTree, lags: Sequence[int] = (1, 4, 16, 64)) -> pd.DataFrame:
+    """How well replicas remember, some draws later and wherever they are by then, what they were at a rung.
+
+    Path energies and predictions f of held-out rows are standardised at each rung; this is their correlation with
+    themselves along the replica's journey, 0 where all is forgotten.  Rungs where the energy, which decides of swaps,
+    is forgotten and f is not are those where modes freeze: travel is not what is slow there, so that more rungs do not
+    help, and `flow` falls there.
+
+    Parameters
+    ----------
+    lags
+        Numbers of draws; those that the run does not have are left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``temperature``, where the journey began; columns ``energy`` and, of a run that kept all temperatures of a
+        model with held-out rows, ``f``, each by lag.
+
+    Raises
+    ------
+    InputError
+        If a lag is no positive whole number.
+
+    See Also
+    --------
+    temperax.diagnostics.flow, temperax.diagnostics.round_trips
+
+    Examples
+    --------
+    >>> tx.diagnostics.memory(ladder, lags=[1, 16]).columns.tolist()
+    [('energy', 1), ('energy', 16), ('f', 1), ('f', 16)]
+    """
+    replica = check_result(tree, "exchange", "replica")["replica"].transpose("chain", "draw", "temperature")
+    lags = [check_count("lags", lag) for lag in lags]
+    slots = np.argsort(replica.values, axis=-1)  # (chain, draw, replica): where it sits
+    told = {"energy": check_result(tree, "tempered_stats", "path_energy")["path_energy"]}
+    if "tempered_predictions" in tree.children:
+        f = tree["tempered_predictions"].dataset["f"]
+        rows = np.linspace(0, f.sizes["test_row"] - 1, ROWS).astype(int)
+        told |= {"f": f.isel(test_row=rows)} if f.sizes["temperature"] == slots.shape[-1] else {}
+    found = {}
+    for name, values in told.items():
+        z = values.transpose("chain", "draw", "temperature", ...).values
+        with np.errstate(invalid="ignore", divide="ignore"):  # of what is infinite or stands still there is no number
+            z = (z - z.mean(axis=(0, 1))) / z.std(axis=(0, 1))
+        journey = np.take_along_axis(z.reshape(*slots.shape, -1), slots[..., None], axis=2)
+        for lag in (lag for lag in lags if lag < slots.shape[1]):
+            product, began = (journey[:, :-lag] * journey[:, lag:]).mean(axis=-1), slots[:, :-lag]
+            sums, counts = (np.bincount(began.ravel(), weights) for weights in (product.ravel(), None))
+            found[name, lag] = sums / counts
+    index = pd.Index(replica["temperature"].values, name="temperature")
+    return pd.DataFrame(found, index=index).rename_axis(columns=["of", "draws"])
 
 
 def _barrier(tree: xr.DataTree) -> ladder.Barrier:
