@@ -250,10 +250,10 @@ def main() -> None:
                     found = METHODS[method](target, jax.random.key(seed), options.seconds)
                     row = about | {"seconds": time.perf_counter() - began} | judge(target, energy, found)
                     row |= against_truth(row, target, options.nested)
-                except KeyboardInterrupt:  # by the time, and not by a user
+                except KeyboardInterrupt as reason:  # by the time, and not by a user
                     if time.perf_counter() - began < options.seconds:
                         raise
-                    row = about | {"seconds": time.perf_counter() - began, "about": "no draws by then"}
+                    row = about | {"seconds": time.perf_counter() - began, "about": str(reason) or "no results by then"}
                 except (tx.InputError, FloatingPointError, RuntimeError) as error:  # stays in the table
                     row = about | {"seconds": time.perf_counter() - began, "about": str(error)[:200]}
                 rows.append(harness.stamp(row))

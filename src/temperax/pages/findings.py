@@ -5,9 +5,10 @@ import pandas as pd
 import xarray as xr
 
 from temperax.analysis import diagnostics, statistics
+from temperax.analysis.diagnostics.draws import columns, judges_parameters
 from temperax.analysis.diagnostics.journeys import is_ladder
 from temperax.analysis.diagnostics.sentences import exchange_sentences, introduction, remarks, smc_sentence
-from temperax.analysis.diagnostics.temperatures import Functions, columns, judges_parameters
+from temperax.analysis.diagnostics.temperatures import Functions
 from temperax.analysis.diagnostics.verdicts import Judged
 from temperax.errors import check_result
 from temperax.pages.parts import Picture, Pictures, Section, Table, Text, spread, temperature_text

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from temperax.analysis import diagnostics, predict
-from temperax.analysis.diagnostics.temperatures import check_held_out
+from temperax.analysis.diagnostics.draws import check_held_out
 from temperax.errors import check_result
 from temperax.plots.canvas import CONSTANTS, against_temperature, axes_or_new, legend, new_figure, temperature_axis
 

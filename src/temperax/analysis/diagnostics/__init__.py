@@ -5,15 +5,13 @@ inputs and of the energy, per temperature, over independent chains.  The statist
 """
 
 from temperax.analysis.diagnostics.equilibrium import equilibrium
+from temperax.analysis.diagnostics.failures import digits, faults, frozen
 from temperax.analysis.diagnostics.journeys import exchange, flow, memory, round_trips
 from temperax.analysis.diagnostics.sentences import report
 from temperax.analysis.diagnostics.sides import sides
 from temperax.analysis.diagnostics.temperatures import (
     configurational_temperature,
-    digits,
     energies,
-    faults,
-    frozen,
     function_space,
     parameter_space,
     summary,

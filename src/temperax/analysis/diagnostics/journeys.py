@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from temperax.analysis import evidence, statistics
-from temperax.analysis.diagnostics.temperatures import tempered_stats
+from temperax.analysis.diagnostics.draws import tempered_stats
 from temperax.engine import ladder
 from temperax.errors import LARGEST, check_count, check_result
 

@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 from scipy.stats import rankdata
 
-from temperax.analysis.diagnostics.temperatures import columns, judges_parameters, kept_draws, tempered_stats
+from temperax.analysis.diagnostics.draws import columns, judges_parameters, kept_draws, tempered_stats
 from temperax.engine.tempering import target_slot
 
 #: From so many divergent draws on, it is looked for where they gather.

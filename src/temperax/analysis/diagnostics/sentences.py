@@ -8,18 +8,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from temperax.analysis.diagnostics.draws import judges_parameters, tempered_stats, too_few
 from temperax.analysis.diagnostics.equilibrium import in_words
+from temperax.analysis.diagnostics.failures import faults, frozen
 from temperax.analysis.diagnostics.journeys import exchange, is_ladder, round_trips
 from temperax.analysis.diagnostics.sides import sides, started_from_both
-from temperax.analysis.diagnostics.temperatures import (
-    Functions,
-    faults,
-    frozen,
-    judges_parameters,
-    tempered_stats,
-    too_few,
-    warmup_share,
-)
+from temperax.analysis.diagnostics.temperatures import Functions, warmup_share
 from temperax.analysis.diagnostics.verdicts import Judged, by_temperature, judged, lines_of
 from temperax.engine import ladder as ladders
 from temperax.errors import check_result

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from temperax.analysis.diagnostics.temperatures import tempered_stats
+from temperax.analysis.diagnostics.draws import tempered_stats
 from temperax.errors import InputError
 
 

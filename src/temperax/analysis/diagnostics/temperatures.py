@@ -9,14 +9,18 @@ import pandas as pd
 import xarray as xr
 
 from temperax.analysis import statistics
-from temperax.energies.names import parameter_name
-from temperax.engine.tempering import target_slot
+from temperax.analysis.diagnostics.draws import (
+    attribute,
+    check_held_out,
+    columns,
+    judges_parameters,
+    kept_draws,
+    tempered_stats,
+)
+from temperax.analysis.diagnostics.failures import digits
 from temperax.errors import InputError, check_callable, check_result
 
 Functions = Mapping[str, Callable[[xr.Dataset], xr.DataArray]]
-
-#: Fewer draws of a chain tell nothing.
-LEAST_JUDGED = 10
 
 
 def function_space(tree: xr.DataTree) -> pd.DataFrame:
@@ -143,112 +147,6 @@ def _of_draws(name: str, function: Any, draws: xr.Dataset) -> xr.DataArray:
     return found
 
 
-def kept_draws(tree: xr.DataTree) -> xr.Dataset:
-    """The parameters at every temperature whose positions were kept."""
-    if "tempered_posterior" in tree.children:
-        return check_result(tree, "tempered_posterior")
-    betas = tempered_stats(tree)["beta"].values
-    with np.errstate(divide="ignore"):
-        temperature = 1.0 / betas[target_slot(betas)]
-    return check_result(tree, "posterior").expand_dims(temperature=[temperature])
-
-
-def columns(found: xr.Dataset, lead: tuple[str, ...] = ()) -> pd.Series:
-    """What each single parameter has, by its name; with leading dimensions, arrays of them."""
-    columns = {}
-    for variable, values in found.data_vars.items():
-        array = values.transpose(*lead, ...).values
-        shape = array.shape[len(lead) :]
-        flat = array.reshape(*array.shape[: len(lead)], -1)
-        for i in range(flat.shape[-1]):
-            columns[parameter_name([(str(variable), shape)], i)] = flat[..., i]
-    return pd.Series(columns, dtype=object if lead else float)
-
-
-def too_few(tree: xr.DataTree) -> bool:
-    """Whether a result has fewer draws of a chain than anything can be judged by."""
-    return tempered_stats(tree).sizes["draw"] < LEAST_JUDGED
-
-
-def frozen(tree: xr.DataTree) -> pd.DataFrame:
-    """Chains that never move at a temperature: every proposal was rejected, or is where the chain stands.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row each: ``chain``, ``temperature`` and ``acceptance``, which is near 1 where steps are lost in rounding.
-
-    See Also
-    --------
-    temperax.diagnostics.report, temperax.diagnostics.faults
-
-    Examples
-    --------
-    >>> len(tx.diagnostics.frozen(tree))
-    0
-    """
-    stats = tempered_stats(tree).transpose("temperature", "chain", "draw", ...)
-    if too_few(tree):
-        return pd.DataFrame(columns=["chain", "temperature", "acceptance"])
-    accepted, lp = stats["acceptance_rate"].mean("draw").values, stats["lp"].values
-    stepped = stats["n_steps"].min("draw").values > 0
-    still = (lp.max(axis=-1) == lp.min(axis=-1)) & ((accepted < 0.01) | stepped)
-    temperature = stats["temperature"].values
-    rows = [(chain, float(temperature[t]), float(accepted[t, chain])) for t, chain in np.argwhere(still).tolist()]
-    return pd.DataFrame(rows, columns=["chain", "temperature", "acceptance"])
-
-
-def digits(tree: xr.DataTree) -> pd.DataFrame:
-    """Standard deviation of the parameters in steps of the precision in which they were sampled, per kept temperature.
-
-    A chain takes steps of a small part of a standard deviation; where they are no more than a few steps of single
-    precision, they are lost in rounding and the draws are those of no posterior.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Index ``temperature``; ``digits``, of the worst parameter, and ``coarsest_parameter``, its name.  Draws that are
-        stored in half precision say nothing of it (NaN).
-
-    See Also
-    --------
-    temperax.diagnostics.report
-
-    Examples
-    --------
-    >>> bool((tx.diagnostics.digits(tree)["digits"] > 1000).all())
-    True
-    """
-    steps = kept_draws(tree).map(_steps)
-    rows = []
-    for n in range(steps.sizes["temperature"]):
-        found = []  # of each variable its coarsest, since networks have too many parameters to name all of them
-        for name, values in steps.isel(temperature=n).data_vars.items():
-            flat = np.where(np.isnan(values.values), np.inf, values.values).ravel()
-            found.append((float(flat.min()), parameter_name([(str(name), values.shape)], int(flat.argmin()))))
-        least, name = min(found)
-        rows.append((least, name) if np.isfinite(least) else (np.nan, ""))
-    index = pd.Index(steps["temperature"].values, name="temperature")
-    return pd.DataFrame(rows, columns=["digits", "coarsest_parameter"], index=index)
-
-
-def _steps(values: xr.DataArray) -> xr.DataArray:
-    """A variable's standard deviation over a chain's draws, in steps of its precision at its mean."""
-    mean = values.mean(("chain", "draw"), dtype=float)
-    deviation = values.var("draw", dtype=float).mean("chain") ** 0.5
-    if values.dtype not in (np.float32, np.float64):
-        return deviation * np.nan
-    # One that stands still altogether is judged as frozen.
-    step = mean.copy(data=np.spacing(np.abs(mean.values).astype(values.dtype)))
-    return (deviation / step).where(deviation > 0)
-
-
-def check_held_out(tree: xr.DataTree) -> None:
-    """Say so if a result has no predictions of held-out rows."""
-    remedy = "hold rows out of the data set"
-    check_result(tree, "tempered_predictions", "f", problem="has no held-out predictions", remedy=remedy)
-
-
 def energies(tree: xr.DataTree) -> pd.DataFrame:
     """Mean, R-hat and ESS of the data energy, E-BFMI, acceptance, steps and divergences, per temperature.
 
@@ -294,37 +192,6 @@ def energies(tree: xr.DataTree) -> pd.DataFrame:
         },
         index=pd.Index(stats["temperature"].values, name="temperature"),
     )
-
-
-def faults(tree: xr.DataTree) -> pd.DataFrame:
-    """Replicas whose energy or its gradient is not finite, and where.
-
-    Such a replica stays where it is, and the others go on without it: what it leaves are no draws.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row a chain and temperature that has any: ``chain``, ``temperature``, ``draws`` (how many), ``first`` (the
-        first of them) and ``parameter``: the first parameter at which the gradient is not finite, by name.
-
-    See Also
-    --------
-    temperax.diagnostics.report, temperax.diagnostics.frozen
-
-    Examples
-    --------
-    >>> len(tx.diagnostics.faults(tree))
-    0
-    """
-    fault = tempered_stats(tree)["fault"].transpose("chain", "temperature", "draw")
-    layout = json.loads(tree.attrs["layout"])
-    rows = []
-    for chain, slot in np.argwhere((fault.values >= 0).any(axis=-1)).tolist():
-        seen = fault.values[chain, slot]
-        first = int(np.argmax(seen >= 0))
-        temperature = float(fault["temperature"][slot])
-        rows.append((chain, temperature, int((seen >= 0).sum()), first, parameter_name(layout, int(seen[first]))))
-    return pd.DataFrame(rows, columns=["chain", "temperature", "draws", "first", "parameter"])
 
 
 def configurational_temperature(tree: xr.DataTree) -> pd.DataFrame:
@@ -385,11 +252,6 @@ def summary(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFra
     return table
 
 
-def judges_parameters(tree: xr.DataTree) -> bool:
-    """Whether parameters can be judged one by one, as those of networks, whose units can be permuted, cannot."""
-    return not tree.attrs.get("task") and tree["posterior"].sizes["draw"] >= 4
-
-
 def warmup_share(tree: xr.DataTree) -> float:
     """Share of a run's gradients that came before its first draw: the search for starts and the warm-up.
 
@@ -407,26 +269,13 @@ def warmup_share(tree: xr.DataTree) -> float:
     >>> 0 < tx.diagnostics.warmup_share(tree) < 1
     True
     """
-    before, drawn = int(_attribute(tree, "warmup_gradients")), int(tempered_stats(tree)["n_steps"].sum())
+    before, drawn = int(attribute(tree, "warmup_gradients")), int(tempered_stats(tree)["n_steps"].sum())
     return before / (before + drawn) if before else 0.0
 
 
 def _step_cap(tree: xr.DataTree, betas: np.ndarray) -> np.ndarray:
     """Steps of a draw in which every trajectory hits the cap, at these β; infinite where a result does not say."""
-    given = np.asarray(json.loads(_attribute(tree, "step_cap")), float)
+    given = np.asarray(json.loads(attribute(tree, "step_cap")), float)
     if given.ndim == 1:  # as results had it before they could be cut
         return given if len(given) == len(betas) else np.full(len(betas), np.inf)
     return given[np.abs(given[:, 0] - betas[:, None]).argmin(axis=1), 1]
-
-
-def _attribute(tree: xr.DataTree, name: str) -> Any:
-    """What a sampler says of its run, or one sentence where no sampler does."""
-    if name not in tree.attrs:
-        raise InputError("tree", list(tree.attrs), "are not the attributes of a result", "give what a sampler returned")
-    return tree.attrs[name]
-
-
-def tempered_stats(tree: xr.DataTree) -> xr.Dataset:
-    """The statistics of every temperature's draws, or one sentence on what a tree lacks."""
-    wanted = ("data_energy", "path_energy", "energy", "virial", "acceptance_rate", "n_steps", "diverging")
-    return check_result(tree, "tempered_stats", *wanted, "temperature", "beta")

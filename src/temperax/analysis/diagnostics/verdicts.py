@@ -7,17 +7,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from temperax.analysis.diagnostics.draws import tempered_stats, too_few
 from temperax.analysis.diagnostics.equilibrium import equilibrium
+from temperax.analysis.diagnostics.failures import frozen
 from temperax.analysis.diagnostics.journeys import WALL, exchange, is_ladder, round_trips
 from temperax.analysis.diagnostics.remedies import REMEDIES
 from temperax.analysis.diagnostics.sides import sides, started_from_both
-from temperax.analysis.diagnostics.temperatures import (
-    Functions,
-    frozen,
-    summary,
-    tempered_stats,
-    too_few,
-)
+from temperax.analysis.diagnostics.temperatures import Functions, summary
 
 
 class Judged(NamedTuple):
