@@ -16,6 +16,7 @@ transitions but where the name says otherwise.  Of a ladder's draws it is not kn
 
 import json
 import time
+from functools import partial
 from typing import Any
 
 import jax
@@ -120,9 +121,7 @@ def compared(name: str, method: str, seconds: float) -> list[dict[str, Any]]:
             tree = tx.sample(key, energy, kernel=KERNELS[method], num_warmup=WARMUP, num_draws=DRAWS, **options)
     else:
         options |= {"kernel": KERNELS["hmc"], "path": "posterior", "hottest": 8.0}
-        tree = harness.ladder_within(
-            seconds, lambda draws: tx.parallel_tempering(key, energy, num_draws=draws, **options)
-        )
+        tree = harness.ladder_within(seconds, partial(tx.parallel_tempering, key, energy, **options))
     about = {"data": name, "part": "methods", "method": method, "limit": seconds}
     rows = windows(tree, sides_of(tree) if method in KERNELS else np.array(["either"] * CHAINS))
     together = tx.diagnostics.function_space(tree).iloc[-1]

@@ -16,6 +16,7 @@ import shutil
 import signal
 import statistics
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
 #: Draws of a chain that a benchmark takes at most.
 MOST_DRAWS = 200_000
-#: Draws of a ladder's pilot run.
-PILOT = 64
+#: Draws that a ladder is to have at least, and that its rounds are made for.
+LADDER_DRAWS = 512
 PACKAGES = ("temperax", "jax", "jaxlib", "numpyro", "blackjax", "nutpie", "arviz", "numpy")
 
 
@@ -76,26 +77,15 @@ def stopped_after(seconds: float) -> Iterator[None]:
         timer.cancel()
 
 
-def draws_within(seconds: float, each: float, least: int) -> int:
-    """How many draws fit into a time, of which each takes so long."""
-    return int(min(max(seconds / max(each, 1e-6), least), MOST_DRAWS))
+def ladder_within(seconds: float, run: Callable[..., "xr.DataTree"]) -> "xr.DataTree":
+    """A ladder of as many draws as fit into a time: one with rounds of `LADDER_DRAWS`, which goes on from its files.
 
-
-def ladder_within(seconds: float, run: Callable[[int], "xr.DataTree"]) -> "xr.DataTree":
-    """A ladder of as many draws as fit into a time, as a pilot run tells, which is not counted: `run` makes one.
-
-    The rounds before its draws are as long as these let them be, so that one that is merely stopped may have none.
+    The rounds before its draws are as long as these let them be, so that one asked for all draws at once has none.
     """
-    with stopped_after(seconds):
-        tree = run(PILOT)
-    if tree.attrs["interrupted"]:
-        return tree
-    laps = json.loads(tree.attrs["timings"])
-    # A third of a long ladder's scans are rounds before its draws.
-    left = seconds - laps.get("start", 0) - laps.get("hottest", 0) - float(tree.attrs["compilation"])
-    draws = draws_within(left, 1.5 * laps["draws"] / PILOT, PILOT)
-    with stopped_after(seconds):
-        return run(draws)
+    with tempfile.TemporaryDirectory() as folder, stopped_after(seconds):
+        options = {"directory": Path(folder) / "run"}
+        tree = run(num_draws=LADDER_DRAWS, **options)
+        return tree if tree.attrs["interrupted"] else run(num_draws=MOST_DRAWS, resume=True, **options)
 
 
 def seconds(call: Callable[[], object]) -> float:

@@ -4,11 +4,10 @@
 (``--targets xor-2 wells`` and ``--methods ladder hmc`` for a part, ``--nested`` for the truths of the XOR networks,
 which take minutes of nested sampling, ``--quick`` for a look)
 
-Every method has the same wall time, compilation and warm-up included, after which it is stopped; how long the rounds of
-a ladder are to be, a pilot run tells, which is not counted.  A row is a target, a method and a seed: worst and median
-R-hat and the least ESS of what the target is judged by (predictions of held-out rows, or parameters), over the run's
-own four chains or ladders; the weight of the named mode, told apart by functions, beside the truth in standard errors;
-LPPD, log Z, mean data energy.
+Every method has the same wall time, compilation and warm-up included, after which it is stopped.  A row is a target, a
+method and a seed: worst and median R-hat and the least ESS of what the target is judged by (predictions of held-out
+rows, or parameters), over the run's own four chains or ladders; the weight of the named mode, told apart by functions,
+beside the truth in standard errors; LPPD, log Z, mean data energy.
 """
 
 import json
@@ -62,7 +61,7 @@ def ladder(options: dict[str, Any], target: Target, key: jax.Array, seconds: flo
     """`temperax.parallel_tempering` to T = 1."""
     energy, kernel = target.energy(), target.kernel("hmc")
     options = {"kernel": kernel, "num_chains": CHAINS, "progress": False, "log_likelihood": False} | options
-    tree = harness.ladder_within(seconds, lambda draws: tx.parallel_tempering(key, energy, num_draws=draws, **options))
+    tree = harness.ladder_within(seconds, partial(tx.parallel_tempering, key, energy, **options))
     z = tx.thermodynamics.log_evidence(tree)
     rounds = len(tree["exchange"]["temperature"])
     trips = tx.diagnostics.round_trips(tree)

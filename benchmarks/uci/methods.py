@@ -9,6 +9,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -239,14 +240,32 @@ def bde(data: tx.Dataset, settings: Mapping[str, Any], seed: int) -> Iterator[Fo
 
 
 def temperax(data: tx.Dataset, settings: Mapping[str, Any], seed: int) -> Iterator[Found]:
-    """`temperax.sample` at several temperatures."""
-    temperatures = settings.get("temperatures", [1.0])
-    path = settings.get("path", "posterior")
-    options = {k: settings[k] for k in ("num_warmup", "num_draws", "num_chains", "kernel") if k in settings}
-    tree = tx.sample(
-        jax.random.key(seed), energy_of(data, settings), temperatures, path=path, progress=False, **options
-    )
+    """`temperax.sample` at several temperatures, which ``seconds`` stop with the draws that it has by then."""
+    temperatures, path = settings.get("temperatures", [1.0]), settings.get("path", "posterior")
+    options = {k: settings[k] for k in ("num_warmup", "num_draws", "num_chains", "start") if k in settings}
+    energy = energy_of(data, settings)
+    limit = harness.stopped_after(settings["seconds"]) if "seconds" in settings else nullcontext()
+    with limit:
+        tree = tx.sample(
+            jax.random.key(seed),
+            energy,
+            temperatures,
+            path=path,
+            kernel=kernel_of(energy, settings),
+            progress=False,
+            **options,
+        )
     yield from _of_tree(data, tree)
+
+
+def kernel_of(energy: tx.Energy, settings: Mapping[str, Any]) -> Any:
+    """The kernel that settings name, with their cap on its steps; scales of ReLU units are drawn in between."""
+    name = settings.get("kernel", "auto")
+    if "most_steps" not in settings:
+        return name
+    kernel = {"auto": tx.HMC, "hmc": tx.HMC, "mams": tx.kernels.MAMS, "mclmc": tx.kernels.MCLMC}[name]
+    capped = kernel(max_steps=settings["most_steps"])
+    return tx.kernels.Alternating(capped) if tx.kernels.Rescaling.fits(energy) else capped
 
 
 def ladder(data: tx.Dataset, settings: Mapping[str, Any], seed: int) -> Iterator[Found]:

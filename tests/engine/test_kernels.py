@@ -1,6 +1,7 @@
 """Kernels of other libraries, and microcanonical ones: moments in closed form, and what a mistake in them changes."""
 
 import json
+from dataclasses import dataclass
 from functools import partial
 
 import arviz as az
@@ -11,6 +12,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from cases import some
+from jax.tree_util import register_dataclass
 from numpyro.infer import HMC, BarkerMH
 
 import temperax as tx
@@ -151,3 +153,38 @@ def test_an_argument_with_a_default_is_not_beta(key):
     """A second argument is the inverse temperature where it has no default, or is called so."""
     assert worst_z(tx.kernels.FromBlackJAX(lambda logp, step=0.15: blackjax.mala(logp, step)), key) < 4.5
     assert worst_z(tx.kernels.FromBlackJAX(partial(blackjax.mala, step_size=0.15)), key) < 4.5
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class AcceptsAll(tx.kernels.MCLMC):
+    """The negative control: what its steps lead to is kept, however long they are."""
+
+    def _accepts(self, key, end):
+        return jnp.isfinite(end.rise)
+
+
+@pytest.mark.slow
+def test_steps_that_are_still_too_long_do_not_lead_chains_away():
+    """A deep network's start is a low one, which chains that take every trajectory climb out of while they adapt."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 3))
+    y = np.sin(3 * x[:, 0]) * x[:, 1] + 0.05 * rng.normal(size=200)
+    data = tx.Dataset.from_arrays(x[:150], y[:150], x[150:], y[150:])
+    energy = tx.Energy.mlp(data, (16, 16, 16), "relu", tx.likelihoods.HeteroscedasticGaussian())
+    options = {"num_chains": 2, "num_warmup": 100, "num_draws": 10, "log_likelihood": False, "progress": False}
+    first = {
+        kernel: tx.sample(jax.random.key(0), energy, kernel=kernel(max_steps=128), **options)["sample_stats"]
+        for kernel in (tx.kernels.MCLMC, AcceptsAll)
+    }
+    kept, climbed = (stats["data_energy"][:, :3].mean().item() for stats in first.values())
+    assert kept < climbed - 50, "nats"
+
+
+def test_a_rise_that_no_right_step_has_is_undone():
+    """Of N(σ²/2, σ²) with σ² = 5 · 10⁻⁴ P, ten deviations."""
+    kernel = tx.kernels.MCLMC().fitted(962)
+    limit = 0.481 / 2 + 10 * 0.481**0.5
+    rises = jnp.array([-50.0, 1.0, limit - 0.01, limit + 0.01, jnp.inf])
+    blank = microcanonical.Flight(*[jnp.zeros(5)] * 4, rises, jnp.zeros(5), jnp.zeros(5))
+    assert kernel._accepts(jax.random.key(0), blank).tolist() == [True, True, True, False, False]

@@ -27,6 +27,8 @@ from temperax.machine.compiling import root
 DIVERGED = 1000.0
 #: Variance of the energy error of a step, in nats² a parameter, at which biases are small (Robnik et al. 2023).
 ERROR_VARIANCE = 5e-4
+#: Standard deviations of that error beyond which no trajectory goes whose steps are of the right size.
+IMPLAUSIBLE = 10.0
 
 
 class Flight(NamedTuple):
@@ -145,12 +147,14 @@ class MAMS(Jittered):
             )
 
         end = in_frame(tuning, potential_at, start, run)
-        uniform = jax.random.uniform(accept_key, (), tuning.step_size.dtype)
-        moved = (uniform < end.accept_prob) if self.exact else jnp.isfinite(end.rise)
+        moved = self._accepts(accept_key, end)
         found = ParamInfo(end.z, end.potential_energy, end.z_grad)
         found = jax.tree.map(lambda new, old: jnp.where(moved, new, old), found, start)
         diverging = end.rise > DIVERGED
         return found, Info(end.accept_prob, end.num_steps, diverging, found.potential_energy, end.r, length)
+
+    def _accepts(self, key: Array, end: Flight) -> Array:
+        return jax.random.uniform(key, (), end.accept_prob.dtype) < end.accept_prob
 
     def _coherence(self, tuning: Tuning) -> Array | None:
         return None
@@ -159,10 +163,11 @@ class MAMS(Jittered):
 @register_dataclass
 @dataclass(frozen=True)
 class MCLMC(MAMS):
-    """Microcanonical Langevin Monte Carlo (Robnik et al. 2023), which accepts all: *not exact*.
+    """Microcanonical Langevin Monte Carlo (Robnik et al. 2023), which rejects nothing: *not exact*.
 
     What a Metropolis step would reject stays in the draws as a bias of their energies, which results estimate by scans
-    of `MAMS` that follow.
+    of `MAMS` that follow.  Only a trajectory whose energy rises as none does whose steps are of the size aimed at is
+    undone, so that chains stay near their start while steps are still too long.
 
     Attributes
     ----------
@@ -205,6 +210,12 @@ class MCLMC(MAMS):
             return self
         # Of errors N(σ²/2, σ²), which equilibrium asks for, a Metropolis step accepts erfc(σ / √8).
         return replace(self, target_acceptance=math.erfc(math.sqrt(ERROR_VARIANCE * size / 8)))
+
+    def _accepts(self, key: Array, end: Flight) -> Array:
+        """What steps of the right size can lead to: with too long ones chains would climb away from their start."""
+        assert self.target_acceptance is not None, "as_kernel has fitted it"
+        deviation = math.sqrt(8) * jax.scipy.special.erfinv(1 - self.target_acceptance)
+        return end.rise < deviation**2 / 2 + IMPLAUSIBLE * deviation
 
     def _coherence(self, tuning: Tuning) -> Array:
         """The direction is forgotten within a trajectory."""
