@@ -32,7 +32,7 @@ TEMPERATURES = [16.0, 11.3, 8.0, 5.7, 4.0, 2.8, 2.0, 1.4, 1.0]
 #: R-hat of the median prediction up to which an effective sample size means something, and that of chains that mix.
 MEASURED, MIXED = 1.1, 1.05
 WARMUP = 200
-#: Of a trajectory.  What a cold rung wants grows without end, and 64 steps age slower by each gradient.
+#: Of a trajectory: what a cold rung wants grows without end.
 MOST_STEPS = 512
 #: More draws of a chain than any run makes in an hour.
 DRAWS = 20_000

@@ -85,7 +85,9 @@ def ladder_within(seconds: float, run: Callable[..., "xr.DataTree"]) -> "xr.Data
     with tempfile.TemporaryDirectory() as folder, stopped_after(seconds):
         options = {"directory": Path(folder) / "run"}
         tree = run(num_draws=LADDER_DRAWS, **options)
-        return tree if tree.attrs["interrupted"] else run(num_draws=MOST_DRAWS, resume=True, **options)
+        if not tree.attrs["interrupted"]:
+            tree = run(num_draws=MOST_DRAWS, resume=True, **options)
+        return tree.load()  # before its files are gone
 
 
 def seconds(call: Callable[[], object]) -> float:
