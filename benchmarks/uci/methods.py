@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -263,8 +264,8 @@ def kernel_of(energy: tx.Energy, settings: Mapping[str, Any]) -> Any:
     name = settings.get("kernel", "auto")
     if "most_steps" not in settings:
         return name
-    kernel = {"auto": tx.HMC, "hmc": tx.HMC, "mams": tx.kernels.MAMS, "mclmc": tx.kernels.MCLMC}[name]
-    capped = kernel(max_steps=settings["most_steps"])
+    named: Any = tx.kernels.as_kernel("hmc" if name == "auto" else name, energy)
+    capped = replace(named, max_steps=settings["most_steps"])
     return tx.kernels.Alternating(capped) if tx.kernels.Rescaling.fits(energy) else capped
 
 

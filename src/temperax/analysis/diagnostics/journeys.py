@@ -152,8 +152,7 @@ def flow(tree: xr.DataTree) -> pd.Series:
     >>> tx.diagnostics.flow(ladder).iloc[[0, -1]].tolist()
     [1.0, 0.0]
     """
-    replica = check_result(tree, "exchange", "replica")["replica"].transpose("chain", "draw", "temperature")
-    slots = np.argsort(replica.values, axis=-1)  # (chain, draw, replica): where it sits
+    slots, rungs = _slots(tree)
     coldest = slots.shape[-1] - 1
     last = np.where(slots == 0, 1.0, np.where(slots == coldest, 0.0, np.nan))
     came = (
@@ -164,7 +163,7 @@ def flow(tree: xr.DataTree) -> pd.Series:
     visits, hot = (np.bincount(where[told], weights, minlength=coldest + 1) for weights in (None, came[told]))
     with np.errstate(invalid="ignore"):
         share = hot / visits
-    return pd.Series(share, index=pd.Index(replica["temperature"].values, name="temperature"), name="flow")
+    return pd.Series(share, index=rungs, name="flow")
 
 
 def memory(tree: xr.DataTree, lags: Sequence[int] = (1, 4, 16, 64)) -> pd.DataFrame:
@@ -200,9 +199,8 @@ def memory(tree: xr.DataTree, lags: Sequence[int] = (1, 4, 16, 64)) -> pd.DataFr
     >>> tx.diagnostics.memory(ladder, lags=[1, 16]).columns.tolist()
     [('energy', 1), ('energy', 16), ('f', 1), ('f', 16)]
     """
-    replica = check_result(tree, "exchange", "replica")["replica"].transpose("chain", "draw", "temperature")
     lags = [check_count("lags", lag) for lag in lags]
-    slots = np.argsort(replica.values, axis=-1)  # (chain, draw, replica): where it sits
+    slots, rungs = _slots(tree)
     told = {"energy": check_result(tree, "tempered_stats", "path_energy")["path_energy"]}
     if "tempered_predictions" in tree.children:
         f = tree["tempered_predictions"].dataset["f"]
@@ -218,8 +216,13 @@ def memory(tree: xr.DataTree, lags: Sequence[int] = (1, 4, 16, 64)) -> pd.DataFr
             product, began = (journey[:, :-lag] * journey[:, lag:]).mean(axis=-1), slots[:, :-lag]
             sums, counts = (np.bincount(began.ravel(), weights) for weights in (product.ravel(), None))
             found[name, lag] = sums / counts
-    index = pd.Index(replica["temperature"].values, name="temperature")
-    return pd.DataFrame(found, index=index).rename_axis(columns=["of", "draws"])
+    return pd.DataFrame(found, index=rungs).rename_axis(columns=["of", "draws"])
+
+
+def _slots(tree: xr.DataTree) -> tuple[np.ndarray, pd.Index]:
+    """Where each replica sits (chain, draw, replica), and the temperatures of these places."""
+    replica = check_result(tree, "exchange", "replica")["replica"].transpose("chain", "draw", "temperature")
+    return np.argsort(replica.values, axis=-1), pd.Index(replica["temperature"].values, name="temperature")
 
 
 def _barrier(tree: xr.DataTree) -> ladder.Barrier:

@@ -10,7 +10,7 @@ Silverstein & Seljak 2023, *Microcanonical Hamiltonian Monte Carlo*; the Metropo
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -125,9 +125,6 @@ class MAMS(Jittered):
 
     target_acceptance: float = 0.9
 
-    #: Whether its draws are of the distribution itself, or of one that is near.
-    exact: ClassVar[bool] = True
-
     def step(
         self,
         key: Array,
@@ -163,9 +160,9 @@ class MAMS(Jittered):
 @register_dataclass
 @dataclass(frozen=True)
 class MCLMC(MAMS):
-    """Microcanonical Langevin Monte Carlo (Robnik et al. 2023), which rejects nothing: *not exact*.
+    """Microcanonical Langevin Monte Carlo (Robnik et al. 2023), without a Metropolis step: *not exact*.
 
-    What a Metropolis step would reject stays in the draws as a bias of their energies, which results estimate by scans
+    What that would reject stays in the draws as a bias of their energies, which results estimate by scans
     of `MAMS` that follow.  Only a trajectory whose energy rises as none does whose steps are of the size aimed at is
     undone, so that chains stay near their start while steps are still too long.
 
@@ -189,8 +186,6 @@ class MCLMC(MAMS):
     """
 
     target_acceptance: float | None = None  # type: ignore[assignment]
-
-    exact: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.target_acceptance is None:
