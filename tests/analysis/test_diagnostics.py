@@ -180,6 +180,16 @@ def test_memory_is_of_replicas_and_not_of_rungs():
         tx.diagnostics.memory(made_up_journeys(0.5, 0.9), lags=[0])
 
 
+def test_memory_of_what_is_infinite_is_left_out_and_of_the_rest_is_there(ladder_tree):
+    """A wide prior has no energy at some draws of β = 0, and a class may be certain in all of them."""
+    whole, tree = tx.diagnostics.memory(ladder_tree, lags=[1, 64]), ladder_tree.copy(deep=True)
+    tree["tempered_stats"]["path_energy"].loc[{"temperature": whole.index[0], "draw": 3}] = np.inf
+    tree["tempered_predictions"]["f"].loc[{"temperature": whole.index[-1], "test_row": 0}] = 1.0
+    found = tx.diagnostics.memory(tree, lags=[1, 64])
+    assert np.isfinite(found.iloc[1:].to_numpy()).all() and np.isfinite(found["f"].to_numpy()).all()
+    np.testing.assert_allclose(found.iloc[3:-1], whole.iloc[3:-1], atol=0.1)
+
+
 def test_memory_of_a_ladder(ladder_tree):
     found = tx.diagnostics.memory(ladder_tree, lags=[1, 8])
     assert found.shape == (6, 4) and np.isfinite(found.to_numpy()).all()

@@ -126,6 +126,25 @@ def test_turns_keep_the_length_and_the_energy(key):
     assert nothing == pytest.approx(0.0, abs=1e-6)
 
 
+@pytest.mark.parametrize("time", [1e-3, 0.3, 4.0, 50.0, 1e4])
+def test_straight_uphill_costs_what_it_should(time):
+    """log(cosh ± sinh) = ± angle of a force along the direction; of a long turn none is quite uphill."""
+    gradient = np.full(9, 1.0, np.float32)
+    down, up = (microcanonical.turn(jnp.full(9, s / 3.0), gradient, jnp.float32(time))[1] for s in (-1, 1))
+    assert down == pytest.approx(9.0 * time, rel=1e-3, abs=1e-4)
+    angle, rounded = time * 9 / 8, np.log(np.finfo(np.float32).eps / 2)
+    assert up == pytest.approx(8 * max(-angle, angle + rounded), rel=1e-2, abs=1e-4)
+
+
+def test_no_step_out_of_a_narrow_well_is_accepted(key):
+    """Steps a hundred times too long cross the bottom and turn straight back uphill; no rounding lets one pass."""
+    well = tx.Energy(lambda p: 0.5 * jnp.sum((p / 0.01) ** 2), dist.Normal(0.0, 1.0).expand([10]).to_event(1))
+    start = 0.01 * np.asarray(jax.random.normal(key, (4, 10)))
+    options = {"start": start, "num_warmup": 0, "num_draws": 200, "progress": False}
+    tree = tx.sample(key, well, kernel=tx.MAMS(step_size=0.5, trajectory_length=0.5), **options)
+    assert float(np.abs(tree["posterior"]["theta"]).max()) < 0.1
+
+
 @pytest.mark.slow
 def test_an_unadjusted_kernel_is_marked(key, capsys):
     """Long steps leave a bias, which the result estimates and the report calls by its name; MAMS has none."""

@@ -90,6 +90,18 @@ def test_annealing_beats_restarts_on_a_rugged_energy_at_equal_gradients(key):
     tx.plots.annealing_against_restarts(study).figure.canvas.draw()
 
 
+def test_restarts_spend_what_annealing_has_spent(key, monkeypatch):
+    """By Adam, also of an energy that `minimise` would descend otherwise."""
+    made, minimise = [], tx.optimise.minimise
+    monkeypatch.setattr(
+        "temperax.samplers.optimise.minimise", lambda *a, **k: made.append(minimise(*a, **k)) or made[-1]
+    )
+    rungs = ladder.geometric(4, hottest=0.1, coldest=10.0)
+    study = tx.studies.annealing_against_restarts(key, BOWL, rungs, steps=40, num_chains=2, scans=4)
+    restarts = made[-1]
+    assert len(restarts.num_steps) == study.sizes["start"] and (restarts.num_steps <= 40).all()
+
+
 @pytest.mark.slow
 def test_a_fast_cycle_shows_hysteresis_and_a_slow_one_of_a_bowl_none(key):
     betas = ladder.geometric(12, hottest=0.05, coldest=20.0)

@@ -441,3 +441,38 @@ def test_values_change_and_nothing_compiles(key):
 
 def test_kernel_protocol():
     assert isinstance(Exact(), kernels.Kernel)
+
+
+# -- the reference path, and starts ------------------------------------------------------------------------------------
+
+
+def nearly_flat(p):
+    return 2.0 * jnp.sum((p - 1.0) ** 2)
+
+
+@pytest.mark.parametrize("coldest", some([2.0], [0.5]))
+def test_a_reference_path_ends_at_the_temperature_that_was_asked_for(coldest, key):
+    """Of N(0, 1) and a precision of 4 at T on the reference path: between the reference and (prior × likelihood)^β."""
+    energy = tx.Energy(nearly_flat, dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+    tree = tx.parallel_tempering(key, energy, path="reference", coldest=coldest, num_draws=256, **QUICK)
+    assert tree.attrs["path"] == "reference"
+    assert tree["exchange"]["temperature"].values[-1] == pytest.approx(coldest)
+
+
+def test_a_reference_is_fitted_in_short_runs_too(key):
+    energy = tx.Energy(nearly_flat, dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+    tree = tx.parallel_tempering(key, energy, path="reference", num_draws=64, num_replicas=3, **QUICK)
+    assert tree.attrs["path"] == "reference"
+
+
+def half_of_the_prior(p):
+    return 0.5 * jnp.sum(p**2) + 0.0 * jnp.sqrt(p[0])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_starts_without_an_energy_are_drawn_again_wherever_exchange_has_moved_them(seed):
+    """Half of the prior has none, and the first scan of a ladder hands it to the hotter rung."""
+    energy = tx.Energy(half_of_the_prior, dist.Normal(0.0, 1.0).expand([3]).to_event(1))
+    options = {"num_replicas": 5, "num_draws": 32, "kernel": "nuts"} | QUICK
+    tree = tx.parallel_tempering(jax.random.key(seed), energy, **options)
+    assert (tree["posterior"]["theta"][..., 0] > 0).all()

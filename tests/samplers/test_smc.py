@@ -90,6 +90,27 @@ def test_infinite_energies_of_the_prior_weigh_nothing(key):
     assert (tree["posterior"]["theta"][..., 0] > 0).all()
 
 
+def test_half_of_the_draws_without_an_energy_on_the_posterior_path(key):
+    """At β > 0 they have no weight at all: log Z is of what is left, and energies are finite."""
+
+    def half(p):
+        return 0.5 * jnp.sum(p**2) + 0.0 * jnp.sqrt(p[0])  # whose gradient is NaN too: nothing moves from there
+
+    energy = tx.Energy(half, dist.Normal(0.0, 1.0).expand([3]).to_event(1))
+    tree = tx.smc(key, energy, path="posterior", hottest=4.0, kernel="nuts", num_particles=256, progress=False)
+    exact = -1.5 * np.log(4.0) - 0.75 * 1.5 * np.log(2 * np.pi)
+    assert abs(tree.attrs["log_z"] - exact) < 4.5 * max(tree.attrs["log_z_error"], 0.03)
+    assert (tree["posterior"]["theta"][..., 0] > 0).all()
+    assert np.isfinite(tree["tempered_stats"]["path_energy"]).all()
+
+
+def test_the_first_step_may_be_as_small_as_the_prior_is_wide(key):
+    """exp(-θ²/2 · 10⁴) under N(0, 10⁵²): β = 1 is 10¹⁴ of the first step away."""
+    energy = tx.Energy(lambda p: 0.5 * ((p - 1.0) / 0.01) ** 2, dist.Normal(0.0, 1e5))
+    tree = tx.smc(key, energy, **QUICK)
+    assert abs(tree.attrs["log_z"] - np.log(0.01 / 1e5)) < 4.5 * max(tree.attrs["log_z_error"], 0.1)
+
+
 def test_two_modes_keep_their_weights(key):
     """Two modes of weights 1/4 and 3/4, apart by walls that no kernel climbs."""
 

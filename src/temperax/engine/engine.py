@@ -169,7 +169,9 @@ def start(
     See `scanning.fault_of`; where one is, no step is looked for.
     """
     state, record = evaluate_again(program, key, to_devices(program, blank_state(program, positions)))
-    faults = np.asarray(record.fault[-1])
+    where, now = np.asarray(record.replica[-1]), np.asarray(record.fault[-1])
+    faults = np.empty_like(now)  # of the starts, and not of the places to which exchange has moved them
+    np.put_along_axis(faults, where, now, axis=1)
     if program.kernel.step_size is not None or (faults >= 0).any():
         return state, faults
     return _with_first_steps(program, key, state), faults

@@ -278,7 +278,8 @@ def run_rounds(
             if run.past(stage):
                 continue
             settling = stage == len(lengths) - 1
-            fits = tuner.path == "reference" and length >= LEARNT and not settling
+            enough = length >= LEARNT or stage == len(lengths) - 2  # the last that can, however short
+            fits = tuner.path == "reference" and enough and not settling
             tally = Tally(length, fits, _sums(run) if run.done(stage) else {})
             keep = partial(_kept, tuner, program, tally, origin, clock)
             program = program.placed(thin=np.int32(1))

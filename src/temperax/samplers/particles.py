@@ -12,10 +12,11 @@ from temperax.energies.energy import Energy
 from temperax.engine import engine, tempering
 from temperax.engine.kernels import most_steps
 from temperax.engine.program import Program, Record, State
+from temperax.errors import InputError
 from temperax.results import results
 from temperax.results.carried import PREDICT, STARTS
 from temperax.samplers.drawing import Clock, Draws
-from temperax.samplers.populations import ENERGIES, SUMS, Populations
+from temperax.samplers.populations import ENERGIES, NO_ENERGY, SUMS, Populations
 from temperax.samplers.runs import Run
 from temperax.samplers.setup import explored_by
 from temperax.training.curvature import laplace
@@ -105,6 +106,7 @@ class Particles:
         self._at(self.beta)
         if self.beta > 0:
             self._warm_up(num_warmup)
+            self._replace_infinite()
         self._evaluate()
         self.populations.record(self._energies() | self.sums, self._rng())
 
@@ -206,6 +208,14 @@ class Particles:
         self.state = engine.end_window(self.program, self.state)
         self.before = self.clock.gradients
         self.clock.lap("warm-up")
+
+    def _replace_infinite(self) -> None:
+        """Others in the place of particles without an energy, which are no draws of any β > 0 and can become none."""
+        sound = np.isfinite(self._energies()["path_energy"])
+        if not sound.any(axis=1).all():
+            raise InputError("hottest", float(1 / self.beta), NO_ENERGY, "start from β = 0, or narrow the prior")
+        there = np.arange(sound.shape[1])
+        self._resample(np.array([np.where(row, there, np.resize(there[row], len(there))) for row in sound]))
 
     def _evaluate(self) -> None:
         """Energies and gradients of the particles as the program counts them."""

@@ -14,6 +14,8 @@ from temperax.errors import InputError
 ENERGIES = ("prior_energy", "data_energy", "path_energy", "base_energy")
 #: And of its scans: sums over them.
 SUMS = ("acceptance_rate", "n_steps", "diverging")
+#: What is wrong where particles have nowhere to go.
+NO_ENERGY = "has no finite energy at any particle of a population"
 
 
 class Populations:
@@ -39,7 +41,7 @@ class Populations:
         whole = last - now
         if excess(whole) >= 0:
             return last
-        return now + float(scipy.optimize.brentq(excess, 0.0, whole, xtol=1e-12 * whole, rtol=1e-6))
+        return now + float(scipy.optimize.brentq(excess, 0.0, whole, xtol=5e-324, rtol=1e-6, maxiter=5000))
 
     def conditional_size(self, heights: Float[np.ndarray, "population particle"], change: float) -> float:
         """(Σ W w)² / Σ W Σ W w² of the step's weights w = exp(-Δβ V), between 0 and 1, of all populations.
@@ -58,8 +60,7 @@ class Populations:
             rise = np.where(np.isfinite(heights), -(beta - self.betas[-1]) * heights, -np.inf)
         whole = logsumexp(self.log_weights + rise, axis=1)
         if not np.isfinite(whole).all():
-            problem = "has no finite energy at any particle of a population"
-            raise InputError("num_particles", self.shape[1], problem, "raise it, or narrow the prior")
+            raise InputError("num_particles", self.shape[1], NO_ENERGY, "raise it, or narrow the prior")
         self.rises.append(whole)
         self.log_weights = self.log_weights + rise - whole[:, None]
         self.betas.append(beta)

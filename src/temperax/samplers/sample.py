@@ -137,7 +137,7 @@ def sample(
     windows = adaptation.windows(num_warmup) if num_warmup else []
     with run.stoppable():
         program, state, origin = begin(run, key, energy, program, start, clock)
-        state = _warm_up(run, program, run_key, state, windows, origin, clock)
+        state = _warm_up(run, program, run_key, state, windows, origin, clock, num_draws)
         clock.lap("warm-up")
         build = partial(
             results.groups,
@@ -162,14 +162,24 @@ _ARGUMENTS = [name for name in inspect.signature(sample).parameters if name not 
 
 
 def _warm_up(
-    run: Run, program: Program, key: Array, state: State, windows: list[tuple[int, bool]], origin: Origin, clock: Clock
+    run: Run,
+    program: Program,
+    key: Array,
+    state: State,
+    windows: list[tuple[int, bool]],
+    origin: Origin,
+    clock: Clock,
+    num_draws: int,
 ) -> State:
-    """Adapt window by window and freeze; without windows, everything stays as it started."""
+    """Adapt window by window and freeze; without windows, everything stays as it started.
+
+    Checkpoints say how many draws are to follow, for whoever looks.
+    """
     once = program.placed(thin=np.int32(1))
 
     def keep() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         clock.lap("warm-up")
-        return origin.arrays, {"started": origin.report} | clock.notes
+        return origin.arrays, {"started": origin.report, "draws_to_follow": num_draws} | clock.notes
 
     with run.bar(sum(w[0] for w in windows), "warm-up", "scan") as bar:
         for stage, (length, new_mass) in enumerate(windows):

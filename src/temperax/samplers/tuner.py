@@ -88,7 +88,7 @@ class Tuner:
             return program, state
         if first_fit:  # nothing is known of its barrier but that it is short: that of the way from the prior misleads
             number = ladders.FIRST_REPLICAS if self.auto else len(found.betas)
-            betas = ladders.linear(number, coldest=1.0 / float(found.betas[-1]))
+            betas = ladders.linear(number, hottest=float(found.betas[0]), coldest=float(found.betas[-1]))
         else:
             left = found if np.asarray(state.journeys.restarts).any() else self._passable(found, tally)
             betas = ladders.adaptive(left, max(self._replicas(left), SIZES[0] if self.auto else len(found.betas)))

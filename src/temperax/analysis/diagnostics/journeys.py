@@ -213,9 +213,11 @@ def memory(tree: xr.DataTree, lags: Sequence[int] = (1, 4, 16, 64)) -> pd.DataFr
             z = (z - z.mean(axis=(0, 1))) / z.std(axis=(0, 1))
         journey = np.take_along_axis(z.reshape(*slots.shape, -1), slots[..., None], axis=2)
         for lag in (lag for lag in lags if lag < slots.shape[1]):
-            product, began = (journey[:, :-lag] * journey[:, lag:]).mean(axis=-1), slots[:, :-lag]
-            sums, counts = (np.bincount(began.ravel(), weights) for weights in (product.ravel(), None))
-            found[name, lag] = sums / counts
+            product = journey[:, :-lag] * journey[:, lag:]
+            began, known = np.broadcast_to(slots[:, :-lag, :, None], product.shape), np.isfinite(product)
+            sums, counts = (np.bincount(began[known], weights, len(rungs)) for weights in (product[known], None))
+            with np.errstate(invalid="ignore"):
+                found[name, lag] = sums / counts
     return pd.DataFrame(found, index=rungs).rename_axis(columns=["of", "draws"])
 
 

@@ -11,6 +11,7 @@ from temperax.analysis import statistics
 from temperax.energies.energy import Energy
 from temperax.errors import InputError, check_count, check_result
 from temperax.samplers import optimise
+from temperax.training.descent import default_optimiser
 
 
 def equipartition(tree: xr.DataTree, ground_energy: float) -> xr.Dataset:
@@ -104,7 +105,12 @@ def annealing_against_restarts(
     tree = optimise.anneal(key, energy, betas, polish=True, **options)
     gradients = tree["annealing"].attrs["num_gradients"]
     restarts = optimise.minimise(
-        jax.random.fold_in(key, 1), energy, max(2, gradients // steps), max_steps=steps, patience=steps
+        jax.random.fold_in(key, 1),
+        energy,
+        max(2, gradients // steps),
+        optimiser=default_optimiser(),
+        max_steps=steps,
+        patience=steps,
     )
     return xr.Dataset(
         {

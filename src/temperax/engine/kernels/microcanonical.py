@@ -54,10 +54,13 @@ def turn(
     steepness = jnp.sqrt(jnp.sum(gradient**2))
     downhill = -gradient / jnp.where(steepness > 0, steepness, 1.0)
     angle = time * steepness * size**0.5 / (size - 1)
-    along, shrunk = jnp.sum(downhill * direction), jnp.exp(-angle)
+    # A direction is straight uphill to rounding at most, and a long turn tells what it was apart from that: were it
+    # believed, it would not turn at all, and climb out of any well at no cost.
+    straight = -1.0 + jnp.finfo(direction.dtype).eps
+    along, shrunk = jnp.clip(jnp.sum(downhill * direction), straight, 1.0), jnp.exp(-angle)
     turned = downhill * (1 - shrunk) * (1 + shrunk + along * (1 - shrunk)) + 2 * shrunk * direction
     turned = turned / root(jnp.sum(turned**2))
-    rise = (size - 1) * (angle - jnp.log(2.0) + jnp.log1p(along + (1 - along) * shrunk**2))
+    rise = (size - 1) * (angle - jnp.log(2.0) + jnp.logaddexp(jnp.log1p(along), jnp.log1p(-along) - 2 * angle))
     return turned, rise
 
 
@@ -94,7 +97,7 @@ def fly(
     begin = (start.z, start.potential_energy, start.z_grad, first, jnp.zeros_like(start.potential_energy))
     z, height, gradient, direction, kinetic = jax.lax.fori_loop(0, steps, step, begin)
     rise = height - start.potential_energy + kinetic
-    rise = jnp.where(jnp.isnan(rise), jnp.inf, rise)
+    rise = jnp.where(jnp.isfinite(rise), rise, jnp.inf)
     return Flight(z, height, gradient, size**0.5 * direction / scale, rise, jnp.exp(-jnp.maximum(rise, 0.0)), steps)
 
 
