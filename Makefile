@@ -12,11 +12,11 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not faults"
 
-# The quick tests whatever JAX's arithmetic: in 64 bits, with strict types, stopped at every NaN, looking for leaked tracers.
-ARITHMETIC ?= JAX_ENABLE_X64=1 JAX_NUMPY_DTYPE_PROMOTION=strict JAX_DEBUG_NANS=1 JAX_CHECK_TRACER_LEAKS=1
+# The quick tests whatever JAX's arithmetic: in 64 bits, and with strict types, stopped at every NaN and at leaked tracers.
+ARITHMETIC ?= JAX_ENABLE_X64=1 JAX_NUMPY_DTYPE_PROMOTION=strict,JAX_DEBUG_NANS=1,JAX_CHECK_TRACER_LEAKS=1
 TESTS ?= tests
 test-arithmetic: $(STAMP)
-	@for setting in $(ARITHMETIC); do echo $$setting; env $$setting $(BIN)/python -m pytest -m "not slow and not faults" --dist=load $(TESTS) || exit 1; done
+	@for settings in $(ARITHMETIC); do echo $$settings; env $$(echo $$settings | tr , ' ') $(BIN)/python -m pytest -m "not slow and not faults" --dist=load $(TESTS) || exit 1; done
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m "slow and not faults"

@@ -90,6 +90,14 @@ def test_a_configuration_names_what_is_there(tmp_path, line, words):
         cells.read_config(tmp_path / "c.toml")
 
 
+def test_every_member_of_a_mixture_counts_alike():
+    """Of more members than targets are drawn, too."""
+    data = protocols.gal("diabetes", 0)
+    chains = np.repeat([[-100.0], [0.0], [100.0]], 2 * cells.DRAWN, axis=0) + np.zeros(len(data.x_test))
+    found = cells.score(data, methods.Found(chains, np.full_like(chains, 1e-3), None, {}))
+    assert found["width_90"] == pytest.approx(200.0, abs=1.0)
+
+
 def test_scores_of_a_mixture_are_its_own():
     """Of one Gaussian, closed forms; of two alike, the same; and a band that is too narrow is seen."""
     rng = np.random.default_rng(0)

@@ -26,7 +26,7 @@ import temperax as tx
 from benchmarks import harness
 from benchmarks.uci.methods import METHODS, Found
 from benchmarks.uci.protocols import PROTOCOLS
-from temperax.analysis.predict.scoring import expected_calibration_error
+from temperax.analysis.predict.scoring import of_probabilities
 
 #: Targets that are drawn of a mixture for its quantiles and its CRPS.
 DRAWN = 4000
@@ -187,22 +187,15 @@ def score(data: tx.Dataset, found: Found) -> dict[str, Any]:
     """The scores of what a method predicts, in original units, and what is to be said of it."""
     about = dict(found.about)
     if found.probability is not None:
-        p, labels = np.asarray(found.probability, float), data.y_test[:, 0].astype(int)
-        p = p / p.sum(axis=1, keepdims=True)
-        loss = -np.log(np.maximum(p[np.arange(len(labels)), labels], np.finfo(float).tiny))
-        return about | {
-            "lppd": float(-loss.mean()),
-            "accuracy": float((p.argmax(axis=1) == labels).mean()),
-            "brier": float(((p - np.eye(p.shape[1])[labels]) ** 2).sum(axis=1).mean()),
-            "ece": expected_calibration_error(p, labels),
-        }
+        scores = of_probabilities(np.asarray(found.probability, float), data.y_test[:, 0].astype(int))
+        return about | {"lppd": -scores["log_loss"]} | scores
     assert found.mean is not None and found.sd is not None  # which regressions have
     y = data.y_test[:, 0] * data.y_scale[0] + data.y_mean[0]
     mean, sd = found.mean, found.sd
     each = -0.5 * ((y - mean) / sd) ** 2 - np.log(sd) - 0.5 * np.log(2 * np.pi)
     center, whole = mean.mean(axis=0), np.sqrt(mean.var(axis=0) + (sd**2).mean(axis=0))
     generator = np.random.default_rng(0)
-    member = np.arange(DRAWN) % len(mean)
+    member = np.arange(DRAWN) * len(mean) // DRAWN  # of all chains, which follow one another
     drawn = mean[member] + sd[member] * generator.normal(size=(DRAWN, len(y)))
     low, high = np.quantile(drawn, (0.05, 0.95), axis=0)
     return about | {

@@ -28,7 +28,6 @@ from temperax.results import reading, results
 LIKELIHOODS = {
     "gaussian": tx.likelihoods.Gaussian,
     "heteroscedastic": tx.likelihoods.HeteroscedasticGaussian,
-    "student": tx.likelihoods.StudentT,
 }
 PRIORS = {"normal": tx.priors.Normal, "fan-in": tx.priors.FanInNormal}
 

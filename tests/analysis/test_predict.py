@@ -8,7 +8,7 @@ import sklearn.metrics
 from scipy import stats
 
 import temperax as tx
-from temperax.analysis.predict.scoring import _of_classes
+from temperax.analysis.predict.scoring import _of_classes, of_probabilities
 from tests.compilations import Compilations
 
 RNG = np.random.default_rng(5)
@@ -115,8 +115,7 @@ def test_weights_of_a_series_are_read_by_their_labels(line):
         tx.predict.summary(tree, X[:3], weights=pd.Series([1.0], index=["a"]))
 
 
-@pytest.mark.slow
-def test_several_targets_of_classes_are_told_apart():
+def test_several_targets_of_classes_are_told_apart(tmp_path):
     y = (X > X.mean(axis=0)).astype(int)
     data = tx.Dataset.from_arrays(X[:45], y[:45], X[45:], y[45:], task="classification", targets=["u", "v"])
     tree = tx.sample(
@@ -129,6 +128,12 @@ def test_several_targets_of_classes_are_told_apart():
     for call in (tx.predict.selective_risk, lambda tree: tx.predict.agreement(tree, tree)):
         with pytest.raises(tx.InputError, match="targets it has; compare each target's column"):
             call(tree)
+    drawn = tx.plots.predictions(tree).lines[0]  # each target's probability of its own class
+    p = tree["predictions"]["f"].mean(("chain", "draw")).values
+    assert np.mean(drawn.get_xdata()) == pytest.approx(np.maximum(p, 1 - p).mean(), abs=0.02)
+    assert np.mean(drawn.get_ydata()) == pytest.approx(((p > 0.5) == y[45:]).mean(), abs=0.05)
+    page = tx.report(tree, tmp_path / "page.html").read_text()
+    assert "Calibration" in page and "withheld" not in page
 
 
 @pytest.mark.slow
@@ -205,6 +210,11 @@ def test_scores_of_classes_by_hand_also_where_some_do_not_occur(labels):
         expected = sklearn.metrics.roc_auc_score(labels, P, multi_class="ovr")
         assert found["auc"] == pytest.approx(expected)
     assert np.isnan(found["auc"]) == (len(set(labels)) == 1)
+
+
+def test_whoever_is_surely_wrong_pays_for_it():
+    found = of_probabilities(np.array([[1.0, 1e-30], [0.5, 0.5]]), np.array([1, 0]))
+    assert found["log_loss"] == pytest.approx((30 * np.log(10) + np.log(2)) / 2)
 
 
 def test_draws_that_contradict_one_another_are_epistemic():

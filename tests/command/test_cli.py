@@ -9,6 +9,8 @@ import pytest
 import xarray as xr
 from shell import said
 
+from temperax.command.mistakes import COMMAND, MADE
+
 TEMPERAX = Path(sys.executable).parent / "temperax"
 #: A user's cache for all of these processes, which share compiled programs through it.
 CACHE = Path(__file__).parents[2] / ".pytest_cache" / "home"
@@ -175,6 +177,21 @@ def test_a_run_goes_on_from_the_shell(tmp_path):
     done = temperax("resume", "run", "--draws", "48", "--devices", "2", "--quiet", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "R-hat of f" in done.stdout and (tmp_path / "run" / "summary.png").exists()
+    done = temperax("resume", "run", "--quiet", cwd=tmp_path)  # not back to the 20 that were asked for at first
+    assert done.returncode == 0, done.stderr
+    assert xr.open_datatree(tmp_path / "run" / "result.nc")["posterior"].sizes["draw"] == 48
+
+
+def test_overwriting_takes_what_was_made_of_the_run_before(monkeypatch, tmp_path):
+    """A new run that is stopped early must not answer with the old one's result."""
+    from temperax.command import shell
+
+    monkeypatch.setattr(shell, "_run", lambda *arguments, **options: None)
+    monkeypatch.setattr(shell.Machine, "start", lambda machine: None)
+    for name in ("run.json", *MADE, "notes.txt"):
+        (tmp_path / name).write_text("old")
+    shell.begin("sample", {"data": "diabetes"}, tmp_path, shell.Machine(), overwrite=True, quiet=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [COMMAND, "notes.txt"]
 
 
 def test_help_reads_well():

@@ -79,6 +79,14 @@ def test_the_recipe_survives_json_and_does_the_same():
             Encoding.from_json({"columns": [wrong], "dropped": []})
 
 
+def test_a_category_may_be_called_nothing():
+    frame = pd.DataFrame({"kind": ["a", ""] * 20, "price": np.arange(40.0)})
+    data = tx.Dataset.from_frame(frame, "price")
+    again = Encoding.from_json(json.loads(json.dumps(data.encoding.to_json())))
+    assert again == data.encoding and again.columns[0].levels == ("", "a")
+    np.testing.assert_array_equal(again.encode("x", frame[:2], ("price",)), [[1.0], [0.0]])
+
+
 def test_unknown_categories_are_named_or_have_an_input_of_their_own():
     new = FRAME.drop(columns="price").head(3).assign(color=["violet", "red", "violet"])
     with pytest.raises(tx.InputError, match=r"^column = 'color' holds violet in rows 0, 2, which no training row has;"):

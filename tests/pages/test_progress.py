@@ -77,6 +77,23 @@ def test_a_run_that_begins_or_was_left(tmp_path):
     assert progress(run.path).state == "running"
 
 
+def test_the_warm_up_of_chains_says_how_many_draws_follow(tmp_path, monkeypatch):
+    from temperax.storage.rundir import RunDirectory
+
+    def save_and_stop(run, *arguments, **options):
+        save(run, *arguments, **options)
+        raise tx.Interrupted(run.path, "warm-up")
+
+    save = RunDirectory.save
+    monkeypatch.setattr(RunDirectory, "save", save_and_stop)
+    kept = {"directory": tmp_path / "run", "save_every": 1e-9, "progress": False, "start": np.array([[2.0], [-2.0]])}
+    with pytest.raises(tx.Interrupted):
+        tx.sample(KEY, own(), num_chains=2, num_warmup=40, num_draws=30, thin=2, **kept)
+    found = progress(tmp_path / "run")
+    assert (found.stage, found.total, found.later) == ("warm-up", 40, 60) and 0 < found.done <= 40
+    assert "warm-up" in said(found)
+
+
 def test_the_end_is_told_from_the_rate():
     found = Progress("sample", "running", "draws", done=300, total=1000, rate=10.0, saved=1000.0)
     assert found.seconds_left(1020.0) == pytest.approx(50.0)

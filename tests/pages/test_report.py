@@ -66,7 +66,7 @@ SECTIONS = {
 def test_a_page_has_the_sections_of_its_result_and_no_others(kind):
     found = {section["id"] for section in page_of(kind).all("section")}
     assert found >= SECTIONS[kind]
-    assert ("predictions" in found) == (kind == "sample")
+    assert ("predictions" in found) == ("data" in found) == (kind == "sample")
     assert ("ladder" in found) == (kind == "ladder") and ("particles" in found) == (kind == "smc")
     assert ("diagnostics" in found) == (kind != "anneal")
     assert found == {link["href"][1:] for link in page_of(kind).all("a")}

@@ -23,6 +23,8 @@ from temperax.errors import (
 
 #: What a folder holds of a run: its options, and what the library keeps there.
 COMMAND, RUN = "command.json", ("run.json", "checkpoints", "draws.zarr")
+#: What is made of a run that has ended.
+MADE = ("result.nc", "scores.csv", "summary.png", "ladder.png", "bands.png")
 #: Files up to so many bytes are read to see whether they are tables; larger ones once, when the run begins.
 SMALL = 10_000_000
 

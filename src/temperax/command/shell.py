@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 import temperax as tx
 from temperax.analysis.predict.comparisons import paired
-from temperax.command.mistakes import COMMAND, RUN, as_replicas, load
+from temperax.command.mistakes import COMMAND, MADE, RUN, as_replicas, load
 from temperax.energies.energy import Energy
 from temperax.energies.tables import read_csv
 from temperax.errors import InputError, check_result
@@ -55,7 +55,7 @@ def begin(kind: str, options: Mapping[str, Any], out: Path, machine: Machine, *,
         options = dict(options)
         if Path(options["data"]).is_file():
             options["data"] = str(Path(options["data"]).resolve())  # to be found again from wherever it goes on
-        (out / COMMAND).write_text(json.dumps({"command": kind, "options": options}))
+        _note(out, kind, options)
     sharding.meet("prepared")
     _run(kind, options, out, quiet=quiet, resume=False)
 
@@ -65,6 +65,13 @@ def resume(out: Path, found: Mapping[str, Any], draws: int | None, machine: Mach
     machine.start()
     options = found["options"] | ({"draws": draws} if draws is not None else {})
     _run(found["command"], options, out, quiet=quiet, resume=True)
+
+
+def _note(out: Path, command: str, options: Mapping[str, Any]) -> None:
+    """Write what was asked for into the run's folder, whole or not at all."""
+    partial = out / f"{COMMAND}.partial"
+    partial.write_text(json.dumps({"command": command, "options": options}))
+    partial.replace(out / COMMAND)
 
 
 def _sample(key: Array, energy: Energy, options: Mapping[str, Any], **run: Any) -> xr.DataTree:
@@ -124,6 +131,8 @@ def _run(kind: str, options: Mapping[str, Any], out: Path, *, quiet: bool, resum
         raise InputError("RUN", str(out), f"has a {COMMAND} without {error}", "start another run") from error
     if not sharding.first_process():
         return
+    if resume:  # perhaps for more draws, from which the next one must not go back
+        _note(out, kind, options)
     baselines = _show(tree, energy, key, out)
     if kind == "temper":
         save_picture(tx.plots.ladder(tree), out / "ladder.png")
@@ -217,8 +226,8 @@ def read_tree(file: Path, run: str | None = None) -> xr.DataTree:
 
 
 def _remove(out: Path) -> None:
-    """Take a run out of its folder, and leave everything else that is there."""
-    for name in RUN:
+    """Take a run, and what was made of it, out of its folder, and leave everything else that is there."""
+    for name in (*RUN, *MADE):
         found = out / name
         if found.is_dir() and not found.is_symlink():
             shutil.rmtree(found)

@@ -100,7 +100,7 @@ class Column:
             problem = "holds numbers where training rows held text"
             raise InputError("column", self.name, problem, "read it as text, dtype=str in pandas.read_csv")
         labels = as_labels(values)
-        codes = pd.Categorical(labels, categories=list(self.levels)).codes
+        codes = pd.Index(self.levels, dtype=object).get_indexer(labels)
         unknown = codes < 0
         if unknown.any() and not self.other:
             found = sorted(set(labels[unknown]))

@@ -149,7 +149,7 @@ class Encoding:
             sound = all(
                 column.kind in KINDS[:-1]
                 and set(column.periods) <= set(PERIODS)
-                and all(map(len, column.levels))
+                and all(isinstance(level, str) for level in column.levels)
                 and (column.period > 0) == (column.kind == "cyclic")
                 for column in read.columns
             )

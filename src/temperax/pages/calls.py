@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from temperax.energies.encoding import Encoding
 from temperax.energies.energy import Energy
-from temperax.errors import InputError
+from temperax.errors import InputError, check_result
 from temperax.pages.parts import Block, Code, Section, Table, Text, shown
 from temperax.results.carried import recipe
 from temperax.samplers.optimise import anneal, deep_ensemble, map_estimate
@@ -149,6 +150,16 @@ def timings(tree: xr.DataTree) -> Section | None:
             "while drawing, with what was compiled meanwhile."
         ]
     return Section("Timings", [Text(said), Table("Seconds by stage", table)])
+
+
+def columns(tree: xr.DataTree) -> Section | None:
+    """How each column of the user's table was read, and what became of it."""
+    encoding = Encoding.from_json(recipe(tree, "encoding")) if "encoding" in tree.attrs else None
+    if encoding is None:
+        return None
+    targets = ", ".join(map(str, check_result(tree, "constant_data")["target"].values))
+    said = f"The target is {targets} ({tree.attrs['task']})."
+    return Section("Data", [Text([said]), Table("How each column was read", encoding.table().reset_index())])
 
 
 def settings(tree: xr.DataTree) -> Section | None:

@@ -130,14 +130,12 @@ def predictions(tree: xr.DataTree) -> Section | None:
         alt = f"Calibration of {rows} held-out rows, by ArviZ: {_in_words(target, rows)}."
         calm = "Calibration: the curve stays within the band where targets fall where the predictions say."
         add("calibration", lambda: predictive.calibration(shown), alt, calm)
+    one_class = task != "classification" or tree["constant_data"].sizes["target"] == 1  # to be sure of, a row
+    if drawn["draw"] > 1 and one_class:
         risk = predict.selective_risk(tree)["risk"]
         alt = f"Error of the surest predictions: {spread(risk)}; of all rows it is {risk.iloc[-1]:.3g}."
-        add(
-            "risk",
-            lambda: predictive.selective_risk(tree),
-            alt,
-            "The error that is left when unsure rows are withheld.",
-        )
+        caption = "The error that is left when unsure rows are withheld."
+        add("risk", lambda: predictive.selective_risk(tree), alt, caption)
     if several:
         best = scores["lppd"].idxmax()
         alt = f"LPPD of {len(scores)} temperatures, {spread(scores['lppd'])} nats, best at {temperature_text(best)}."

@@ -103,7 +103,7 @@ def progress(directory: str | Path) -> Progress:
     found: dict[str, Any] = {"temperature": 1 / beta if beta else np.inf, "rate": _rate(run.configuration, history)}
     if stage in ("rounds", "warm-up"):
         arguments, plan = run.configuration["arguments"], run.configuration.get("plan")
-        found["later"] = (plan[-1] if plan else arguments["num_draws"]) * arguments.get("thin", 1)
+        found["later"] = (plan[-1] if plan else notes.get("draws_to_follow", 0)) * arguments.get("thin", 1)
     if notes["num_draws"]:
         tree = renewed(run.tree(notes["num_draws"]))
         tree.attrs = notes["attributes"]

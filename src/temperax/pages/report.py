@@ -19,7 +19,8 @@ def report(tree: xr.DataTree, path: str | Path, functions: Functions | None = No
     """Write a result as one HTML file that needs nothing else: neither network nor script.
 
     The verdict comes first, in a sentence; then diagnostics, what exchange did, energies, thermodynamics, parameters,
-    predictions and their calibration, timings, settings and the call that repeats it, each where the result has it.
+    predictions and their calibration, how columns were read, timings, settings and the call that repeats it, each where
+    the result has it.
 
     Parameters
     ----------
@@ -95,6 +96,7 @@ def sections(
         consequences.heat(tree, known),
         findings.parameters(tree),
         consequences.predictions(tree),
+        calls.columns(tree),
         calls.timings(tree),
         calls.settings(tree),
         calls.repeating(tree, file),

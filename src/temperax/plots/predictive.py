@@ -43,27 +43,28 @@ def calibration(tree: xr.DataTree, *, coverage: bool = False) -> "Figure":
     """
     drawn = check_result(tree, "predictions", "y", **HELD_OUT)["y"].rename(test_row="row")
     observed = check_result(tree, "constant_data", "y_test", **HELD_OUT)["y_test"].rename(test_row="row")
-    name = str(drawn["target"].values[0]) if drawn.sizes["target"] == 1 else "y"
-    if drawn.sizes["target"] == 1:
-        drawn, observed = drawn.isel(target=0, drop=True), observed.isel(target=0, drop=True)
-    found = xr.DataTree.from_dict(
-        {"posterior_predictive": xr.Dataset({name: drawn}), "observed_data": xr.Dataset({name: observed})}
-    )
+    names = [str(name) for name in drawn["target"].values]
+
+    def by_target(values: xr.DataArray) -> xr.Dataset:
+        return xr.Dataset({name: values.isel(target=i, drop=True) for i, name in enumerate(names)})
+
+    found = xr.DataTree.from_dict({"posterior_predictive": by_target(drawn), "observed_data": by_target(observed)})
     import arviz_plots
     from matplotlib import pyplot
 
-    several = drawn.ndim > 3 or (tree.attrs.get("task") == "classification" and not _two(tree))
+    classes = tree.attrs.get("task") == "classification" and not _two(tree)
+    several = classes or len(names) > 1
     figure_options = {"layout": "constrained"} | ({} if several else {"figsize": (5.0, 3.6)})
     options: dict[str, Any] = {"backend": "matplotlib", "figure_kwargs": figure_options}
     if tree.attrs.get("task") == "classification":
         found = found.map_over_datasets(lambda group: group.astype(int))
-        kind = "categorical" if several else "binary"
+        kind = "categorical" if classes else "binary"
         picture = arviz_plots.plot_ppc_pava(found, data_type=kind, **options)
     else:
         picture = arviz_plots.plot_ppc_pit(found, coverage=coverage, **options)
     figure = picture.viz["figure"].item()
     pyplot.close(figure)  # which ArviZ leaves among pyplot's own
-    if several and drawn.ndim <= 3:  # ArviZ knows classes by their numbers alone, and those up to the last that occurs
+    if classes:  # ArviZ knows classes by their numbers alone, and those up to the last that occurs
         titled = [axes for axes in figure.axes if axes.get_title()]
         for axes, label in zip(titled, check_result(tree, "predictions", "f")["class"].values, strict=False):
             axes.set_title(f"{label} against the others")

@@ -225,9 +225,9 @@ def predictions(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
     y = constant["y_test"].values
     f = predictive["f"].mean(("chain", "draw")).values
     if tree.attrs["task"] == "classification":
-        confidence = f.max(axis=1) if f.shape[1] > 1 else np.maximum(f[:, 0], 1 - f[:, 0])
-        predicted = f.argmax(axis=1) if f.shape[1] > 1 else (f[:, 0] > 0.5)
-        right = (predicted == y[:, 0]).astype(float)
+        of_targets = y.shape[1] > 1 or f.shape[1] == 1  # one number each, and a column of every class otherwise
+        confidence = (np.maximum(f, 1 - f) if of_targets else f.max(axis=1)).ravel()
+        right = ((f > 0.5) == y if of_targets else f.argmax(axis=1) == y[:, 0]).ravel().astype(float)
         order = np.argsort(confidence)
         groups = [g for g in np.array_split(order, 8) if len(g)]
         axes.plot([confidence[g].mean() for g in groups], [right[g].mean() for g in groups], "o-")

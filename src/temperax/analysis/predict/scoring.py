@@ -1,12 +1,11 @@
 """Scores of the held-out rows, at every kept temperature."""
 
-import warnings
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.special import logsumexp
 
 from temperax.analysis.predict.summaries import entropy, probabilities
@@ -139,24 +138,28 @@ def _of_classes(f: np.ndarray, y: np.ndarray) -> dict[str, float]:
     if y.shape[1] > 1:
         each = [_of_classes(f[..., t : t + 1], y[:, t : t + 1]) for t in range(y.shape[1])]
         return pd.DataFrame(each).mean().to_dict()
-    from sklearn.metrics import accuracy_score, log_loss
-
-    p, labels = probabilities(f), y[:, 0].astype(int)
+    p = probabilities(f)
     mean = p.mean(axis=0)
-    mean /= mean.sum(axis=1, keepdims=True)  # single precision's last digit
-    classes = np.arange(mean.shape[1])
     total, own = entropy(mean), entropy(p).mean(axis=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of classes that no held-out row has, which are named in labels
-        loss = float(log_loss(labels, mean, labels=classes))
-    return {
-        "accuracy": float(accuracy_score(labels, mean.argmax(axis=1))),
-        "log_loss": loss,
-        "brier": float(((mean - np.eye(len(classes))[labels]) ** 2).sum(axis=1).mean()),
-        "ece": expected_calibration_error(mean, labels),
-        "auc": _auc(mean, labels),
+    return of_probabilities(mean, y[:, 0].astype(int)) | {
         "entropy": float(total.mean()),
         "mutual_information": float((total - own).mean()),
+    }
+
+
+def of_probabilities(probability: Float[np.ndarray, "row class"], labels: Int[np.ndarray, " row"]) -> dict[str, float]:
+    """Scores of class probabilities, whatever predicted them, beside the labels of the rows."""
+    from sklearn.metrics import accuracy_score
+
+    p = probability / probability.sum(axis=1, keepdims=True)  # single precision's last digit
+    own = p[np.arange(len(labels)), labels]
+    return {
+        "accuracy": float(accuracy_score(labels, p.argmax(axis=1))),
+        # scikit-learn's takes no probability for less than 2e-16, which spares whoever is surely wrong.
+        "log_loss": float(-np.log(np.maximum(own, np.finfo(own.dtype).tiny)).mean()),
+        "brier": float(((p - np.eye(p.shape[1])[labels]) ** 2).sum(axis=1).mean()),
+        "ece": expected_calibration_error(p, labels),
+        "auc": _auc(p, labels),
     }
 
 
