@@ -245,16 +245,12 @@ def temperax(data: tx.Dataset, settings: Mapping[str, Any], seed: int) -> Iterat
     options = {k: settings[k] for k in ("num_warmup", "num_draws", "num_chains", "start") if k in settings}
     energy = energy_of(data, settings)
     limit = harness.stopped_after(settings["seconds"]) if "seconds" in settings else nullcontext()
-    with limit:
-        tree = tx.sample(
-            jax.random.key(seed),
-            energy,
-            temperatures,
-            path=path,
-            kernel=kernel_of(energy, settings),
-            progress=False,
-            **options,
-        )
+    options |= {"path": path, "kernel": kernel_of(energy, settings), "progress": False}
+    try:
+        with limit:
+            tree = tx.sample(jax.random.key(seed), energy, temperatures, **options)
+    except tx.Interrupted as stop:
+        raise TimeoutError(f"no draws after {settings.get('seconds')} s ({stop})") from stop
     yield from _of_tree(data, tree)
 
 

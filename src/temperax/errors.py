@@ -68,9 +68,9 @@ def all_at_once(*checks: Callable[[], Any]) -> list[Any]:
 class Interrupted(KeyboardInterrupt):
     """A run that was asked to stop has stopped, after its last block."""
 
-    def __init__(self, directory: object, where: str) -> None:
-        saved = f"saved in {directory}: resume it" if directory else "nothing was saved: give a directory next time"
-        super().__init__(f"stopped ({where}); {saved}.")
+    def __init__(self, directory: object, where: str, *, saved: bool = True) -> None:
+        kept = f"saved in {directory}: resume it" if directory else "nothing was saved: give a directory next time"
+        super().__init__(f"stopped ({where}); {kept if saved else 'nothing was saved'}.")
 
 
 class StorageError(OSError):

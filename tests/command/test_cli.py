@@ -9,7 +9,9 @@ import pytest
 import xarray as xr
 from shell import said
 
+import temperax as tx
 from temperax.command.mistakes import COMMAND, MADE
+from temperax.storage.rundir import RunDirectory
 
 TEMPERAX = Path(sys.executable).parent / "temperax"
 #: A user's cache for all of these processes, which share compiled programs through it.
@@ -191,7 +193,19 @@ def test_overwriting_takes_what_was_made_of_the_run_before(monkeypatch, tmp_path
     for name in ("run.json", *MADE, "notes.txt"):
         (tmp_path / name).write_text("old")
     shell.begin("sample", {"data": "diabetes"}, tmp_path, shell.Machine(), overwrite=True, quiet=True)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [COMMAND, "notes.txt"]
+    assert {path.name for path in tmp_path.iterdir()} == {COMMAND, "notes.txt", "lock", "writer"}
+
+
+def test_a_run_that_is_written_is_not_overwritten(monkeypatch, tmp_path):
+    from temperax.command import shell
+
+    monkeypatch.setattr(shell.Machine, "start", lambda machine: None)
+    run = RunDirectory.create(tmp_path / "run", {"function": "sample"})
+    lock, before = run.lock(), (run.path / "run.json").read_text()
+    with pytest.raises(tx.InputError, match="is being written by process"):
+        shell.begin("sample", {"data": "diabetes"}, run.path, shell.Machine(), overwrite=True, quiet=True)
+    lock.release()
+    assert (run.path / "run.json").read_text() == before and not (run.path / COMMAND).exists()
 
 
 def test_help_reads_well():

@@ -103,6 +103,26 @@ def test_a_ladder_and_several_targets():
     assert model.sample_y(x[:3], 7).shape == (3, 2, 7)
 
 
+@pytest.mark.slow
+def test_a_cold_ladder_predicts_at_its_coldest():
+    """Targets of a line whose noise is .5: the band of its mean is √T wide."""
+    x = RNG.normal(size=(60, 1))
+    y = x[:, 0] + 0.5 * RNG.normal(size=60)
+    options = {"num_replicas": 6, "num_rounds": 6}
+    cold = tx.TemperedRegressor(
+        **QUICK | {"hidden": (), "num_draws": None}, ladder=True, temperature=0.1, path="posterior"
+    )
+    cold = cold.set_params(options=options).fit(x, y)
+    group = cold.tree_["tempered_posterior"]
+    assert group["temperature"].values.tolist() == pytest.approx([1.0, 0.1], rel=1e-3)
+    alone = tx.predict.summary(cold.tree_, x, cold.energy_, group="tempered_posterior")
+    np.testing.assert_allclose(cold.predict(x), alone["mean"].to_numpy()[-60:])
+    warm = tx.predict.summary(cold.tree_, x, cold.energy_)
+    ratio = alone["sd_epistemic"].to_numpy()[-60:] / warm["sd_epistemic"].to_numpy()
+    assert 0.2 < np.median(ratio) < 0.5  # √.1 is .32
+    assert cold.sample_y(x[:3], 5).shape == (3, 5)
+
+
 @pytest.mark.parametrize(
     ("change", "y", "words"),
     [

@@ -8,6 +8,7 @@ from numpyro import distributions as dist
 
 import temperax as tx
 from temperax.engine import ladder
+from temperax.samplers import hottest
 from temperax.samplers.hottest import FEW, find_hottest, memory
 
 
@@ -59,6 +60,24 @@ def test_a_ladder_over_two_wells_begins_where_they_are_forgotten(capsys):
     )
     tx.diagnostics.report(tree)
     assert "auto begins at T =" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("draws", [False, True])
+def test_a_search_that_is_stopped_is_no_search(draws, key, monkeypatch):
+    """Of what a few draws say, every temperature forgets its mode."""
+    sampled = hottest.sample
+
+    def stopped(*arguments, **options):
+        if not draws:
+            raise tx.Interrupted(None, "warm-up")
+        tree = sampled(*arguments, **options | {"num_warmup": 5, "num_draws": 8})
+        tree.attrs["interrupted"] = 1
+        return tree
+
+    monkeypatch.setattr(hottest, "sample", stopped)
+    energy = tx.Energy(lambda q: 0.5 * jnp.sum(q**2), dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+    with pytest.raises(tx.Interrupted, match=r"looking for the hottest temperature\); nothing was saved\."):
+        tx.parallel_tempering(key, energy, path="posterior", num_draws=64, progress=False)
 
 
 def test_a_ladder_that_goes_below_one_begins_there_or_above(key):

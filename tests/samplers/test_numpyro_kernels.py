@@ -83,6 +83,17 @@ def test_a_ladder_joins_modes_that_nuts_keeps_apart(key):
     assert set(stays) <= {0.0, 1.0}
 
 
+def test_another_key_after_warm_up_brings_other_draws(key):
+    mcmc = MCMC(tx.numpyro.ParallelTempering(normal, num_replicas=3), num_warmup=32, num_samples=20, progress_bar=False)
+    mcmc.warmup(key, Y)
+    drawn = []
+    for seed in (1, 1, 2):
+        mcmc.run(jax.random.key(seed), Y)
+        drawn.append(np.asarray(mcmc.get_samples()["mean"]))
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert (drawn[0] != drawn[2]).mean() > 0.9
+
+
 @pytest.mark.slow
 def test_one_chain_shows_its_progress(key, capsys):
     """One ladder as one chain, with the bar of NumPyro and its summary."""

@@ -3,10 +3,14 @@
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 
+import blackjax
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import register_dataclass
 
 import temperax as tx
 from temperax.samplers import runs
@@ -80,6 +84,47 @@ def test_another_run_is_refused(key, energy, small_data, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "version", lambda name: "0.0")
     with pytest.raises(tx.InputError, match="versions"):
         tx.sample(key, energy, **QUICK, **here, resume=True)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Walk(tx.Explorer):
+    """A kernel of the user's own, which its name does not tell from another."""
+
+    width: float
+
+    def move(self, key, position, beta, potential):
+        there = position + self.width * jax.random.normal(key, position.shape)
+        return jnp.where(jax.random.uniform(key) < jnp.exp(potential(position) - potential(there)), there, position)
+
+
+def test_another_kernel_of_the_users_own_is_refused(key, energy, tmp_path):
+    def walks(width):
+        return tx.kernels.FromBlackJAX(lambda logp: blackjax.additive_step_random_walk.normal_random_walk(logp, width))
+
+    def asked(kernel):
+        return runs.describe("sample", key, energy, {"kernel": kernel})["moves"]
+
+    widths = [asked(Walk(1.0)), asked(Walk(0.1)), asked(walks(1.0)), asked(walks(0.1))]
+    assert len(set(map(tuple, widths))) == 4 and asked(Walk(1.0)) == widths[0] and asked(walks(1.0)) == widths[2]
+    assert "moves" not in runs.describe("sample", key, energy, {"kernel": tx.HMC()})
+    here = {"start": "prior", "num_chains": 2, "num_warmup": 0, "progress": False, "directory": tmp_path / "run"}
+    tx.sample(key, energy, kernel=Walk(1.0), num_draws=4, **here)
+    tx.sample(key, energy, kernel=Walk(1.0), num_draws=8, **here, resume=True)
+    with pytest.raises(tx.InputError, match="moves = "):
+        tx.sample(key, energy, kernel=Walk(0.1), num_draws=8, **here, resume=True)
+
+
+def test_what_a_run_found_out_at_its_end_is_in_its_folder(key, energy, tmp_path):
+    """That a kernel is not exact, and by how much: also for whoever reads the folder, and after a few more draws."""
+    here = QUICK | {"kernel": "mclmc", "directory": tmp_path / "run"}
+    tree = tx.sample(key, energy, **here)
+    kept = tx.open_run(tmp_path / "run").attrs
+    assert kept["energy_bias"] == tree.attrs["energy_bias"] and kept["interrupted"] == 0
+    again = tx.sample(key, energy, **here, resume=True)
+    assert again.attrs["energy_bias"] == tree.attrs["energy_bias"]
+    more = tx.sample(key, energy, **here | {"num_draws": 22}, resume=True)
+    assert more.attrs["energy_bias"] == tree.attrs["energy_bias"]
 
 
 def test_a_model_has_one_digest_and_another_model_another(energy, small_data):

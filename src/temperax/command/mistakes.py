@@ -1,6 +1,8 @@
 """What can be wrong with what was typed, found before JAX is there, and how it is said."""
 
 import json
+import os
+import platform
 import re
 import sys
 from collections.abc import Mapping
@@ -149,8 +151,9 @@ def _prepare(out: Path, overwrite: bool) -> None:
         raise InputError("--out", str(out), f"has a result ({there[0]})", remedy)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / ".writable").touch()
-        (out / ".writable").unlink()
+        mine = out / f".writable-{platform.node()}-{os.getpid()}"  # several processes of a job do this at once
+        mine.touch()
+        mine.unlink()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", error)
         raise InputError("--out", str(out), f"cannot be written ({reason})", "choose another folder") from error

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from temperax.machine import sharding
 from temperax.plots.bands import has_one_input
 from temperax.results.reading import posterior_temperature
 from temperax.samplers.optimise import LINEAR
+from temperax.storage.rundir import RunDirectory
 
 
 class Machine(NamedTuple):
@@ -51,7 +53,10 @@ def begin(kind: str, options: Mapping[str, Any], out: Path, machine: Machine, *,
     machine.start()
     if sharding.first_process():
         if overwrite:
-            _remove(out)
+            with ExitStack() as held:
+                if RunDirectory.is_one(out):  # which somebody else may be writing
+                    held.callback(RunDirectory(out, {}).lock().release)
+                _remove(out)
         options = dict(options)
         if Path(options["data"]).is_file():
             options["data"] = str(Path(options["data"]).resolve())  # to be found again from wherever it goes on

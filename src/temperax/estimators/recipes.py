@@ -15,7 +15,7 @@ from temperax.energies import priors
 from temperax.energies.dataset import Dataset
 from temperax.energies.energy import Energy
 from temperax.energies.likelihoods import HeteroscedasticGaussian
-from temperax.errors import InputError, check_key, check_positive
+from temperax.errors import InputError, Interrupted, check_key, check_positive
 from temperax.samplers.sample import sample
 
 #: Hidden units of the recipe's network; the prior's width shrinks with the inputs of a layer.
@@ -95,7 +95,10 @@ def tabular(
     options: dict[str, Any] = {"path": "posterior", "num_warmup": int(min(300, max(50, scans))), "progress": progress}
     with tempfile.TemporaryDirectory(prefix="temperax-") as folder:
         run: dict[str, Any] = {"directory": Path(folder) / "run", "save_every": seconds} | options
-        tree = sample(key, energy, temperature, num_draws=FIRST, **run).load()
+        try:
+            tree = sample(key, energy, temperature, num_draws=FIRST, **run).load()
+        except Interrupted as stop:
+            raise Interrupted(None, "warm-up of the recipe", saved=False) from stop
         left = seconds - (time.monotonic() - began)
         more = int(left / (json.loads(tree.attrs["timings"])["draws"] / FIRST))
         if more > FIRST and not tree.attrs["interrupted"]:

@@ -1,6 +1,7 @@
 """`TemperedRegressor` and `TemperedClassifier`: scikit-learn's estimators over a tempered posterior."""
 
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -79,11 +80,19 @@ class _Tempered(BaseEstimator):
         path = self.path or ("likelihood" if self.ladder else "posterior")
         shared: dict[str, Any] = {"path": path, "kernel": self.kernel, "num_chains": self.num_chains}
         shared |= {"num_draws": self.num_draws, "progress": self.progress}
+        self._group = "posterior"
         if self.ladder:
+            if temperature < 1:  # `posterior` is of T = 1, which is a rung of every ladder that goes below it
+                self._group, asked = "tempered_posterior", options.get("keep", "target")
+                kept = [] if isinstance(asked, str) else np.atleast_1d(asked).tolist()
+                options = options | {"keep": asked if asked == "all" else [*kept, temperature]}
             self.tree_ = parallel_tempering(key, self.energy_, coldest=temperature, **shared | options)
         else:
             shared["num_warmup"] = self.num_warmup
             self.tree_ = sample(key, self.energy_, temperature, **shared | options)
+        if self.tree_.attrs["interrupted"]:
+            drawn = self.tree_["posterior"].sizes["draw"]
+            warnings.warn(f"fit was stopped after {drawn} of its draws, which are kept.", stacklevel=3)
         return self
 
     def _checked(self, x: Any) -> Float[np.ndarray, "row input"]:
@@ -92,7 +101,10 @@ class _Tempered(BaseEstimator):
 
     def _summary(self, x: Any, **options: Any) -> Any:
         found = self._checked(x)
-        return predict.summary(self.tree_, found, self.energy_, **{"intervals": ()} | options)
+        table = predict.summary(self.tree_, found, self.energy_, **{"intervals": (), "group": self._group} | options)
+        if "temperature" not in table.index.names:
+            return table
+        return table.xs(table.index.get_level_values("temperature").min(), level="temperature")
 
 
 class TemperedRegressor(RegressorMixin, _Tempered):
@@ -169,9 +181,9 @@ class TemperedRegressor(RegressorMixin, _Tempered):
         found = self._checked(X)
         generator = check_random_state(random_state)
         key = jax.random.key(int(generator.randint(2**31 - 1)))
-        source = Predictor(self.tree_, self.energy_, "posterior", key)
+        source = Predictor(self.tree_, self.energy_, self._group, key)
         repeats = -(-n_samples // source.num_draws)
-        drawn = np.concatenate([block.y[:, :, :, 0] for block in source.blocks(found, repeats)], axis=3)
+        drawn = np.concatenate([block.y[:, :, :, -1] for block in source.blocks(found, repeats)], axis=3)
         drawn = drawn.reshape(-1, *drawn.shape[3:])  # (sample, row, target)
         chosen = drawn[generator.permutation(len(drawn))[:n_samples]]
         return np.moveaxis(chosen[..., 0] if self._one_target else chosen, 0, -1)

@@ -33,8 +33,12 @@ def program_of(energy: Energy) -> str:
     position = jax.ShapeDtypeStruct((energy.size,), jnp.result_type(float))
     computed = jax.make_jaxpr(lambda energy, q: (energy.prior_energy(q), energy.data_energy(q)))
     traced = computed(energy.bare(), position)
-    text = re.sub(r"0x[0-9a-f]+", "", str(traced.jaxpr))  # where functions lie in memory says nothing of them
-    return digest(text, *traced.consts)
+    return digest(without_addresses(str(traced.jaxpr)), *traced.consts)
+
+
+def without_addresses(text: str) -> str:
+    """The text of a program without where its functions lie in memory, which says nothing of them."""
+    return re.sub(r"0x[0-9a-f]+", "", text)
 
 
 def fingerprint(energy: Energy) -> dict[str, str]:

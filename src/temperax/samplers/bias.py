@@ -2,6 +2,8 @@
 
 from dataclasses import fields
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -34,6 +36,7 @@ def energy_bias(
     corrected = program.placed(kernel=MAMS(**kernel))
     # Half the steps, of which enough are accepted whatever the kernel's own were.
     shorter = sharding.place(program.mesh, 0.5 * np.asarray(state.tuning.step_size))
+    state = jax.tree.map(jnp.copy, state)  # scans give their state away, and this one is to be saved
     state = state._replace(tuning=state.tuning._replace(step_size=shorter))
     scans = int(np.clip(len(heights) // 10, FEWEST, MOST))
     betas = np.asarray(program.betas, float)

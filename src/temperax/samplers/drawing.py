@@ -99,6 +99,11 @@ class Draws:
         self.waiting: list[Record] = []
         self.waiting_bytes = 0
         self.unsaved = False  # whether draws have come since the last checkpoint
+        self.attributes["interrupted"] = 0
+        if run.resumes:  # what was found out about the draws before
+            found = run.notes.get("attributes", {})
+            self.attributes |= {name: found[name] for name in ("nan_nearby", "energy_bias") if name in found}
+        self.said = dict(self.attributes)  # at the last checkpoint
 
     def __len__(self) -> int:
         return self.written + sum(len(record.fault) for record in self.waiting)
@@ -114,15 +119,15 @@ class Draws:
     def keep(self) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
         """Write the draws that wait, and return what a checkpoint keeps."""
         self._write()
-        self.unsaved = False
+        self.unsaved, self.said = False, dict(self.attributes)
         self.clock.lap("draws")
         attributes = results.attributes(self.attributes | self.clock.attributes)
         notes = {"started": self.origin.report, "attributes": attributes}
         return self.arrays, self.notes | self.clock.notes | notes
 
-    def tree(self, num_draws: int, interrupted: bool) -> xr.DataTree:
+    def tree(self, num_draws: int) -> xr.DataTree:
         """The result of all draws so far, at most so many."""
-        attributes = self.attributes | {"interrupted": int(interrupted)}
+        attributes = self.attributes
         if self.run.directory is None:
             groups = self._groups()
             self.clock.lap("results")
@@ -147,7 +152,7 @@ def collect(
     run: Run, program: Program, key: Array, state: State, num_draws: int, stage: int, draws: Draws
 ) -> xr.DataTree:
     """Run the draws and gather them; a request to stop ends the run with those that are there."""
-    interrupted, offsets, betas = False, draws.origin.energy.offsets(), np.asarray(program.betas)
+    whole, offsets, betas = True, draws.origin.energy.offsets(), np.asarray(program.betas)
     diverging, last, heights = False, np.zeros((0, 0, 0, 0)), []
     with run.bar(num_draws, "draws", "draw") as bar:
         blocks = run.blocks(program, key, state, num_draws, stage=stage, adapt=False, bar=bar, extra=draws.keep)
@@ -159,20 +164,25 @@ def collect(
                 draws.add(engine.absolute(program.path, betas, offsets, record))
         except KeyboardInterrupt as stop:
             # Stopped in the middle of a block, the state is gone, and a directory has what the last checkpoint has.
-            if not len(draws) or (run.directory and not isinstance(stop, Interrupted)):
+            whole = isinstance(stop, Interrupted)
+            if not len(draws) or (run.directory and not whole):
                 raise
-            interrupted = True
+            draws.attributes["interrupted"] = 1
     if diverging:
         draws.attributes["nan_nearby"] = _nan_nearby(draws.origin.energy, last)
     if draws.unsaved and run.directory is not None:  # what has come since the last checkpoint
         run.save(program, state, stage, len(draws), num_draws, draws.keep)
     draws.clock.lap("draws")
-    if heights and isinstance(program.kernel, MCLMC):
+    drawn = sum(map(len, heights))
+    # Not of a few draws more than were judged before, and not where the state is gone.
+    if whole and 0 < drawn >= len(draws) / 2 and isinstance(program.kernel, MCLMC):
         found = energy_bias(program, key, state, np.concatenate(heights))
         draws.attributes["energy_bias"] = [[float(b), *pair] for b, pair in zip(betas, found, strict=True)]
         draws.clock.lap("bias")
+    if draws.attributes != draws.said and run.directory is not None:
+        run.save(program, state, stage, len(draws), num_draws, draws.keep)
     with waiting("predictions", run.progress):
-        return draws.tree(num_draws, interrupted)
+        return draws.tree(num_draws)
 
 
 def _nan_nearby(energy: Energy, positions: Float[np.ndarray, "draw chain kept parameter"]) -> tuple[int, int]:

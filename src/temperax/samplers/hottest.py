@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from temperax.energies.energy import Energy
 from temperax.engine.kernels import Kernel
 from temperax.engine.ladder import TRIED
+from temperax.errors import Interrupted
 from temperax.results import reading
 from temperax.samplers.sample import sample
 
@@ -23,6 +24,8 @@ ROWS = 200
 FEW = 16.0
 #: in this share of what is looked at: the slowest row of all is noise.
 SHARE = 0.9
+#: What a run does here, where it is stopped.
+SEARCH = "looking for the hottest temperature"
 
 
 def find_hottest(
@@ -32,21 +35,22 @@ def find_hottest(
 
     Chains that start at optima of their own explore each temperature without exchange; how many scans their
     predictions (of other energies: their parameters) remember is seen from how far apart the means of half chains are.
+
+    Raises
+    ------
+    Interrupted
+        After a request to stop: there is no answer yet.
     """
     temperatures = (coldest * TRIED).tolist()
     options: dict[str, Any] = {"num_chains": CHAINS, "num_warmup": WARMUP, "num_draws": SCANS, "log_likelihood": False}
     start = "prior" if energy.discrete else "optimum"
-    tree = sample(
-        key,
-        energy,
-        temperatures,
-        path=path,
-        kernel=kernel,
-        start=start,
-        batch_size=batch_size,
-        progress=False,
-        **options,
-    )
+    options |= {"path": path, "kernel": kernel, "start": start, "batch_size": batch_size, "progress": False}
+    try:
+        tree = sample(key, energy, temperatures, **options)
+    except Interrupted as stop:
+        raise Interrupted(None, SEARCH, saved=False) from stop
+    if tree.attrs["interrupted"]:  # of few draws every temperature forgets everything
+        raise Interrupted(None, SEARCH, saved=False)
     positions = reading.positions(tree, energy, "tempered_posterior")  # hottest first
     looked_at = positions
     if energy.dataset is not None:

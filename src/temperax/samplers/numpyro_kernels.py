@@ -277,14 +277,22 @@ class ParallelTempering(MCMCKernel):
 
         out = (engine.STATE, sharding.ON_EVERY_DEVICE)
         program, run_key = state.program, state.run_key
+        for word in _words(state.rng_key):  # of `mcmc.run`, which after `mcmc.warmup` brings one of its own
+            run_key = jax.random.fold_in(run_key, word)
         ladder, seen = engine.on_devices(scan, program, run_key, state.ladder, out=out)
         values = self._seen(program, _targets(program, ladder), *seen)
-        return LadderState._make([state.i + 1, *values, state.rng_key, program, run_key, ladder])
+        return LadderState._make([state.i + 1, *values, state.rng_key, program, state.run_key, ladder])
 
     def _seen(self, program: Program, positions: Array, *numbers: Array) -> tuple:
         """Positions as NumPyro knows them and numbers, by chain where there are several."""
         values = (jax.vmap(program.energy.free)(positions), *numbers)
         return values if self._vectorized else jax.tree.map(lambda leaf: leaf[0], values)
+
+
+def _words(key: Array) -> Array:
+    """The numbers that a key is made of; of several, those of the first."""
+    data = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
+    return data.reshape(-1, data.shape[-1])[0]
 
 
 def _targets(program: Program, state: State) -> Array:

@@ -176,7 +176,7 @@ class Particles:
         if not len(draws):
             draws.add(self._record(scans))
             self.run.save(program, self.state, self.stage + 1, len(draws), len(draws), draws.keep)
-        return draws.tree(found.shape[1], interrupted=False)
+        return draws.tree(found.shape[1])
 
     def extra(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """What a checkpoint keeps besides the state."""

@@ -16,18 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array
+from numpyro.infer.util import ParamInfo
 
 from temperax.energies.energy import Energy
 from temperax.engine import engine
+from temperax.engine.kernels import Explorer
 from temperax.engine.program import Program, Record, State
 from temperax.errors import InputError, Interrupted, ProcessError, StorageError
 from temperax.machine import sharding
 from temperax.machine.progress import tqdm
 from temperax.results import notation, results
-from temperax.results.fingerprints import digest, program_of
+from temperax.results.fingerprints import digest, program_of, without_addresses
 from temperax.storage.checkpoint import Checkpoint
 from temperax.storage.rundir import RunDirectory, place
 
@@ -216,7 +219,8 @@ class Run:
                 yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                if handler is not None:  # one that C has installed cannot be put back
+                    signal.signal(number, handler)
 
 
 @contextmanager
@@ -304,7 +308,10 @@ def _begin(
 
 def describe(function: str, key: Array, energy: Energy, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """All that decides the draws of a run, as JSON: what a run that goes on must have in common with its beginning."""
+    kernel = arguments.get("kernel")
+    own = [k for k in (kernel, *vars(kernel).values()) if isinstance(k, Explorer)] if hasattr(kernel, "step") else []
     return {
+        **({"moves": [_program_of_moves(each, energy.size) for each in own]} if own else {}),
         "function": function,
         "key": np.asarray(jax.random.key_data(key)).tolist(),
         "key_implementation": str(jax.random.key_impl(key)),
@@ -313,6 +320,18 @@ def describe(function: str, key: Array, energy: Energy, arguments: Mapping[str, 
         "model": digest(program_of(energy), *jax.tree.leaves(energy.bare())),  # and the data, so it comes after them
         "versions": {name: version(name) for name in VERSIONS},
     }
+
+
+def _program_of_moves(kernel: Explorer, size: int) -> str:
+    """A hash of what a kernel of the user's own does, and of its numbers: its name says neither."""
+
+    def move(kernel: Explorer, key: Array, start: ParamInfo, beta: Array) -> tuple[ParamInfo, Any]:
+        tuning: Any = None  # which such kernels do not ask for
+        return kernel.step(key, lambda beta: lambda q: beta * jnp.sum(q**2), beta, start, tuning, beta)
+
+    q = jnp.zeros(size)
+    traced = jax.make_jaxpr(move)(kernel, jax.random.key(0), ParamInfo(q, q[0], q), jnp.ones(()))
+    return digest(without_addresses(str(traced.jaxpr)), *traced.consts, *jax.tree.leaves(kernel))
 
 
 def _on_host(energy: Energy) -> list[Any]:

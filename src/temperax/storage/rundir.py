@@ -284,7 +284,7 @@ class RunDirectory:
         """Bring the draws since the last checkpoint to the disk, before the next one counts them."""
         steps = checkpoint.steps(self._checkpoints)
         since = (self._checkpoints / str(steps[0])).stat().st_mtime - 1 if steps else 0.0
-        for found in self._draws.rglob("*"):
+        for found in [*self._draws.rglob("*"), *self.path.glob("draws.zarr"), self.path]:
             if found.stat().st_mtime >= since:
                 checkpoint.sync(found)
 
@@ -338,6 +338,7 @@ def _write(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+        checkpoint.sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
