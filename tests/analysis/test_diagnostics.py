@@ -166,6 +166,41 @@ def made_up_journeys(of_energy, of_f, follows=True):
     return xr.DataTree.from_dict(parts)
 
 
+def test_a_temperature_of_which_nobody_knows_is_not_good():
+    table = pd.DataFrame({"rhat_energy": [np.nan, 1.0], "divergences": [0, 9]}, [2.0, 1.0])
+    each = by_temperature(table)
+    assert each["verdict"].tolist() == ["unknown", "bad"]
+    assert by_temperature(table.drop(columns="rhat_energy"))["verdict"].tolist() == ["good", "bad"]
+
+
+def test_correlations_over_a_scan_do_not_depend_on_how_many_scans_a_draw_is(ladder_tree):
+    thinned = ladder_tree.copy()
+    arguments = json.loads(ladder_tree.attrs["arguments"]) | {"thin": 4}
+    thinned.attrs = ladder_tree.attrs | {"arguments": json.dumps(arguments)}
+    every, fourth = (tx.diagnostics.exchange(tree)["lag_one"] for tree in (ladder_tree, thinned))
+    np.testing.assert_allclose(np.abs(fourth) ** 4, np.abs(every), rtol=1e-6)
+    assert "bfmi" in judged(ladder_tree).table and "bfmi" not in judged(thinned).table
+    left_out = ladder_tree.map_over_datasets(lambda d: d.isel(draw=slice(None, None, 2)) if "draw" in d.dims else d)
+    left_out.attrs = ladder_tree.attrs
+    assert "bfmi" not in judged(left_out).table
+
+
+def test_steps_in_double_precision_are_not_seen_in_single(ladder_tree):
+    fine = ladder_tree.copy()
+    fine.attrs = ladder_tree.attrs | {"precision": "float64"}
+    assert ladder_tree.attrs["precision"] == "float32" and tx.diagnostics.digits(fine)["digits"].isna().all()
+    assert "digits" in judged(ladder_tree).table and "digits" not in judged(fine).table
+
+
+def test_pictures_of_what_is_infinite_and_of_some_draws(ladder_tree):
+    tree = ladder_tree.isel(draw=slice(None, None, 3))
+    tree.attrs = ladder_tree.attrs
+    assert tx.plots.index_process(tree).lines[0].get_xdata()[-1] == tree["exchange"]["draw"].values[-1] == 63
+    some = tree.isel(temperature=[0, -1]).copy(deep=True)
+    some["tempered_stats"]["data_energy"][:, :2, 0] = np.inf
+    tx.plots.energies(some).figure.canvas.draw()
+
+
 def test_memory_is_of_replicas_and_not_of_rungs():
     """To five standard errors of a correlation that falls off geometrically, from 32 000 draws of a rung."""
     found = tx.diagnostics.memory(made_up_journeys(0.5, 0.9), lags=[1, 4, 5000])

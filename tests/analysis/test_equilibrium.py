@@ -27,6 +27,16 @@ def test_independent_ladders_in_equilibrium_pass():
     assert (thermodynamics.summary((BETAS, gamma_energies(0)))["verdict"] == "good").all()
 
 
+def test_one_ladder_is_judged_by_its_halves():
+    """Nobody is there to disagree with it, and it may drift all the same."""
+    wrongly = [seed for seed in range(40) if len(tx.diagnostics.equilibrium((BETAS, gamma_energies(seed, chains=1))))]
+    assert not wrongly
+    drifting = gamma_energies(0, chains=1)
+    drifting[:, 250:, 6:] += 0.8
+    assert tx.diagnostics.equilibrium((BETAS, drifting))["rung"].min() in range(5, 12)
+    assert thermodynamics.summary((BETAS, drifting))["verdict"].iloc[-1] == "not equilibrated"
+
+
 def test_a_bracket_that_closes_on_a_wrong_value_is_not_believed(capsys):
     """One ladder of four stands in a mode of its own: forward and backward are as near as ever, and wrong."""
     energies = gamma_energies(1)

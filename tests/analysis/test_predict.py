@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn.metrics
+import xarray as xr
 from scipy import stats
 
 import temperax as tx
@@ -104,6 +105,22 @@ def test_weights_of_chains(line):
     for wrong in ([1.0, 2.0], [-1.0, 1, 1, 1], [0.0] * 4, [np.nan, 1, 1, 1], "loo"):
         with pytest.raises(tx.InputError, match="^weights = "):
             tx.predict.summary(tree, x, weights=wrong)
+
+
+def test_leave_one_out_is_of_all_that_was_observed(line):
+    """Whatever it is called, and in however many parts."""
+    _, tree = line
+    whole = tx.diagnostics.loo(tree)[1.0].elpd
+    for group in ("log_likelihood", "tempered_log_likelihood"):
+        if group not in tree.children:
+            continue
+        logs = tree[group].to_dataset()
+        first, rest = logs["y"].isel(row=slice(0, 20)), logs["y"].isel(row=slice(20, None)).rename(row="other")
+        parts = xr.Dataset({"obs": first, "rest": rest})
+        named = tree.copy()
+        named[group] = xr.DataTree(parts)
+        assert tx.diagnostics.loo(named)[1.0].elpd == pytest.approx(whole)
+        assert tx.predict.chain_weights(named, "stacking").sum() == pytest.approx(1.0)
 
 
 def test_weights_of_a_series_are_read_by_their_labels(line):

@@ -342,6 +342,10 @@ def test_other_values_do_not_compile_again(regression):
 def test_a_gaussian_posterior_is_its_own_gaussian(regression):
     energy, tree = regression
     found = studies.gaussian_replacement(tree, energy, max_draws=200)
+    assert found["lppd_error"].sel(posterior="gaussian").isnull().all(), (
+        "no chain can be left out of what all have made"
+    )
+    assert found["lppd_error"].sel(posterior="gaussian per chain").notnull().all()
     for name in ("gaussian per chain", "gaussian"):
         np.testing.assert_allclose(found["lppd"].sel(posterior=name), found["lppd"][0], atol=0.01)
     np.testing.assert_allclose(found["lppd"][0], predict.scores(tree)["lppd"], atol=0.01)

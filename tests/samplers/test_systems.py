@@ -330,3 +330,13 @@ def test_bad_input(case, monkeypatch):
     with pytest.raises(tx.InputError) as caught:
         make()
     assert caught.value.argument == argument
+
+
+def test_spins_in_their_ground_state_are_not_frozen(key, capsys):
+    """All alike, whatever is drawn, and no step of theirs is lost in rounding."""
+    magnet = systems.ising((3, 3))
+    cold = tx.sample(key, magnet, 0.3, path="likelihood", kernel=systems.heat_bath(magnet), **QUICK | {"num_draws": 50})
+    assert (cold["sample_stats"]["lp"].std("draw") == 0).any()
+    assert not len(tx.diagnostics.frozen(cold))
+    tx.diagnostics.report(cold)
+    assert "never moves" not in capsys.readouterr().out

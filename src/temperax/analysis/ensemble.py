@@ -175,11 +175,13 @@ class Ensemble:
         return -np.diagonal(curvature, 1) / self.scans
 
     def rhat(self) -> Float[np.ndarray, " temperature"]:
-        """R-hat of the energy over chains, per rung; NaN from a single short chain."""
-        if self.draws < 4:
+        """R-hat of the energy over chains, or the halves of a single one, per rung; NaN of fewer than four draws."""
+        each, half = self.energies, self.draws // 2
+        if self.chains == 1:
+            each = np.concatenate([each[:, :half], each[:, -half:]])
+        if each.shape[1] < 4:
             return np.full(len(self.betas), np.nan)
-        with np.errstate(invalid="ignore"):  # of energies that are all alike it is no number
-            return statistics.base.array_stats.rhat(np.moveaxis(self.energies, -1, 0), chain_axis=1, draw_axis=2)
+        return statistics.rhat(xr.Dataset({"energy": (("chain", "draw", "rung"), each)}))["energy"].values
 
     def weights(self, beta: float) -> Float[np.ndarray, "chain draw temperature"]:
         """Weight of every draw of every rung in an average at ``beta``; they sum to 1.

@@ -54,16 +54,24 @@ def loo(tree: xr.DataTree) -> dict[float, Any]:
 
 
 def kept_logs(tree: xr.DataTree, *, posterior: bool = False) -> xr.DataArray:
-    """Log likelihoods of every kept temperature, hottest first, or of the posterior alone, at its temperature."""
+    """Log likelihoods (chain, draw, temperature, value) of every kept temperature, hottest first, or of the posterior.
+
+    Of all that was observed, whatever it is called.
+    """
     tempered = "tempered_log_likelihood" in tree.children and not posterior
     group = "tempered_log_likelihood" if tempered else "log_likelihood"
     words = {"problem": "has no log likelihoods", "remedy": "call temperax.add_log_likelihood first"}
-    logs = check_result(tree, group, "y", **words)["y"]
+    logs = check_result(tree, group, **words)
+    if not logs.data_vars:
+        raise InputError("tree", group, **words)
     if "temperature" not in logs.dims:
         betas = check_result(tree, "tempered_stats", "beta", **words)["beta"].values
         with np.errstate(divide="ignore"):
             logs = logs.expand_dims(temperature=[1.0 / betas[target_slot(betas)]])
-    return logs
+    parts = [v.transpose("chain", "draw", "temperature", ...).values for v in logs.data_vars.values()]
+    values = np.concatenate([part.reshape(*part.shape[:3], -1) for part in parts], axis=-1)
+    dims = ("chain", "draw", "temperature")
+    return xr.DataArray(values, {name: logs[name] for name in dims}, (*dims, "value"))
 
 
 def flat(logs: xr.DataArray) -> Float[np.ndarray, "chain draw value"]:

@@ -5,7 +5,6 @@ likelihood path, U0 + E on the posterior path.  log Z is that of the hottest run
 on a path that begins at β = 0 with a normalised reference it is log Z itself, and at β = 1 the log evidence.
 """
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,10 +14,10 @@ import xarray as xr
 from jaxtyping import Float
 from scipy.special import softmax
 
-from temperax.analysis import statistics
 from temperax.analysis.diagnostics.equilibrium import equilibrium, in_words
 from temperax.analysis.ensemble import MIN_OVERLAP, Ensemble, Source, ensemble
 from temperax.analysis.evidence import Evidence, SteppingStone, log_evidence, stepping_stone
+from temperax.analysis.leave_one_out import flat, kept_logs, loo_of
 from temperax.errors import InputError, check_array, check_named
 from temperax.machine.progress import patiently
 
@@ -121,10 +120,10 @@ def _far_apart(found: Ensemble, z: Evidence) -> list[str]:
             f"(less than {MIN_OVERLAP}): put replicas between them"
         )
     gap, error = abs(z.backward - z.forward), float(np.hypot(z.forward_error, z.backward_error))
-    if gap > max(4 * error, 1.0):
+    if gap > np.nanmax([4 * error, 1.0]):
         said.append(f"log Z forward and backward are {gap:.1f} nats apart (error {error:.1f}): more draws or replicas")
     apart, error = abs(z.integration - z.mbar), float(np.hypot(z.integration_error, z.mbar_error))
-    if apart > max(4 * error, 1.0):
+    if apart > np.nanmax([4 * error, 1.0]):
         said.append(f"thermodynamic integration is {apart:.1f} nats from MBAR (error {error:.1f}): more replicas")
     return said
 
@@ -253,9 +252,8 @@ def compare_evidence(trees: Mapping[str, Source]) -> pd.DataFrame:
     table["log_bayes_factor_error"] = np.where(np.arange(len(table)) == 0, 0.0, error)
     table["probability"] = softmax(table["log_evidence"])
     if all(isinstance(tree, xr.DataTree) and "log_likelihood" in tree.children for tree in trees.values()):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of large Pareto shapes, which `diagnostics.loo` returns
-            loo = {name: statistics.loo(tree) for name, tree in trees.items()}
+        logs = {name: kept_logs(tree, posterior=True) for name, tree in trees.items()}
+        loo = {name: loo_of(flat(each[:, :, 0]), 1.0 / float(each["temperature"][0])) for name, each in logs.items()}
         table["elpd_loo"] = pd.Series({name: found.elpd for name, found in loo.items()})
         table["elpd_loo_error"] = pd.Series({name: found.se for name, found in loo.items()})
     return table

@@ -192,7 +192,7 @@ def parameters(tree: xr.DataTree) -> Section | None:
         posterior = posterior[[name for name in posterior if not str(name).startswith("layer_")]]
     if not posterior.data_vars:
         return None
-    over = ("chain", "draw")
+    posterior, over = posterior.astype(float), ("chain", "draw")  # sums in half precision lose what they add
     found = {
         "mean": posterior.mean(over),
         "sd": posterior.std(over),

@@ -87,11 +87,11 @@ def index_process(tree: xr.DataTree, axes: "Axes | None" = None, num_replicas: i
     'draw'
     """
     axes = axes_or_new(axes)
-    replica = check_result(tree, "exchange")["replica"].isel(chain=0).values  # (draw, slot): who sits there
-    slots = np.argsort(replica, axis=1)  # (draw, replica): where it sits
+    replica = check_result(tree, "exchange")["replica"].isel(chain=0)  # (draw, slot): who sits there
+    slots, draw = np.argsort(replica.values, axis=1), replica["draw"].values  # (draw, replica): where it sits
     chosen = np.linspace(0, slots.shape[1] - 1, num_replicas).round().astype(int)
     for r, grey in zip(chosen, np.linspace(0.0, 0.75, num_replicas), strict=True):
-        axes.plot(slots[:, r], linewidth=0.9, color=str(grey))
+        axes.plot(draw, slots[:, r], linewidth=0.9, color=str(grey))
     label_rungs(axes.yaxis, tree)
     named = ", ".join(str(r) for r in chosen)
     axes.set(xlabel="draw", ylabel="inverse temperature β", title=f"Index process of replicas {named}")

@@ -107,6 +107,7 @@ def energies(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
     axes, stats = axes_or_new(axes), check_result(tree, "tempered_stats")
     for i, temperature in enumerate(stats["temperature"].values):
         values = stats["data_energy"].isel(temperature=i).values.ravel()
+        values = values[np.isfinite(values)]  # the prior's draws may have infinite ones
         axes.hist(values, bins=60, histtype="stepfilled", alpha=0.5, density=True, label=f"T = {temperature:.3g}")
     axes.set(xlabel="data energy E (nats)", ylabel="density", title="Energies")
     legend(axes)
@@ -232,7 +233,8 @@ def predictions(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
         groups = [g for g in np.array_split(order, 8) if len(g)]
         axes.plot([confidence[g].mean() for g in groups], [right[g].mean() for g in groups], "o-")
         axes.plot([0, 1], [0, 1], color="black", linewidth=0.8)
-        axes.set(xlabel="confidence", ylabel="accuracy", title="Calibration", xlim=(0.3, 1.02), ylim=(0, 1.05))
+        axes.set(xlabel="confidence", ylabel="accuracy", title="Calibration", ylim=(0, 1.05))
+        axes.set_xlim(min(0.3, 0.9 / max(f.shape[1], 1)) if not of_targets else 0.3, 1.02)
         return axes
     scale, mean = constant["y_scale"].values, constant["y_mean"].values
     draws = predictive["y"].stack(sample=("chain", "draw")).transpose("sample", "test_row", "target").values

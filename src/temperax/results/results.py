@@ -14,6 +14,7 @@ from importlib.metadata import version
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from arviz_base import dict_to_dataset
@@ -402,6 +403,7 @@ def describe(
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "key": np.asarray(jax.random.key_data(key)).tolist(),
         "key_implementation": str(jax.random.key_impl(key)),
+        "precision": str(jnp.result_type(float)),
         "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
         "function": function,
         "arguments": notation.encode(arguments),

@@ -1,5 +1,6 @@
 """What diagnostics read of a result: its draws and statistics, or one sentence on what it lacks."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,18 @@ def judges_parameters(tree: xr.DataTree) -> bool:
 def too_few(tree: xr.DataTree) -> bool:
     """Whether a result has fewer draws of a chain than anything can be judged by."""
     return tempered_stats(tree).sizes["draw"] < LEAST_JUDGED
+
+
+def of_spins(tree: xr.DataTree) -> bool:
+    """Whether a result is of spins, which feel no force; particles of `smc` have no virial for another reason."""
+    return bool(tempered_stats(tree)["virial"].isnull().all()) and tree.attrs.get("function") != "smc"
+
+
+def scans_of_a_draw(tree: xr.DataTree) -> float:
+    """Scans from one draw to the next: of a run that was thinned, or of draws some of which were left out."""
+    draw = tempered_stats(tree)["draw"].values
+    thin = json.loads(tree.attrs.get("arguments", "{}")).get("thin", 1)
+    return float(thin * np.median(np.diff(draw))) if len(draw) > 1 else float(thin)
 
 
 def check_held_out(tree: xr.DataTree) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from temperax.analysis.diagnostics.draws import kept_draws, tempered_stats, too_few
+from temperax.analysis.diagnostics.draws import kept_draws, of_spins, tempered_stats, too_few
 from temperax.energies.names import parameter_name
 
 
@@ -31,7 +31,8 @@ def frozen(tree: xr.DataTree) -> pd.DataFrame:
     if too_few(tree):
         return pd.DataFrame(columns=["chain", "temperature", "acceptance"])
     accepted, lp = stats["acceptance_rate"].mean("draw").values, stats["lp"].values
-    stepped = stats["n_steps"].min("draw").values > 0
+    # Of spins a ground state has one energy, whatever they do in it, and a move of the user's own counts as a step.
+    stepped = (stats["n_steps"].min("draw").values > 0) & (not of_spins(tree))
     still = (lp.max(axis=-1) == lp.min(axis=-1)) & ((accepted < 0.01) | stepped)
     temperature = stats["temperature"].values
     rows = [(chain, float(temperature[t]), float(accepted[t, chain])) for t, chain in np.argwhere(still).tolist()]
@@ -48,7 +49,7 @@ def digits(tree: xr.DataTree) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Index ``temperature``; ``digits``, of the worst parameter, and ``coarsest_parameter``, its name.  Draws that are
-        stored in half precision say nothing of it (NaN).
+        stored in fewer digits say nothing of it (NaN).
 
     See Also
     --------
@@ -59,7 +60,7 @@ def digits(tree: xr.DataTree) -> pd.DataFrame:
     >>> bool((tx.diagnostics.digits(tree)["digits"] > 1000).all())
     True
     """
-    steps = kept_draws(tree).map(_steps)
+    steps = kept_draws(tree).map(_steps, sampled=tree.attrs.get("precision", "float32"))
     rows = []
     for n in range(steps.sizes["temperature"]):
         found = []  # of each variable its coarsest, since networks have too many parameters to name all of them
@@ -72,11 +73,11 @@ def digits(tree: xr.DataTree) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["digits", "coarsest_parameter"], index=index)
 
 
-def _steps(values: xr.DataArray) -> xr.DataArray:
+def _steps(values: xr.DataArray, sampled: str) -> xr.DataArray:
     """A variable's standard deviation over a chain's draws, in steps of its precision at its mean."""
     mean = values.mean(("chain", "draw"), dtype=float)
     deviation = values.var("draw", dtype=float).mean("chain") ** 0.5
-    if values.dtype not in (np.float32, np.float64):
+    if values.dtype not in (np.float32, np.float64) or values.dtype.itemsize < np.dtype(sampled).itemsize:
         return deviation * np.nan
     # One that stands still altogether is judged as frozen.
     step = mean.copy(data=np.spacing(np.abs(mean.values).astype(values.dtype)))

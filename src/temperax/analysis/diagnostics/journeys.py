@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from temperax.analysis import evidence, statistics
-from temperax.analysis.diagnostics.draws import tempered_stats
+from temperax.analysis.diagnostics.draws import scans_of_a_draw, tempered_stats
 from temperax.engine import ladder
 from temperax.errors import LARGEST, check_count, check_result
 
@@ -45,6 +45,7 @@ def exchange(tree: xr.DataTree) -> pd.DataFrame:
     half = values.shape[1] // 2
     # Where there are no data, nothing is there to be forgotten.
     lag = np.where(values.std(axis=(0, 1)) > 0, ladder.lag_one(values), 0.0)
+    lag = np.sign(lag) * np.abs(lag) ** (1 / scans_of_a_draw(tree))  # over a scan, as if all of it fell off at one rate
     first, second = v.isel(draw=slice(0, half)), v.isel(draw=slice(half, None))
     change = second["path_energy"].mean(("chain", "draw")) - first["path_energy"].mean(("chain", "draw"))
     error = np.hypot(*(statistics.mcse(part)["path_energy"].values for part in (first, second)))

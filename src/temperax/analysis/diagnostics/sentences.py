@@ -86,7 +86,7 @@ def at_temperatures(tree: xr.DataTree, table: pd.DataFrame) -> list[str]:
         hot, cold = group.index[0], group.index[-1]
         place = f"T = {hot:.3g}" + (f" to {cold:.3g}" if len(group) > 1 else "")
         verdict = group["verdict"].iloc[0]
-        why = "" if verdict == "good" else f" ({'; '.join(group['checks'].iloc[-1][:2])})"
+        why = "" if verdict in ("good", "unknown") else f" ({'; '.join(group['checks'].iloc[-1][:2])})"
         said.append(f"{place} {verdict}{why}")
     return [f"By temperature: {', '.join(said)}."] if len(said) > 1 else []
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from temperax.analysis.diagnostics.draws import tempered_stats, too_few
+from temperax.analysis.diagnostics.draws import of_spins, scans_of_a_draw, tempered_stats, too_few
 from temperax.analysis.diagnostics.equilibrium import equilibrium
 from temperax.analysis.diagnostics.failures import frozen
 from temperax.analysis.diagnostics.journeys import WALL, exchange, is_ladder, round_trips
@@ -219,7 +219,7 @@ def lines_of(tree: xr.DataTree, known: Judged) -> pd.DataFrame:
 
 def judged(tree: xr.DataTree, functions: Functions | None = None) -> Judged:
     """What a result is judged by, computed once."""
-    table = summary(tree, functions).drop(columns=_undefined(tempered_stats(tree)))
+    table = summary(tree, functions).drop(columns=_undefined(tree))
     stuck = frozen(tree)["temperature"].value_counts()
     table["frozen"] = stuck.reindex(table.index, fill_value=0)
     for column in set(CHECKS) & set(table):
@@ -232,26 +232,35 @@ def judged(tree: xr.DataTree, functions: Functions | None = None) -> Judged:
 
 def by_temperature(table: pd.DataFrame) -> pd.DataFrame:
     """The worst verdict of each temperature of a table of `judged`, hottest first, and which checks it is of."""
-    rows = []
+    rows: list[tuple[str, list[str]]] = []
     for temperature in table.index:
         values = table.loc[temperature].reindex(CHECKS).dropna()
         given = {
             CHECKS[str(column)].title: CHECKS[str(column)].verdict(float(value)) for column, value in values.items()
         }
         worst = next(verdict for verdict in ("bad", "fair", "good") if verdict in given.values())
+        rhats = table.loc[temperature].filter(regex="^rhat")
+        if worst == "good" and len(rhats) and rhats.isna().all():  # whether chains agree is what counts most
+            rows.append(("unknown", []))
+            continue
         rows.append((worst, [title for title, verdict in given.items() if verdict == worst]))
     return pd.DataFrame(rows, pd.Index(table.index, name="temperature"), ["verdict", "checks"])
 
 
-def _undefined(stats: xr.Dataset) -> list[str]:
+def _undefined(tree: xr.DataTree) -> list[str]:
     """Columns of `summary` that no number of draws would fill.
 
-    Spins feel no force, only momenta make a BFMI, and a model without data has no data energy.
+    Spins feel no force, only momenta make a BFMI, of one scan after the other, and a model without data has no data
+    energy.
     """
-    spins = bool(stats["virial"].isnull().all())
-    still = bool((stats["energy"].max(("chain", "draw")) == stats["energy"].min(("chain", "draw"))).all())
-    flat = bool((stats["data_energy"].max() == stats["data_energy"].min()) & (stats["lp"].max() > stats["lp"].min()))
-    return ["z", "digits"] * spins + ["bfmi"] * still + ["rhat_energy", "ess_energy"] * flat
+    stats = tempered_stats(tree)
+    energy, data, lp = stats["energy"], stats["data_energy"], stats["lp"]
+    forceless, spins = bool(stats["virial"].isnull().all()), of_spins(tree)
+    fine = tree.attrs.get("precision") == "float64"  # whose steps nobody reaches
+    still = bool((energy.max(("chain", "draw")) == energy.min(("chain", "draw"))).all()) or scans_of_a_draw(tree) > 1
+    flat = bool((data.max() == data.min()) & (lp.max() > lp.min()))
+    undefined = {("z",): forceless, ("digits",): spins or fine, ("bfmi",): still, ("rhat_energy", "ess_energy"): flat}
+    return [name for names, missing in undefined.items() if missing for name in names]
 
 
 def _bias(tree: xr.DataTree) -> tuple[float, float]:
