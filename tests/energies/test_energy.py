@@ -235,3 +235,14 @@ def test_whole_numbers_among_data_are_indices(key):
     assert float(energy.data_energy(jnp.zeros(2))) == pytest.approx(np.sum(y**2), rel=1e-6)
     listed = tx.Energy(lambda p, data: p * data[0], dist.Normal(), [1, 2])
     assert all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(listed.data))
+
+
+def test_targets_may_have_no_axis_of_their_own(small_data):
+    energy = tx.Energy.mlp(small_data, (2,))
+    q, x, y = jnp.full(energy.size, 0.3), jnp.asarray(small_data.x_test), jnp.asarray(small_data.y_test)
+    np.testing.assert_array_equal(energy.log_prob(q, x, y[:, 0]), energy.log_prob(q, x, y))
+
+
+def test_masked_values_are_no_data():
+    with pytest.raises(tx.InputError, match="data = .*masked values"):
+        tx.Energy(lambda p, d: jnp.sum((p - d) ** 2), dist.Normal(0.0, 1.0), data=np.ma.masked_less(np.arange(4.0), 1))

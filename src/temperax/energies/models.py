@@ -91,7 +91,8 @@ class NetworkModel(Model):
         return self.likelihood.distribution(self.network(parameters["network"], x), parameters["noise"])
 
     def log_prob(self, parameters: Any, x: Float[Array, "row input"], y: Array) -> Float[Array, " row"]:
-        """Log p(y | x, θ) of every row, in nats."""
+        """Log p(y | x, θ) of every row, in nats; of one target, ``y`` may have no axis for it."""
+        y = y[:, None] if jnp.ndim(y) == 1 else y
         return log_prob(self.distribution(parameters, x), _as_targets(self.likelihood, y))
 
     def row_energies(self, parameters: Any, data: Any) -> Float[Array, " row"]:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
-from numpyro.distributions import Distribution, ImproperUniform, Independent, biject_to
+from numpyro.distributions import Distribution, ImproperUniform, Independent, MaskedDistribution, biject_to
 
 from temperax.errors import InputError
 
@@ -33,6 +33,8 @@ def check_fit(prior: Any, parameters: Any) -> None:
 
 def as_data(leaf: Any) -> Array:
     """Data as an array, or what is wrong with them; arrays of whole numbers stay so, since they may be indices."""
+    if np.ma.is_masked(leaf):
+        raise InputError("data", leaf, "has masked values, which would count as if they were data", "impute them")
     if isinstance(leaf, (np.ndarray, jax.Array)) and leaf.dtype.kind in "iu" and leaf.size:
         largest = max(abs(int(leaf.min())), abs(int(leaf.max())))
         if largest <= np.iinfo(jnp.result_type(int)).max:
@@ -69,10 +71,25 @@ def is_distribution(leaf: object) -> bool:
 
 
 def is_improper(leaf: Distribution) -> bool:
-    """Whether a distribution is flat over all of its support, which has no draws."""
+    """Whether no draw can be had of what a distribution's density says.
+
+    It is flat over all of its support, masked, or one of the user's own that cannot be sampled.
+    """
+    if is_masked(leaf):
+        return True
     while hasattr(leaf, "base_dist"):
         leaf = leaf.base_dist
-    return isinstance(leaf, ImproperUniform)
+    return isinstance(leaf, ImproperUniform) or type(leaf).sample is Distribution.sample
+
+
+def is_masked(leaf: Distribution) -> bool:
+    """Whether a distribution counts some of its values, or none of them."""
+    while True:
+        if isinstance(leaf, MaskedDistribution) and leaf._mask is not True:
+            return True
+        if not hasattr(leaf, "base_dist"):
+            return False
+        leaf = leaf.base_dist
 
 
 def has_floats(prior: Distribution) -> bool:

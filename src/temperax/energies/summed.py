@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from temperax.energies.models import Model, NetworkModel, sum_in_double
 from temperax.energies.names import dimensions, variable_name
 from temperax.energies.positions import Parametrised, Position
-from temperax.errors import InputError
+from temperax.errors import InputError, told
 from temperax.machine import sharding
 
 #: Rows whose energies are held at once: their activations fit a processor's cache, and any number of rows the memory.
@@ -107,6 +107,8 @@ class Summed(Parametrised):
         rows = self.num_rows
         if rows is None or any(jnp.shape(leaf)[:1] != (rows,) for leaf in jax.tree.leaves(self.data)):
             raise InputError("row_devices", devices, "asks for rows to share", "let data_energy return one value a row")
+        if not isinstance(self.model, NetworkModel):
+            self._check_apart(rows, devices)
         spare = -rows % devices
 
         def fill(leaf: Array) -> Array:
@@ -117,6 +119,25 @@ class Summed(Parametrised):
             spread.reference = self.reference._replace(rows=fill(self.reference.rows))
         spread.weights = jnp.concatenate([jnp.ones(rows), jnp.zeros(spare)])
         return spread
+
+    def _check_apart(self, rows: int, devices: int) -> None:
+        """Say so where a part of the rows has other energies than among all: a mean over rows, say, is of these."""
+
+        def terms(part: slice) -> tuple[float, float]:
+            energy = self.relative_to(None).with_data(jax.tree.map(lambda leaf: leaf[part], self.data))
+            position = jnp.full(self.size, 0.1, jnp.result_type(float))
+            data = jnp.sum(energy.model.row_energies(energy.unravel(position), energy.data))
+            return float(data), float(energy.prior_energy(position))
+
+        remedy = "leave it at 1: what one row means depends on the others, or on how many there are"
+        whole = terms(slice(None))
+        try:
+            halves = [terms(part) for part in (slice(None, rows // 2), slice(rows // 2, None))]
+        except Exception as error:  # whatever a user's function raises of fewer rows
+            raise InputError("row_devices", devices, f"splits rows ({told(error)})", remedy) from error
+        together = (halves[0][0] + halves[1][0], halves[0][1])
+        if not np.allclose(whole, together, rtol=1e-3, atol=1e-2, equal_nan=True):
+            raise InputError("row_devices", devices, "splits rows whose energies are not their own", remedy)
 
     def offsets(self) -> tuple[float, float]:
         """Prior and data energy of the reference point, in nats and double precision; 0 where there is none."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+import pandas as pd
 import pytest
 import scipy.stats
 from cases import some
@@ -283,6 +284,18 @@ def decides(y):
     numpyro.sample("y", dist.Normal(mean, 1.0).expand([12]), obs=y)
 
 
+def uncountable(y):
+    number = numpyro.sample("number", dist.Poisson(3.0))
+    mean = numpyro.sample("mean", dist.Normal(0.0, 1.0))
+    numpyro.sample("y", dist.Normal(mean + number, 1.0).expand([12]), obs=y)
+
+
+def one_after_the_other(y):
+    part = numpyro.sample("part", dist.Bernoulli(0.5), infer={"enumerate": "sequential"})
+    mean = numpyro.sample("mean", dist.Normal(0.0, 1.0))
+    numpyro.sample("y", dist.Normal(mean + part, 1.0).expand([12]), obs=y)
+
+
 Y = MODELS["line"][1][1]
 REFUSED = {
     "a plate in parts": (subsampled, (Y,), "'plate row' shows a part of the rows"),
@@ -296,6 +309,8 @@ REFUSED = {
     "shapes that spread": (MODELS["line"][0], (Y[:, None], Y), "of shape .12,. under a distribution of shape .12, 12."),
     "a state": (batch_statistics, (Y,), "keeps a state"),
     "a discrete site that decides": (decides, (Y,), "'site mean' is distributed as a discrete site decides"),
+    "a discrete site without an end": (uncountable, (Y,), "'site number' is discrete, and its values cannot all"),
+    "a discrete site by turns": (one_after_the_other, (Y,), "'site part' is discrete, and its values cannot all"),
     "no function": (3, (), "model = 3"),
 }
 
@@ -331,6 +346,79 @@ def test_only_values_change_and_nothing_compiles(key):
     with Compilations() as compiled:
         tx.sample(key, again, num_warmup=20, num_draws=10, num_chains=2, progress=False)
     assert not compiled.count, compiled.programs
+
+
+class Undrawn(dist.Distribution):
+    """A user's own density, of which nobody has said how to draw."""
+
+    support = dist.constraints.real
+
+    def log_prob(self, value):
+        return -jnp.abs(value) - jnp.log(2.0)
+
+
+def test_what_cannot_be_drawn_is_no_prior_to_begin_at(key):
+    def model(y):
+        mean = numpyro.sample("mean", Undrawn())
+        numpyro.sample("y", dist.Normal(mean, 1.0).expand([12]), obs=y)
+
+    by_model = tx.Energy.from_numpyro(model, Y)
+    by_prior = tx.Energy(lambda p: 0.5 * jnp.sum((p["a"] - 1) ** 2), {"a": Undrawn()})
+    masked = tx.Energy(lambda p: 0.5 * jnp.sum((p["a"] - 1) ** 2), {"a": dist.Normal(0.0, 1.0).mask(False)})
+    for energy in (by_model, by_prior, masked):
+        assert not energy.proper
+        with pytest.raises(tx.InputError, match="flat or does not integrate to 1"):
+            tx.parallel_tempering(key, energy, progress=False)
+
+
+def test_a_table_that_was_changed_in_place_is_another():
+    def model(table):
+        mean = numpyro.sample("mean", dist.Normal(0.0, 1.0))
+        numpyro.sample("y", dist.Normal(mean, 1.0).expand([12]), obs=table["y"].to_numpy(np.float32))
+
+    table = pd.DataFrame({"y": np.linspace(0.0, 1.0, 12)})
+    evaluate = jax.jit(lambda energy, q: energy.data_energy(q))
+    before = tx.Energy.from_numpyro(model, table)
+    first = float(evaluate(before, jnp.zeros(1)))
+    table["y"] += 2.0
+    after = tx.Energy.from_numpyro(model, table)
+    expected = 0.5 * np.sum(np.linspace(2.0, 3.0, 12) ** 2) + 6 * np.log(2 * np.pi)
+    assert float(evaluate(after, jnp.zeros(1))) == pytest.approx(expected, rel=1e-5) != pytest.approx(first)
+
+
+def test_whole_numbers_keep_their_digits():
+    """Milliseconds since 1970, of which 32 bits hold the last alone."""
+
+    def model(time, y):
+        slope = numpyro.sample("slope", dist.Normal(0.0, 1.0))
+        numpyro.sample("y", dist.Normal(slope * ((time - time.min()) / 1e12), 1.0), obs=y)
+
+    time = 1_700_000_000_000 + np.arange(12) * 10**11
+    energy = tx.Energy.from_numpyro(model, time, Y)
+    expected = 0.5 * np.sum((Y - 2.0 * np.arange(12) / 10) ** 2) + 6 * np.log(2 * np.pi)
+    assert float(energy.data_energy(jnp.array([2.0]))) == pytest.approx(expected, rel=1e-5)
+    # A column of half seconds since 1970 beside a wide one, whose spread is not its own.
+    table = np.stack([1.7e9 + 0.5 * np.arange(12), np.linspace(0.0, 1e12, 12)], axis=1)
+
+    def of_table(table, y):
+        slope = numpyro.sample("slope", dist.Normal(0.0, 1.0))
+        numpyro.sample("y", dist.Normal(slope * ((table[:, 0] - table[:, 0].min()) / 5), 1.0), obs=y)
+
+    energy = tx.Energy.from_numpyro(of_table, table, Y)
+    assert float(energy.data_energy(jnp.array([2.0]))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_is_decided_by_what_was_summed_out_is_not_shown():
+    def model(y):
+        means = numpyro.sample("means", dist.Normal(0.0, 3.0).expand([2]).to_event(1))
+        numpyro.deterministic("gap", means[1] - means[0])
+        with numpyro.plate("row", 12):
+            part = numpyro.sample("part", dist.Bernoulli(0.5), infer={"enumerate": "parallel"})
+            mean = numpyro.deterministic("mean", means[part])
+            numpyro.sample("y", dist.Normal(mean, 0.5), obs=y)
+
+    energy = tx.Energy.from_numpyro(model, Y)
+    assert set(energy.variables(jnp.zeros(2))) == {"means", "gap"}
 
 
 # -- what an attack has found ----------------------------------------------------------------------------------------

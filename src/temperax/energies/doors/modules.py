@@ -183,7 +183,8 @@ def _of_nnx(module: Any) -> tuple[ModuleNetwork, dict[str, Any]]:
 
 
 def _of_linen(module: Any, row: Array) -> tuple[ModuleNetwork, dict[str, Any]]:
-    variables = dict(_initial(module, lambda: module.init(jax.random.key(0), row)))
+    own = dict(module.variables) if module.scope is not None else None  # of a module that is bound to some
+    variables = dict(_initial(module, lambda: module.init(jax.random.key(0), row))) if own is None else own
     trained = variables.pop("params", {})
     return ModuleNetwork.of(_Linen(module, Arguments(variables, "biuf")), trained, module)
 

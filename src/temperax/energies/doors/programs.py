@@ -20,7 +20,7 @@ from numpyro.infer import init_to_sample
 from temperax.energies.doors.arguments import Arguments
 from temperax.energies.doors.sites import Latent, SitesModel, failing
 from temperax.energies.names import check_names, dimensions, variable_name
-from temperax.energies.parameters import is_improper
+from temperax.energies.parameters import is_improper, is_masked
 from temperax.errors import InputError, check_callable, listed
 
 #: What computing with an argument's values in Python raises, where they are not known until the program runs.
@@ -104,8 +104,8 @@ def _inspected(model: SitesModel, arrays: list) -> tuple[SitesModel, dict[str, A
     shown = {variable_name(name): value for name, value in observed.items() if value.size}  # of factors there are none
     data = {"arrays": arrays, "fixed": fixed}
     if found.summed:
-        _check_summed(found, data)
-    return found, data, shown, known["deterministic"]
+        found = replace(found, decided=_decided(found, data))
+    return found, data, shown, [name for name in known["deterministic"] if name not in found.decided]
 
 
 def _about(sites: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,13 +130,16 @@ def _about(sites: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError("model", f"site {name}", problem, "give them one shape")
         if site["is_observed"]:
             observed.append(name)
-            masked += [name] * _is_masked(site["fn"])
+            masked += [name] * is_masked(site["fn"])
         elif site["fn"].support.is_discrete:
+            if not site["fn"].has_enumerate_support or site["infer"].get("enumerate", "parallel") != "parallel":
+                problem = "is discrete, and its values cannot all be gone through at once"
+                raise InputError("model", f"site {name}", problem, "write the sum over them yourself, or bound them")
             discrete.append(name)
         else:
             latents.append(_latent(name, site))
             scaled = site["scale"] is not None and not is_identically_one(site["scale"])
-            proper = proper and not (scaled or is_improper(site["fn"]) or _is_masked(site["fn"]))
+            proper = proper and not (scaled or is_improper(site["fn"]))
     if discrete and importlib.util.find_spec("funsor") is None:
         problem = "is discrete, and follows no gradient"
         raise InputError("model", f"site {discrete[0]}", problem, "install funsor, by which such sites are summed out")
@@ -168,32 +171,34 @@ def _latent(name: str, site: Mapping[str, Any]) -> Latent:
     return Latent(name, jnp.shape(site["value"]), jax.eval_shape(transform.inv, site["value"]).shape)
 
 
-def _is_masked(fn: dist.Distribution) -> bool:
-    while True:
-        if isinstance(fn, dist.MaskedDistribution) and fn._mask is not True:
-            return True
-        if not hasattr(fn, "base_dist"):
-            return False
-        fn = fn.base_dist
+def _decided(model: SitesModel, data: Any) -> tuple[str, ...]:
+    """Deterministic sites that change with the discrete ones, of which a sum over these leaves no value.
 
-
-def _check_summed(model: SitesModel, data: Any) -> None:
-    """Say so where a discrete site decides how a continuous one is distributed: no prior energy is apart then."""
+    Raises
+    ------
+    InputError
+        Where a discrete site decides how a continuous one is distributed: no prior energy is apart then.
+    """
     from numpyro.contrib.funsor import config_enumerate, enum
 
     function, args, kwargs = model.prepared(data)
     summed = enum(config_enumerate(function), -model.max_plates - 1)
     values = {latent.name: jnp.zeros(latent.shape) for latent in model.latents}
-    ranks: dict[str, list[int]] = {}
+    decided: list[str] = []
+    moved: list[str] = []
 
     def run(values: dict[str, Array]) -> None:
         plain = model.trace(values, data)
         every = handlers.trace(handlers.substitute(summed, data=values)).get_trace(*args, **kwargs)
+        for name, site in plain.items():
+            if site["type"] == "deterministic" and jnp.shape(site["value"]) != jnp.shape(every[name]["value"]):
+                decided.append(name)
         for latent in model.latents:
-            ranks[latent.name] = [len(sites[latent.name]["fn"].batch_shape) for sites in (plain, every)]
+            ranks = [len(sites[latent.name]["fn"].batch_shape) for sites in (plain, every)]
+            moved.extend([latent.name] * (ranks[1] > ranks[0]))
 
     jax.eval_shape(run, values)
-    for latent in model.latents:
-        if ranks[latent.name][1] > ranks[latent.name][0]:
-            problem = "is distributed as a discrete site decides"
-            raise InputError("model", f"site {latent.name}", problem, "write the sum over that site yourself")
+    if moved:
+        problem = "is distributed as a discrete site decides"
+        raise InputError("model", f"site {moved[0]}", problem, "write the sum over that site yourself")
+    return tuple(decided)

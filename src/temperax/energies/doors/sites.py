@@ -48,6 +48,7 @@ class SitesModel(Model, Joint):
     summed: tuple[str, ...] = field(default=(), metadata={"static": True})
     proper: bool = field(default=True, metadata={"static": True})
     max_plates: int = field(default=0, metadata={"static": True})
+    decided: tuple[str, ...] = field(default=(), metadata={"static": True})
 
     def __repr__(self) -> str:
         """The function's name and what it observes."""
@@ -80,9 +81,10 @@ class SitesModel(Model, Joint):
         return {name: values.astype(jnp.result_type(float)) for name, values in logs.items()}
 
     def shown(self, parameters: Mapping[str, Array], data: Any) -> dict[str, Array]:
-        """The latent sites and the deterministic ones."""
+        """The latent sites and the deterministic ones, but for those that sites decide that were summed out."""
         sites = self.trace(parameters, data)
-        deterministic = {name: site["value"] for name, site in sites.items() if site["type"] == "deterministic"}
+        named = [name for name, site in sites.items() if site["type"] == "deterministic" and name not in self.decided]
+        deterministic = {name: sites[name]["value"] for name in named}
         return dict(parameters) | deterministic
 
     def known_dims(self, data: Any) -> dict[str, list[str]]:
