@@ -229,12 +229,17 @@ def _benchmarks(results: Path) -> str:
             "| goal | measured | asked | met |",
             "|---|---|---|---|",
             *(
-                f"| {goal['name']} | {goal['value']:.3g} | {goal['goal']:.3g} | {'yes' if goal['met'] else 'no'} |"
+                f"| {goal['name']} | {_number(goal['value'])} | {goal['goal']:.3g} | {'yes' if goal['met'] else 'no'} |"
                 for goal in found["goals"]
             ),
             "",
         ]
     return "\n".join(parts)
+
+
+def _number(value: float | None) -> str:
+    """Three digits, and a dash where there is none."""
+    return "\N{EN DASH}" if value is None else f"{value:.3g}"
 
 
 def _command_and_rows(file: Path, rows: list[dict]) -> tuple[str, str]:
@@ -249,6 +254,7 @@ def _command_and_rows(file: Path, rows: list[dict]) -> tuple[str, str]:
     table = pd.DataFrame(rows).drop(columns=["machine", "versions"], errors="ignore").dropna(axis="columns", how="all")
     first = [column for column in ("target", "method", "seed") if column in table]
     table = (table.sort_values(first, kind="stable") if first else table).convert_dtypes()
+    table = table.loc[:, ~table.map(lambda value: isinstance(value, list)).any()]  # which the JSON has
     cells = [["" if pd.isna(value) else value for value in row] for row in table.astype(object).to_numpy().tolist()]
     lines = ["| " + " | ".join(table.columns) + " |", "|---" * len(table.columns) + "|"]
     lines += ["| " + " | ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row) + " |" for row in cells]

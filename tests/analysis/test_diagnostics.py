@@ -186,10 +186,11 @@ def test_correlations_over_a_scan_do_not_depend_on_how_many_scans_a_draw_is(ladd
 
 
 def test_steps_in_double_precision_are_not_seen_in_single(ladder_tree):
-    fine = ladder_tree.copy()
-    fine.attrs = ladder_tree.attrs | {"precision": "float64"}
-    assert ladder_tree.attrs["precision"] == "float32" and tx.diagnostics.digits(fine)["digits"].isna().all()
-    assert "digits" in judged(ladder_tree).table and "digits" not in judged(fine).table
+    assert ladder_tree.attrs["precision"] == str(jnp.result_type(float))
+    coarse, fine = ladder_tree.copy(), ladder_tree.copy()
+    coarse.attrs, fine.attrs = (ladder_tree.attrs | {"precision": name} for name in ("float32", "float64"))
+    assert tx.diagnostics.digits(coarse)["digits"].notna().all() and "digits" in judged(coarse).table
+    assert tx.diagnostics.digits(fine)["digits"].isna().all() and "digits" not in judged(fine).table
 
 
 def test_pictures_of_what_is_infinite_and_of_some_draws(ladder_tree):

@@ -132,7 +132,7 @@ def test_straight_uphill_costs_what_it_should(time):
     gradient = np.full(9, 1.0, np.float32)
     down, up = (microcanonical.turn(jnp.full(9, s / 3.0), gradient, jnp.float32(time))[1] for s in (-1, 1))
     assert down == pytest.approx(9.0 * time, rel=1e-3, abs=1e-4)
-    angle, rounded = time * 9 / 8, np.log(np.finfo(np.float32).eps / 2)
+    angle, rounded = time * 9 / 8, np.log(np.finfo(up.dtype).eps / 2)
     assert up == pytest.approx(8 * max(-angle, angle + rounded), rel=1e-2, abs=1e-4)
 
 

@@ -57,8 +57,8 @@ def digits(tree: xr.DataTree) -> pd.DataFrame:
 
     Examples
     --------
-    >>> bool((tx.diagnostics.digits(tree)["digits"] > 1000).all())
-    True
+    >>> bool((tx.diagnostics.digits(tree)["digits"] < 1000).any())
+    False
     """
     steps = kept_draws(tree).map(_steps, sampled=tree.attrs.get("precision", "float32"))
     rows = []
