@@ -61,8 +61,12 @@ def of_spins(tree: xr.DataTree) -> bool:
 def scans_of_a_draw(tree: xr.DataTree) -> float:
     """Scans from one draw to the next: of a run that was thinned, or of draws some of which were left out."""
     draw = tempered_stats(tree)["draw"].values
-    thin = json.loads(tree.attrs.get("arguments", "{}")).get("thin", 1)
-    return float(thin * np.median(np.diff(draw))) if len(draw) > 1 else float(thin)
+    return float(thin(tree) * np.median(np.diff(draw))) if len(draw) > 1 else float(thin(tree))
+
+
+def thin(tree: xr.DataTree) -> int:
+    """Scans of which a run kept one as a draw."""
+    return int(json.loads(tree.attrs.get("arguments", "{}")).get("thin", 1))
 
 
 def check_held_out(tree: xr.DataTree) -> None:

@@ -1,6 +1,5 @@
 """What replica exchange did: pairs of neighbours, walls between them, and the journeys of replicas."""
 
-import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from temperax.analysis import evidence, statistics
-from temperax.analysis.diagnostics.draws import scans_of_a_draw, tempered_stats
+from temperax.analysis.diagnostics.draws import scans_of_a_draw, tempered_stats, thin
 from temperax.engine import ladder
 from temperax.errors import LARGEST, check_count, check_result
 
@@ -105,8 +104,7 @@ def round_trips(tree: xr.DataTree) -> dict[str, float]:
     barrier = _barrier(tree)
     group = check_result(tree, "exchange")
     counts = {name: group[name].transpose("chain", "draw").values for name in ("round_trips", "restarts")}
-    thin = int(json.loads(tree.attrs["arguments"])["thin"])
-    scan = thin * group["draw"].values  # of which some may have been left out
+    scan = thin(tree) * group["draw"].values  # of which some may have been left out
     predicted = barrier.round_trip_rate()
 
     def rate(count: np.ndarray) -> float:
