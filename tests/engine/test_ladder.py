@@ -35,6 +35,15 @@ def test_pairs_that_never_reject_keep_the_ladder_strictly_ascending():
     assert (np.diff(ladder.adaptive(found, 9)) > 0).all()
 
 
+def test_rungs_that_coincide_have_a_barrier_too():
+    """At a wall so steep that single precision has no β between."""
+    found = ladder.barrier(np.array([0.0, 0.5, 0.5, 1.0]), np.array([0.1, 0.9, 0.1]))
+    assert (
+        found.at(np.array([0.0, 0.5, 1.0])).tolist() == pytest.approx([0.0, 1.0, 1.1])
+        and found.local(np.full(1, 0.25)) > 0
+    )
+
+
 def test_round_trip_rate_is_the_index_process_s(exact_cases):
     for case in exact_cases["index_process"]:
         n = case["replicas"]

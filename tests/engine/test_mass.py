@@ -74,6 +74,19 @@ def test_a_few_draws_teach_a_mass_that_can_be_used(count, rank):
     assert (diagonal > 0).all() and (widths > 0).all() and np.isfinite(np.log([diagonal.max(), widths.max()])).all()
 
 
+@pytest.mark.parametrize("moved", [1, 2, 6])
+def test_a_few_moves_of_a_window_teach_a_mass_that_can_be_used(moved):
+    """Where most transitions were rejected the directions span all that was seen, and leave no rest."""
+    rng = np.random.default_rng(8)
+    for _ in range(10):
+        places = rng.normal(size=(moved + 1, 2, 100))
+        seen = places[np.sort(rng.integers(moved + 1, size=60))]
+        seen[0], seen[-1] = places[0], places[-1]
+        draws, forces = np.moveaxis(seen - seen.mean(axis=0), 1, 0)
+        diagonal, _, widths = mass.turned(np.ones(100), draws, forces, 16)
+        assert ((diagonal > 1e-3) & (diagonal < 1e3)).all() and np.isfinite(np.log(widths)).all()
+
+
 def test_frame_and_parameters_say_the_same(key):
     size, rank = 5, 2
     axes = np.linalg.qr(np.random.default_rng(3).normal(size=(size, rank)))[0]

@@ -51,6 +51,17 @@ def test_the_mean_energy_falls_to_the_minimum_with_slope_half_p(key):
         tx.studies.equipartition(tree, ground + 100.0)
 
 
+def test_the_mass_adapts_on_the_way(key, monkeypatch):
+    """Scales that differ a thousandfold are learned, and take fewer gradients than a unit mass."""
+    scales = np.array([0.01, 10.0, 1.0, 0.1])
+    prior = tx.Energy(lambda q: 0.0, dist.Normal(0.0, scales).to_event(1))
+    schedule = ladder.geometric(12, hottest=0.1, coldest=10.0)
+    learned = tx.anneal(key, prior, schedule)["annealing"]
+    assert learned["final_energy"].isel(step=-1).max() < 5 * 0.1 * 4
+    monkeypatch.setattr(optimise.engine, "end_window", lambda program, state: state)
+    assert learned.attrs["num_gradients"] < 0.5 * tx.anneal(key, prior, schedule)["annealing"].attrs["num_gradients"]
+
+
 @pytest.mark.slow
 def test_annealing_ends_where_training_does_and_counts_its_gradients(key):
     tree = tx.anneal(key, BOWL, ladder.geometric(20, hottest=0.1, coldest=1e4), scans=10, polish=True)
@@ -98,8 +109,11 @@ def test_restarts_spend_what_annealing_has_spent(key, monkeypatch):
     )
     rungs = ladder.geometric(4, hottest=0.1, coldest=10.0)
     study = tx.studies.annealing_against_restarts(key, BOWL, rungs, steps=40, num_chains=2, scans=4)
-    restarts = made[-1]
+    descents, restarts = made
     assert len(restarts.num_steps) == study.sizes["start"] and (restarts.num_steps <= 40).all()
+    spent, annealing = study.attrs["num_gradients"], tx.anneal(key, BOWL, rungs, num_chains=2, scans=4)["annealing"]
+    assert spent == annealing.attrs["num_gradients"] + descents.num_steps.sum() and descents.num_steps.sum() > 0
+    assert spent - 40 < restarts.num_steps.sum() <= spent
 
 
 @pytest.mark.slow

@@ -85,3 +85,18 @@ def test_a_ladder_that_goes_below_one_begins_there_or_above(key):
     energy = tx.Energy(lambda q: 0.5 * jnp.sum(q**2), dist.Normal(0.0, 1.0).expand([2]).to_event(1))
     found, tried, _ = find_hottest(key, energy, "posterior", "hmc", 0.25, None)
     assert found >= 1.0 > min(t for t, _ in tried)
+
+
+@pytest.mark.parametrize("coldest", [0.25, 0.01, 1e-4])
+def test_however_cold_a_ladder_ends_it_has_a_rung_at_one(coldest):
+    assert ladder.tried(coldest).max() >= 1.0 and ladder.tried(coldest).min() > coldest
+    assert 1.0 in ladder.first("posterior", 8, None, coldest, None)
+
+
+def test_a_search_begins_at_given_positions(key):
+    """Where no draw of the prior has an energy, and they have."""
+    prior = dist.Normal(0.0, 30.0).expand([2]).to_event(1)
+    energy = tx.Energy(lambda q: jnp.where(q[0] > 200.0, 0.5 * jnp.sum((q - 300.0) ** 2), jnp.inf), prior)
+    with pytest.raises(tx.InputError, match="no finite energy"):
+        find_hottest(key, energy, "posterior", "hmc", 1.0, None)
+    assert find_hottest(key, energy, "posterior", "hmc", 1.0, None, np.full((3, 2), 300.0))[0] > 1.0

@@ -18,7 +18,7 @@ from scipy import stats
 from scipy.special import gammaln
 
 import temperax as tx
-from temperax.engine import engine, exchange, kernels, scanning
+from temperax.engine import engine, exchange, kernels, ladder, scanning
 from temperax.samplers import tuner
 
 QUICK = {"num_chains": 4, "progress": False, "start": "prior"}
@@ -476,3 +476,25 @@ def test_starts_without_an_energy_are_drawn_again_wherever_exchange_has_moved_th
     options = {"num_replicas": 5, "num_draws": 32, "kernel": "nuts"} | QUICK
     tree = tx.parallel_tempering(jax.random.key(seed), energy, **options)
     assert (tree["posterior"]["theta"][..., 0] > 0).all()
+
+
+def test_a_ladder_that_is_cut_at_one_goes_on(key, monkeypatch):
+    """Below T = 1 it has a rung at 1 wherever that is inside it, and none is looked for where it begins there."""
+
+    def passable(self, found, tally):
+        first = int(np.flatnonzero(found.betas >= 1.0)[0])
+        return ladder.barrier(found.betas[first:], found.rejection[first:])
+
+    monkeypatch.setattr(tuner.Tuner, "_passable", passable)
+    # No replica passes sixty rungs in the scans of the first round.
+    options = {"num_replicas": 60, "num_draws": 32, "coldest": 0.25, **QUICK}
+    tree = tx.parallel_tempering(key, scaled_precision(2), **options)
+    assert tree["tempered_stats"]["beta"].values[[0, -1]].tolist() == [1.0, 4.0]
+
+
+def test_a_result_repeats_with_more_transitions(key):
+    """The most of them follows from what is asked for, now and when it is repeated."""
+    data = tx.Dataset.from_arrays(np.linspace(-1, 1, 20)[:, None], np.linspace(-1, 1, 20))
+    energy = tx.Energy.mlp(data, (1,))
+    tree = tx.parallel_tempering(key, energy, num_replicas=3, num_draws=32, **QUICK)
+    assert tx.repeat(tree, transitions=8)["tempered_stats"]["n_steps"].sum() > tree["tempered_stats"]["n_steps"].sum()

@@ -108,6 +108,7 @@ def test_another_kernel_of_the_users_own_is_refused(key, energy, tmp_path):
     widths = [asked(Walk(1.0)), asked(Walk(0.1)), asked(walks(1.0)), asked(walks(0.1))]
     assert len(set(map(tuple, widths))) == 4 and asked(Walk(1.0)) == widths[0] and asked(walks(1.0)) == widths[2]
     assert "moves" not in runs.describe("sample", key, energy, {"kernel": tx.HMC()})
+    assert asked(tx.kernels.Alternating(Walk(1.0))) == widths[0] != asked(tx.kernels.Alternating(Walk(0.1)))
     here = {"start": "prior", "num_chains": 2, "num_warmup": 0, "progress": False, "directory": tmp_path / "run"}
     tx.sample(key, energy, kernel=Walk(1.0), num_draws=4, **here)
     tx.sample(key, energy, kernel=Walk(1.0), num_draws=8, **here, resume=True)

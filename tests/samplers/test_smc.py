@@ -166,6 +166,7 @@ REFUSED = {
     "the posterior path from infinity": ({"path": "posterior"}, "hottest"),
     "a hot end below the cold one": ({"path": "posterior", "hottest": 0.5}, "hottest"),
     "no path": ({"path": "prior"}, "path"),
+    "a kernel whose bias nobody sees": ({"kernel": "mclmc"}, "kernel"),
 }
 
 

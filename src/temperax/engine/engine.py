@@ -130,7 +130,7 @@ def departures(num_chains: int, num_temperatures: int) -> Journeys:
 
 
 def evaluate_again(program: Program, key: Array, state: State) -> tuple[State, Record]:
-    """The same positions with their energies on the program's path: a scan of no transitions.
+    """Positions with their energies on the program's path: a scan of no transitions, moved along symmetries at most.
 
     The block that draws does it, since a program of its own would take longer to compile than all evaluations to run.
     """

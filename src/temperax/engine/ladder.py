@@ -17,6 +17,8 @@ from temperax.errors import InputError, check_array, check_betas, check_count, c
 FIRST_REPLICAS, FIRST_BETA = 8, 1e-4
 #: Temperatures that are tried, times the coldest, where the hottest of a ladder is looked for.
 TRIED = 2.0 ** (np.arange(1, 13) / 2)
+#: The hottest that is tried, at least: a ladder that goes below T = 1 has it.
+HOT = 2.0
 #: Rungs of a ladder, or steps of a schedule, at most.
 MOST_RUNGS = 1_000_000
 
@@ -55,11 +57,15 @@ class Barrier(NamedTuple):
 
     def at(self, beta: Float[np.ndarray, "*points"]) -> Float[np.ndarray, "*points"]:
         """Cumulative barrier at any β of the ladder, by monotone interpolation."""
-        return PchipInterpolator(self.betas, self.cumulative)(beta)
+        return self._interpolated()(beta)
 
     def local(self, beta: Float[np.ndarray, "*points"]) -> Float[np.ndarray, "*points"]:
         """λ(β): the local barrier, the derivative of the cumulative one."""
-        return PchipInterpolator(self.betas, self.cumulative).derivative()(beta)
+        return self._interpolated().derivative()(beta)
+
+    def _interpolated(self) -> PchipInterpolator:
+        last = np.append(np.diff(self.betas) > 0, True)  # of rungs that coincide, at a wall that is steep
+        return PchipInterpolator(self.betas[last], self.cumulative[last])
 
     def round_trip_rate(self) -> float:
         """Round trips a scan, over all replicas, that the deterministic scheme has if exploration is perfect."""
@@ -290,7 +296,7 @@ def first(path: Any, num_replicas: Any, hottest: Any, coldest: Any, own: Any) ->
             raise InputError(
                 "hottest", hottest, "is looked for on the other paths", "leave it out: β = 0 is short here"
             )
-        hottest = float(TRIED[-1] / cold)
+        hottest = float(tried(1.0 / cold)[-1])
     if hottest is not None and not (isinstance(hottest, float) and hottest == math.inf):
         hot = 1.0 / check_positive("hottest", hottest)
         if hot >= cold:
@@ -304,6 +310,11 @@ def first(path: Any, num_replicas: Any, hottest: Any, coldest: Any, own: Any) ->
     count = FIRST_REPLICAS if auto else int(num_replicas)
     betas = geometric(count, hottest=hot or FIRST_BETA * cold, coldest=cold, prior=hot == 0)
     return pin(betas, 1.0) if hot < 1.0 < cold else betas
+
+
+def tried(coldest: float) -> Float[np.ndarray, " temperature"]:
+    """Temperatures that are tried where the hottest of a ladder is looked for, coldest first."""
+    return max(coldest, HOT / TRIED[-1]) * TRIED
 
 
 def finds_hottest(path: Any, hottest: Any) -> bool:

@@ -153,14 +153,16 @@ def collect(
 ) -> xr.DataTree:
     """Run the draws and gather them; a request to stop ends the run with those that are there."""
     whole, offsets, betas = True, draws.origin.energy.offsets(), np.asarray(program.betas)
-    diverging, last, heights = False, np.zeros((0, 0, 0, 0)), []
+    diverging, last, before = False, np.zeros((0, 0, 0, 0)), len(draws)
+    exact, heights = not isinstance(program.kernel, MCLMC), []
     with run.bar(num_draws, "draws", "draw") as bar:
         blocks = run.blocks(program, key, state, num_draws, stage=stage, adapt=False, bar=bar, extra=draws.keep)
         try:
             for after, record in blocks:
                 state = after
                 diverging, last = diverging or bool(record.diverging.any()), np.asarray(record.position)
-                heights.append(heights_of(record, betas))
+                if not exact:
+                    heights.append(heights_of(record, betas))
                 draws.add(engine.absolute(program.path, betas, offsets, record))
         except KeyboardInterrupt as stop:
             # Stopped in the middle of a block, the state is gone, and a directory has what the last checkpoint has.
@@ -173,9 +175,9 @@ def collect(
     if draws.unsaved and run.directory is not None:  # what has come since the last checkpoint
         run.save(program, state, stage, len(draws), num_draws, draws.keep)
     draws.clock.lap("draws")
-    drawn = sum(map(len, heights))
+    drawn = len(draws) - before
     # Not of a few draws more than were judged before, and not where the state is gone.
-    if whole and 0 < drawn >= len(draws) / 2 and isinstance(program.kernel, MCLMC):
+    if whole and 0 < drawn >= len(draws) / 2 and not exact:
         found = energy_bias(program, key, state, np.concatenate(heights))
         draws.attributes["energy_bias"] = [[float(b), *pair] for b, pair in zip(betas, found, strict=True)]
         draws.clock.lap("bias")

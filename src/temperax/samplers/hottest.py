@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from temperax.energies.energy import Energy
 from temperax.engine.kernels import Kernel
-from temperax.engine.ladder import TRIED
+from temperax.engine.ladder import tried
 from temperax.errors import Interrupted
 from temperax.results import reading
 from temperax.samplers.sample import sample
@@ -29,21 +29,31 @@ SEARCH = "looking for the hottest temperature"
 
 
 def find_hottest(
-    key: Array, energy: Energy, path: str, kernel: str | Kernel, coldest: float, batch_size: int | None
+    key: Array,
+    energy: Energy,
+    path: str,
+    kernel: str | Kernel,
+    coldest: float,
+    batch_size: int | None,
+    start: str | Float[np.ndarray, "chain parameter"] = "optimum",
 ) -> tuple[float, list[tuple[float, float]], int]:
     """The temperature, (T, scans until a mode is forgotten) of all that were tried, coldest first, and gradients taken.
 
-    Chains that start at optima of their own explore each temperature without exchange; how many scans their
-    predictions (of other energies: their parameters) remember is seen from how far apart the means of half chains are.
+    Chains that start at optima of their own, or at given positions, explore each temperature without exchange; how many
+    scans their predictions (of other energies: their parameters) remember is seen from how far apart the means of half
+    chains are.
 
     Raises
     ------
     Interrupted
         After a request to stop: there is no answer yet.
     """
-    temperatures = (coldest * TRIED).tolist()
+    temperatures = tried(coldest).tolist()
     options: dict[str, Any] = {"num_chains": CHAINS, "num_warmup": WARMUP, "num_draws": SCANS, "log_likelihood": False}
-    start = "prior" if energy.discrete else "optimum"
+    if isinstance(start, str):
+        start = "prior" if energy.discrete else "optimum"
+    else:
+        start = np.resize(start, (CHAINS, energy.size))
     options |= {"path": path, "kernel": kernel, "start": start, "batch_size": batch_size, "progress": False}
     try:
         tree = sample(key, energy, temperatures, **options)

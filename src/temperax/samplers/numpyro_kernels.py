@@ -161,8 +161,10 @@ class ParallelTempering(MCMCKernel):
     ----------
     model
         A NumPyro model.
-    path, kernel, num_replicas, hottest, ladder
+    path, kernel, num_replicas, ladder
         As in `temperax.parallel_tempering`.
+    hottest
+        Temperature of the hot end; it is not looked for: None is β = 0, and T = 64 on the posterior path.
 
     See Also
     --------
@@ -197,6 +199,10 @@ class ParallelTempering(MCMCKernel):
         check_choice("path", path, {**tempering.PATHS, "reference": None})
         self._model = model
         self._path, self._kernel, self._ladder = path, kernel, ladder
+        if isinstance(hottest, str):
+            raise InputError(
+                "hottest", hottest, "is looked for by temperax.parallel_tempering alone", "give a temperature"
+            )
         self._betas = ladders.first(path, num_replicas, hottest, 1.0, ladder)
         self._auto = isinstance(num_replicas, str) and ladder is None
         self._sample_fn: Callable | None = None

@@ -3,6 +3,7 @@
 As T → 0 the posterior path concentrates on the minima of U0 + E, which is what training with weight decay finds.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -135,11 +136,20 @@ def baselines(key: Array, energy: Energy, *, progress: bool = False) -> dict[str
     >>> list(tx.optimise.baselines(key, energy))
     ['MAP, early stopping', 'linear model, MAP']
     """
-    line = energy.replace(hidden=())
     return {
         "MAP, early stopping": map_estimate(key, energy, holdout=0.1, progress=progress),
-        LINEAR: map_estimate(key, line, progress=progress),
+        LINEAR: map_estimate(key, _line(energy), progress=progress),
     }
+
+
+def _line(energy: Energy) -> Energy:
+    """The energy without a hidden layer: of priors by layer, the last layer's serves the only one."""
+    arguments = energy.arguments or {}
+    changes: dict[str, Any] = {"hidden": ()}
+    if "hidden" in arguments and isinstance(arguments["prior"], Mapping):
+        left = {f"layer_{len(arguments['hidden'])}": "layer_0", "default": "default"}
+        changes["prior"] = {left[name]: prior for name, prior in arguments["prior"].items() if name in left}
+    return energy.replace(**changes)
 
 
 def anneal(
@@ -244,6 +254,7 @@ def anneal(
             energies = np.concatenate([record.path_energy for record in records])[..., 0]
             accepted = np.concatenate([record.acceptance_rate for record in records])[..., 0]
             gradients += sum(int(record.n_steps.sum()) for record in records)
+            state = engine.end_window(program, state)  # whose mass the next temperature begins with
             kept.append((energies[scans // 2 :].mean(axis=0), energies[-1], accepted.mean(axis=0)))
     final = np.asarray(engine.to_host(program, state).points.position[:, 0])
     arguments = {"betas": betas.tolist(), "path": path, "kernel": kernel, "num_chains": num_chains, "scans": scans}

@@ -151,9 +151,9 @@ def parallel_tempering(
         lambda: ladders.first(path, num_replicas, hottest, coldest, ladder),
         lambda: round_lengths(num_rounds, num_draws),
     )
-    most_transitions = max(transitions, MOST_TRANSITIONS) if most_transitions is None else most_transitions
     kept_slots(keep, betas, 0, nearest=True)
     arguments = {name: value for name, value in locals().items() if name in _ARGUMENTS}
+    most_transitions = max(transitions, MOST_TRANSITIONS) if most_transitions is None else most_transitions
     flat = path == "reference" and not energy.proper
     program = make_program(
         energy,
@@ -189,7 +189,7 @@ def parallel_tempering(
     with run.stoppable():
         if ladder is None and ladders.finds_hottest(path, hottest) and not run.resumes:
             tried_key = jax.random.fold_in(key, HOTTEST)
-            found, tried, gradients = find_hottest(tried_key, energy, path, chosen, coldest, batch_size)
+            found, tried, gradients = find_hottest(tried_key, energy, path, chosen, coldest, batch_size, start)
             clock.gradients += gradients
             tuner.history.append({"hottest": found, "tried": tried})
             betas = ladders.first(path, num_replicas, found, coldest, None)

@@ -309,7 +309,7 @@ def _begin(
 def describe(function: str, key: Array, energy: Energy, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """All that decides the draws of a run, as JSON: what a run that goes on must have in common with its beginning."""
     kernel = arguments.get("kernel")
-    own = [k for k in (kernel, *vars(kernel).values()) if isinstance(k, Explorer)] if hasattr(kernel, "step") else []
+    own = [k for k in (kernel, getattr(kernel, "kernel", None)) if isinstance(k, Explorer)]  # one that alternates, too
     return {
         **({"moves": [_program_of_moves(each, energy.size) for each in own]} if own else {}),
         "function": function,

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from temperax.energies.energy import Energy
 from temperax.engine import tempering
-from temperax.engine.kernels import Kernel
+from temperax.engine.kernels import MCLMC, Kernel
 from temperax.engine.ladder import check_ladder
 from temperax.engine.program import make_program
 from temperax.errors import InputError, all_at_once, check_choice, check_count, check_fraction, check_positive
@@ -126,6 +126,8 @@ def smc(
     )
     check_rows(log_likelihood, energy)
     check_storage(storage, energy)
+    if isinstance(getattr(chosen, "kernel", chosen), MCLMC):
+        raise InputError("kernel", kernel, "is not exact, and log Z would keep its bias unseen", "give 'mams'")
     if path == "reference" and energy.discrete:
         raise InputError("path", path, "fits a Gaussian, which spins are not", "use path='likelihood'")
     if path == "likelihood" and not energy.proper:

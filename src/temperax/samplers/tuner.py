@@ -92,7 +92,7 @@ class Tuner:
         else:
             left = found if np.asarray(state.journeys.restarts).any() else self._passable(found, tally)
             betas = ladders.adaptive(left, max(self._replicas(left), SIZES[0] if self.auto else len(found.betas)))
-        betas = ladders.pin(betas, 1.0) if found.betas[0] < 1.0 < found.betas[-1] else betas
+        betas = ladders.pin(betas, 1.0) if betas[0] < 1.0 < betas[-1] else betas
         return _move(program, state, found, betas)
 
     def _passable(self, found: Barrier, tally: Tally) -> Barrier:

@@ -65,9 +65,10 @@ def polish(energy: Energy, position: Float[np.ndarray, " parameter"]) -> Float[n
     True
     """
     check_energy(energy)
-    check_positions("position", check_array("position", position, "give an optimum")[None], (1, energy.size))
+    optimum = check_array("position", position, "give an optimum")[None]
+    position = check_positions("position", optimum, (1, energy.size))[0]
     found = _lbfgs(energy.relative_to(position), position)
-    return found.x.astype(np.asarray(position).dtype) if found.fun < 0 else position
+    return found.x.astype(position.dtype) if found.fun < 0 else position
 
 
 def bottoms(

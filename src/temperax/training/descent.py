@@ -129,9 +129,9 @@ def minimise(
         steps by the signs of the gradient and L-BFGS, in turn until neither gains a tenth of a nat: they know no scale
         of the parameters.
     max_steps
-        Most steps of a start.
+        Most steps of an optimiser's start; descents to the bottom end where it is.
     patience, tolerance
-        When a start has reached its plateau.
+        When a start has reached its plateau, with an optimiser.
     holdout
         Share of the training rows to decide stopping on; None trains on all rows until the loss is level.
     start

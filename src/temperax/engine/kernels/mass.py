@@ -104,8 +104,11 @@ def turned(
     # As many draws as there are directions count for as much as the diagonal does.
     logs = np.log(variances) * num_draws / (num_draws + len(variances))
     if not whole:  # seen from the many that are left, whose diagonal a few wide or narrow directions have spoilt
-        of_rest = [np.sum(side**2) - np.sum(within**2) for side, within in zip(sides, inside, strict=True)]
-        rest = 0.5 * (np.log(of_rest[0]) - np.log(of_rest[1]))
+        of_all = [np.sum(side**2) for side in sides]
+        of_rest = [whole - np.sum(within**2) for whole, within in zip(of_all, inside, strict=True)]
+        # A few moves lie in the directions altogether, and leave rounding that says nothing of the others.
+        told = all(left > RIDGE * whole for left, whole in zip(of_rest, of_all, strict=True))
+        rest = 0.5 * (np.log(of_rest[0]) - np.log(of_rest[1])) if told else 0.0
         diagonal, logs = diagonal * np.exp(rest), logs - rest
     order = np.argsort(-np.abs(logs))
     order = order[np.abs(logs[order]) > np.log(WORTH_TURNING)]
