@@ -159,7 +159,7 @@ def made_up_journeys(of_energy, of_f, follows=True):
     replica = replicas if follows else np.broadcast_to(np.arange(rungs), replicas.shape)
     dims, rung = ("chain", "draw", "temperature"), {"temperature": [16.0, 8.0, 4.0, 2.0, 1.0]}
     parts = {
-        "exchange": xr.Dataset({"replica": (dims, replica)}, rung),
+        "exchange": xr.Dataset({"replica": (dims, replica)}, rung | {"pair": np.arange(rungs - 1)}),
         "tempered_stats": xr.Dataset({"path_energy": (dims, at_rungs(of_energy))}, rung),
         "tempered_predictions": xr.Dataset({"f": ((*dims, "test_row"), at_rungs(of_f)[..., None])}, rung),
     }
@@ -200,6 +200,15 @@ def test_pictures_of_what_is_infinite_and_of_some_draws(ladder_tree):
     some = tree.isel(temperature=[0, -1]).copy(deep=True)
     some["tempered_stats"]["data_energy"][:, :2, 0] = np.inf
     tx.plots.energies(some).figure.canvas.draw()
+
+
+def test_a_ladder_without_some_of_its_rungs_is_told(ladder_tree):
+    """Whose replicas have the numbers of the whole, and whose pairs are others."""
+    cut = ladder_tree.isel(temperature=[0, 2, 4, 5])
+    diagnoses = (tx.diagnostics.flow, tx.diagnostics.memory, tx.diagnostics.exchange, tx.diagnostics.round_trips)
+    for read in (*diagnoses, *(getattr(tx.plots, n) for n in ("flow", "index_process", "swap_rates", "barrier"))):
+        with pytest.raises(tx.InputError, match="has not all rungs of its ladder"):
+            read(cut)
 
 
 def test_memory_is_of_replicas_and_not_of_rungs():

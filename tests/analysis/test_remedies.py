@@ -81,6 +81,16 @@ def test_many_short_chains_that_mix_are_good_and_those_that_do_not_are_bad():
     assert all(float(statistics.rhat_nested(draws, superchain_ids=ids)["x"]) < 1.01 for draws in both)
 
 
+@pytest.mark.parametrize("side", [-6.0, 6.0])
+@pytest.mark.parametrize("chains", [17, 18, 19, 21])
+def test_of_many_short_chains_the_extreme_ones_are_judged_in_whichever_number(chains, side):
+    draws = np.random.default_rng(chains).normal(size=(chains, 20))
+    good = float(statistics.rhat(xr.Dataset({"x": (("chain", "draw"), draws)}))["x"])
+    draws[:3] += side
+    bad = float(statistics.rhat(xr.Dataset({"x": (("chain", "draw"), draws)}))["x"])
+    assert good < 1.05 and bad > 1.1
+
+
 @pytest.mark.slow
 def test_chains_in_two_modes_are_bad_in_whichever_number(capsys):
     starts = np.where(np.arange(32)[:, None] % 2, 6.0, -6.0)

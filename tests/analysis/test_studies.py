@@ -26,6 +26,13 @@ def made(energy, positions, betas=BETAS, energies=None):
     return results.assemble(groups, attributes)
 
 
+def on_reference_path(tree):
+    """The result as one of a ladder that begins at a fitted Gaussian."""
+    other = tree.copy()
+    other.attrs = tree.attrs | {"path": "reference"}
+    return other
+
+
 def with_predictive(tree, **variables):
     """The result with other arrays among its held-out predictions."""
     group = tree["tempered_predictions"].to_dataset()
@@ -298,6 +305,8 @@ def test_the_weight_that_carries_nothing_goes_first(regression):
     np.testing.assert_allclose(found["lppd"][1], found["lppd"][0], atol=0.05)  # the bias and the last weight are ~0
     assert (found["lppd"][2] < found["lppd"][0] - 1).all()
     assert (found["signal_to_noise"][1] < 5).all() and (found["signal_to_noise"][2] > 10).all()
+    twice = studies.pruning(tree, energy, (0.5, 0.0, 0.5))
+    xr.testing.assert_allclose(twice, found.sel(share=[0.5, 0.0]))
 
 
 @pytest.mark.slow
@@ -445,6 +454,17 @@ def test_a_line_crosses_its_mean_once(regression):
     np.testing.assert_array_equal(flat["crossings"][1:], 0.0)
 
 
+def test_functions_of_the_prior_are_not_those_of_a_fitted_gaussian():
+    """Nor are there two kinds at T = inf."""
+    energy = linear()
+    fitted = np.broadcast_to([0.3, 0.1, 0.1, 0.1], (2, 5, 3, 4))
+    tree = made(energy, fitted, np.array([0.0, 0.5, 1.0]))
+    own, other = (studies.expressivity(t, energy, lines=5, points=20) for t in (tree, on_reference_path(tree)))
+    assert own["temperature"].values.tolist() == other["temperature"].values.tolist() == [np.inf, 2.0, 1.0]
+    assert own["size"][0] == own["size"][1] and other["size"][0] > 10 * other["size"][1]
+    np.testing.assert_allclose(other["size"][1:], own["size"][1:], rtol=1e-6)
+
+
 @pytest.mark.slow
 def test_pieces_of_a_relu_network_and_crossings_of_a_wave_are_counted():
     """One input: kinks and waves are where they were put."""
@@ -533,6 +553,9 @@ def test_every_study_has_a_picture(ladder, tmp_path):
         (lambda e, t: studies.cold_posterior([t, made(e, exact_draws(e, count=4), BETAS * 2)], e), "first split"),
         (lambda e, t: studies.generalisation_gap(t, e, learning_coefficient=-1.0), "learning_coefficient"),
         (lambda e, t: studies.expressivity(t, e, lines=0), "lines"),
+        (lambda e, t: studies.generalisation_gap(on_reference_path(t), e), "not from the prior"),
+        (lambda e, t: studies.effective_parameters(on_reference_path(t)), "not from the prior"),
+        (lambda e, t: studies.pruning(on_reference_path(t), e), "not from the prior"),
     ],
 )
 def test_bad_inputs(regression, call, problem):
@@ -549,6 +572,12 @@ def test_results_without_held_out_rows():
         with pytest.raises(tx.InputError, match="no held-out rows"):
             study(tree, energy)
     assert "sensitivity" in studies.relevance(tree, energy)
+
+
+def test_of_few_draws_the_gap_stands_without_leave_one_out():
+    energy = linear()
+    few, enough = (studies.generalisation_gap(made(energy, exact_draws(energy, count=n)), energy) for n in (6, 7))
+    assert set(enough) - set(few) == {"loo_gap", "pareto_k"} and np.isfinite(few["gap"]).all()
 
 
 def test_one_chain_has_no_error(regression):

@@ -266,6 +266,23 @@ def test_evidence_stands_beside_cross_validation(network_ladder):
     assert table["probability"].tolist() == [0.5, 0.5] and table["log_bayes_factor"].iloc[1] == 0
 
 
+def with_group(tree, name, group):
+    other = tree.copy()
+    other[name] = xr.DataTree(group)
+    return other
+
+
+def test_evidence_is_compared_of_the_same_targets_alone(network_ladder):
+    """Whatever the inputs; and without leave-one-out where a result has too few log likelihoods for it."""
+    part = network_ladder["observed_data"].to_dataset().isel(row=slice(0, 30))
+    with pytest.raises(tx.InputError, match=r"trees\['b'\] = .* other targets than the first"):
+        thermodynamics.compare_evidence({"a": network_ladder, "b": with_group(network_ladder, "observed_data", part)})
+    logs = network_ladder["log_likelihood"].to_dataset().isel(draw=slice(0, 12))
+    few = with_group(network_ladder, "log_likelihood", logs)
+    table = thermodynamics.compare_evidence({"a": network_ladder, "b": few})
+    assert table["log_bayes_factor"].tolist() == [0.0, 0.0] and "elpd_loo" not in table
+
+
 def test_the_mean_energy_is_minus_the_slope_of_log_z_along_a_networks_ladder(network_ladder):
     """From the stepping stones alone, which know nothing of the mean."""
     found = thermodynamics.ensemble(network_ladder)

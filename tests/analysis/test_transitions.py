@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import temperax as tx
 from temperax import thermodynamics, transitions
 
 BETAS = np.linspace(0.0, 2.0, 25)
@@ -89,6 +90,17 @@ def test_errors_of_the_location_are_those_of_repeated_runs():
     spread = np.std([peak["beta"] for peak in found], ddof=1)
     assert 0.5 < np.mean([peak["beta_error"] for peak in found]) / spread < 2
     assert thermodynamics.doubts((BETAS, two_phases(8.0))) == []
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1])
+def test_a_half_whose_energy_never_changes_has_no_barrier(level):
+    """Also where the mean is not exactly that energy, and bins around it have no width."""
+    energies = two_phases(8.0, 100)
+    energies[:, :50] = level
+    (peak,) = transitions.peaks((BETAS, energies), num_points=60).itertuples()
+    assert np.isfinite(peak.barrier_error) and peak.kind == "not equilibrated"
+    with pytest.raises(tx.InputError, match="all draws have one energy"):
+        transitions.energy_histogram((BETAS, np.full_like(energies, level)), 1.0)
 
 
 def test_a_ladder_without_a_peak_says_so(capsys):

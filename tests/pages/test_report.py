@@ -10,7 +10,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 import xarray as xr
-from small_results import KINDS, data, made, text_of
+from small_results import KEY, KINDS, data, made, text_of
 
 import temperax as tx
 from temperax.pages import calls, findings
@@ -156,6 +156,23 @@ def test_of_many_parameters_the_worst_are_named():
     assert len(table.rows) == findings.MOST_PARAMETERS and ["many[17]", "many[40]"] == [r[0] for r in table.rows[:2]]
 
 
+def test_weights_of_no_network_are_among_its_parameters():
+    """Whatever they are called: only the noise has a meaning of its own."""
+    tree = made("sample").copy()
+    posterior = tree["posterior"].to_dataset()
+    tree["posterior"] = posterior.rename({name: name.replace("layer", "Dense") for name in posterior})
+    (table,) = findings.parameters(tree).blocks
+    assert {row[0].split("[")[0] for row in table.rows} == {"noise_scale"}
+
+
+def test_of_several_targets_the_picture_says_that_it_is_of_the_first():
+    x = np.random.default_rng(0).normal(size=(20, 2))
+    two = tx.Dataset.from_arrays(x[:15], x[:15], x[15:], x[15:])
+    tree = tx.sample(KEY, tx.Energy.mlp(two, ()), num_chains=2, num_warmup=20, num_draws=20, progress=False)
+    assert "Of the 2 targets the first is drawn, y0." in render(tree)
+    assert tx.plots.predictions(tree).get_xlabel() == "held-out target, the first of 2"
+
+
 def test_a_report_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["temperax.pages.report"], "render", lambda *_, **__: "</html>")
     file = tx.report(made("ladder"), tmp_path / "out.html")
@@ -171,7 +188,7 @@ def test_flow_of_replicas_that_march():
     tree = made("ladder").copy()
     replica = np.tile([[0, 2, 1], [1, 2, 0]], (5, 1))[None]
     group = {"replica": (("chain", "draw", "temperature"), replica)}
-    coords = {"temperature": [np.inf, 2.0, 1.0]}
+    coords = {"temperature": [np.inf, 2.0, 1.0], "pair": [0, 1]}
     tree["exchange"] = xr.DataTree(xr.Dataset(group, coords=coords))
     flow = tx.diagnostics.flow(tree).to_numpy()
     assert flow[0] == 1.0 and np.isnan(flow[1]) and flow[2] == 0.0

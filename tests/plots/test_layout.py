@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+import xarray as xr
 
 import temperax as tx
 from temperax.plots.canvas import new_figure
@@ -27,6 +28,25 @@ def test_bands_hold_what_the_summary_says(tree):
     np.testing.assert_allclose(line.get_ydata(), table["mean"], rtol=1e-4, atol=1e-2)
     assert len(rows.get_xdata()) == 100 and len(held_out.get_xdata()) == 33
     assert min(rows.get_ydata().min(), held_out.get_ydata().min()) == pytest.approx(-134, abs=1e-3)
+
+
+def test_bands_of_a_ladder_without_some_of_its_rungs(tree):
+    rungs = {"temperature": [4.0, 2.0, 1.0], "pair": [0, 1]}
+    cut = tree.copy()
+    cut["exchange"] = xr.DataTree(xr.Dataset(coords=rungs).isel(temperature=[0, 2]).expand_dims(draw=20))
+    assert len(tx.plots.bands(cut).axes) == 2
+
+
+def test_intervals_point_away_from_their_middle(tree):
+    """The mean of one draw that is far from all others lies outside of their interval."""
+    far = tree.copy(deep=True)
+    far["predictions"]["f"][0, 0] += 1e4
+    bars = tx.plots.predictions(far).collections[0].get_segments()
+    middles = far["predictions"]["f"].mean(("chain", "draw")) * far["constant_data"]["y_scale"].values
+    middles = (middles + far["constant_data"]["y_mean"].values).values[:, 0]
+    assert len(bars) == len(middles)
+    for (low, high), middle in zip(bars, middles, strict=True):
+        assert low[1] < high[1] and high[1] == pytest.approx(middle, rel=1e-5)
 
 
 def test_legends_cover_nothing_and_lines_keep_off_the_edges(tree):

@@ -30,13 +30,14 @@ def loo(tree: xr.DataTree) -> dict[float, Any]:
     Returns
     -------
     dict
-        By temperature, hottest first: expected log predictive density of unseen rows in nats (targets in standardised
-        units), its standard error, and ``pareto_k`` of every row.
+        By temperature, hottest first, of the reference path T = 1 alone: expected log predictive density of unseen rows
+        (of all their targets) in nats (targets in standardised units), its standard error, and ``pareto_k`` of every
+        row.
 
     Raises
     ------
     InputError
-        If the result has no log likelihoods.
+        If the result has no log likelihoods, or on the reference path none at T = 1.
 
     See Also
     --------
@@ -49,14 +50,35 @@ def loo(tree: xr.DataTree) -> dict[float, Any]:
     >>> sorted(ranked.index)
     [0.5, 1.0, 2.0]
     """
-    logs = kept_logs(tree)
-    return {float(t): loo_of(flat(logs.sel(temperature=t)), 1.0 / float(t)) for t in logs["temperature"].values}
+    return loo_by_temperature(tree)
+
+
+def loo_by_temperature(tree: xr.DataTree, *, posterior: bool = False) -> dict[float, Any]:
+    """`loo`, or of the posterior alone."""
+    logs = kept_logs(tree, posterior=posterior)
+    tempered = "tempered_posterior" in tree.children and not posterior
+    draws = check_result(tree, "tempered_posterior" if tempered else "posterior").sel(draw=logs["draw"])
+    found = {}
+    for slot, t in enumerate(logs["temperature"].values.tolist()):
+        own = draws.sel(temperature=t, method="nearest") if tempered else draws
+        found[t] = loo_of(flat(logs[:, :, slot]), 1.0 / t, _efficiency(own))
+    return found
+
+
+def _efficiency(draws: xr.Dataset) -> float:
+    """Effective draws for a draw, on average over all that moves: what ArviZ has the length of tails from."""
+    count = draws.sizes["chain"] * draws.sizes["draw"]
+    effective = statistics.ess(draws, method="mean")
+    each = np.concatenate([v.values.ravel() for v in effective.values()])
+    moving = each[np.isfinite(each)]
+    return float(moving.mean()) / count if draws.sizes["chain"] > 1 and len(moving) else 1.0
 
 
 def kept_logs(tree: xr.DataTree, *, posterior: bool = False) -> xr.DataArray:
     """Log likelihoods (chain, draw, temperature, value) of every kept temperature, hottest first, or of the posterior.
 
-    Of all that was observed, whatever it is called.
+    Of all that was observed, whatever it is called; those of a row's targets are one.  Of the reference path only those
+    at T = 1, since the Gaussian that is in the others was fitted to every row.
     """
     tempered = "tempered_log_likelihood" in tree.children and not posterior
     group = "tempered_log_likelihood" if tempered else "log_likelihood"
@@ -68,7 +90,13 @@ def kept_logs(tree: xr.DataTree, *, posterior: bool = False) -> xr.DataArray:
         betas = check_result(tree, "tempered_stats", "beta", **words)["beta"].values
         with np.errstate(divide="ignore"):
             logs = logs.expand_dims(temperature=[1.0 / betas[target_slot(betas)]])
-    parts = [v.transpose("chain", "draw", "temperature", ...).values for v in logs.data_vars.values()]
+    if tree.attrs.get("path") == "reference":
+        logs = logs.isel(temperature=np.isclose(logs["temperature"], 1.0))
+        if not logs.sizes["temperature"]:
+            problem = "is a path on which rows can be left out at T = 1 alone, of which it has no draws"
+            raise InputError("tree", "reference", problem, "sample to coldest=1.0, or with path='likelihood'")
+    rows = [v.sum("target") if {"row", "target"} <= set(v.dims) else v for v in logs.data_vars.values()]
+    parts = [v.transpose("chain", "draw", "temperature", ...).values for v in rows]
     values = np.concatenate([part.reshape(*part.shape[:3], -1) for part in parts], axis=-1)
     dims = ("chain", "draw", "temperature")
     return xr.DataArray(values, {name: logs[name] for name in dims}, (*dims, "value"))
@@ -80,7 +108,7 @@ def flat(logs: xr.DataArray) -> Float[np.ndarray, "chain draw value"]:
     return values.reshape(*values.shape[:2], -1)
 
 
-def loo_of(log_density: Float[np.ndarray, "chain draw row"], beta: float) -> Any:
+def loo_of(log_density: Float[np.ndarray, "chain draw row"], beta: float, efficiency: float = 1.0) -> Any:
     """LOO by ArviZ at inverse temperature β; shapes that are large are returned, without its warning."""
     if (count := log_density.shape[0] * log_density.shape[1]) < LEAST_DRAWS:
         raise InputError("tree", count, "draws are too few for leave-one-out", f"give at least {LEAST_DRAWS}")
@@ -91,32 +119,32 @@ def loo_of(log_density: Float[np.ndarray, "chain draw row"], beta: float) -> Any
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if beta > 0:
-            weights, shape = _smoothed(beta * values["y"])
+            weights, shape = _smoothed(beta * values["y"], efficiency)
         else:  # no row has had a part in the draws
             weights = xr.full_like(values["y"], -np.log(values.sizes["chain"] * values.sizes["draw"]))
             shape = xr.zeros_like(values["y"][0, 0])
         return whole(tree, pointwise=True, log_weights=weights, pareto_k=shape)
 
 
-def _smoothed(logs: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+def _smoothed(logs: xr.DataArray, efficiency: float) -> tuple[xr.DataArray, xr.DataArray]:
     """ArviZ's smoothed log weights and shapes of every row.
 
     Where the largest weights of a row are one number, from a replica that stood still, no tail can be fitted: they stay
     as they are, and the shape is infinite.
     """
     flat = np.sort(logs.values.reshape(-1, logs.sizes["row"]), axis=0)
-    tail = max(1, int(min(0.2 * len(flat), 3 * np.sqrt(len(flat)))))  # as long as ArviZ takes it
+    tail = max(1, int(min(0.2 * len(flat), 3 * np.sqrt(len(flat) / efficiency))))  # as long as ArviZ takes it
     stands = xr.DataArray(flat[tail - 1] - flat[0] <= np.finfo(float).tiny, dims="row", coords={"row": logs["row"]})
     if not stands.any():
-        return logs.azstats.psislw(dim=("chain", "draw"))
+        return logs.azstats.psislw(dim=("chain", "draw"), r_eff=efficiency)
     weights = -logs - logsumexp(-logs.values, axis=(0, 1))
     shape = xr.full_like(logs[0, 0], np.inf)
     moves = ~stands.values
     if moves.any():
-        weights[..., moves], shape[moves] = (found.values for found in _ordered(logs[..., moves]))
+        weights[..., moves], shape[moves] = (found.values for found in _ordered(logs[..., moves], efficiency))
     return weights, shape
 
 
-def _ordered(logs: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    weights, shape = logs.azstats.psislw(dim=("chain", "draw"))
+def _ordered(logs: xr.DataArray, efficiency: float) -> tuple[xr.DataArray, xr.DataArray]:
+    weights, shape = logs.azstats.psislw(dim=("chain", "draw"), r_eff=efficiency)
     return weights.transpose(*logs.dims), shape

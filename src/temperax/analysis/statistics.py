@@ -24,13 +24,14 @@ def rhat(draws: Any) -> Any:
 
     Many short chains differ by their few draws however well they mix: theirs is the nested R-hat (Margossian et al.
     2024), of superchains of chains whose first draws are near one another, so that it sees whatever is remembered of
-    these.
+    these.  Superchains are of one size, for which up to three chains count twice.
     """
-    if draws.sizes["chain"] < MANY or draws.sizes["draw"] >= SHORT:
+    count = draws.sizes["chain"]
+    if count < MANY or draws.sizes["draw"] >= SHORT:
         return _silently(__getattr__("rhat"), draws)
-    each = draws.sizes["chain"] // SUPERCHAINS
-    names = np.repeat(np.arange(SUPERCHAINS), each).tolist()
-    gathered = draws.map(_from_near_starts).isel(chain=slice(0, SUPERCHAINS * each))
+    names = np.repeat(np.arange(SUPERCHAINS), -(-count // SUPERCHAINS)).tolist()
+    every = np.linspace(0, count - 1, len(names)).round().astype(int)  # none left out, whichever differs from the rest
+    gathered = draws.map(_from_near_starts).isel(chain=every)
     return _silently(__getattr__("rhat_nested"), gathered, superchain_ids=names)
 
 

@@ -17,8 +17,8 @@ from scipy.special import softmax
 from temperax.analysis.diagnostics.equilibrium import equilibrium, in_words
 from temperax.analysis.ensemble import MIN_OVERLAP, Ensemble, Source, ensemble
 from temperax.analysis.evidence import Evidence, SteppingStone, log_evidence, stepping_stone
-from temperax.analysis.leave_one_out import flat, kept_logs, loo_of
-from temperax.errors import InputError, check_array, check_named
+from temperax.analysis.leave_one_out import LEAST_DRAWS, loo_by_temperature
+from temperax.errors import InputError, check_array, check_named, check_result
 from temperax.machine.progress import patiently
 
 __all__ = [
@@ -209,12 +209,12 @@ def compare_evidence(trees: Mapping[str, Source]) -> pd.DataFrame:
         Index ``model``, best first: ``log_evidence`` and ``log_evidence_error`` in nats, ``log_bayes_factor`` against
         the best with its ``log_bayes_factor_error``, ``probability`` under equal prior odds, ``doubts`` (how many),
         ``verdict`` (as in `summary`), and ``elpd_loo`` with ``elpd_loo_error`` where every result has the
-        ``log_likelihood`` group (as ``az.compare`` ranks them).
+        ``log_likelihood`` group of at least 25 draws (as ``az.compare`` ranks them).
 
     Raises
     ------
     InputError
-        If there are no results, or a ladder does not reach from 0 to 1.
+        If there are no results, they carry other targets than the first, or a ladder does not reach from 0 to 1.
 
     See Also
     --------
@@ -228,6 +228,7 @@ def compare_evidence(trees: Mapping[str, Source]) -> pd.DataFrame:
     'N(0, 1)'
     """
     check_named(trees)
+    _check_same_targets(trees)
     rows = {}
     for name, source in trees.items():
         found = ensemble(source)
@@ -251,12 +252,33 @@ def compare_evidence(trees: Mapping[str, Source]) -> pd.DataFrame:
     error = np.hypot(table["log_evidence_error"], table["log_evidence_error"].iloc[0])
     table["log_bayes_factor_error"] = np.where(np.arange(len(table)) == 0, 0.0, error)
     table["probability"] = softmax(table["log_evidence"])
-    if all(isinstance(tree, xr.DataTree) and "log_likelihood" in tree.children for tree in trees.values()):
-        logs = {name: kept_logs(tree, posterior=True) for name, tree in trees.items()}
-        loo = {name: loo_of(flat(each[:, :, 0]), 1.0 / float(each["temperature"][0])) for name, each in logs.items()}
+    if all(map(_can_leave_out, trees.values())):
+        loo = {name: next(iter(loo_by_temperature(tree, posterior=True).values())) for name, tree in trees.items()}
         table["elpd_loo"] = pd.Series({name: found.elpd for name, found in loo.items()})
         table["elpd_loo_error"] = pd.Series({name: found.se for name, found in loo.items()})
     return table
+
+
+def _check_same_targets(trees: Mapping[str, Source]) -> None:
+    """Say so where results carry targets that are not those of the first; inputs may be others."""
+    targets = {
+        name: np.concatenate([v.values.ravel() for v in check_result(tree, "observed_data").data_vars.values()])
+        for name, tree in trees.items()
+        if isinstance(tree, xr.DataTree) and "observed_data" in tree.children
+    }
+    for name, found in targets.items():
+        first = next(iter(targets.values()))
+        if found.shape != first.shape or not np.allclose(found, first, equal_nan=True):
+            problem = "is of other targets than the first, or in other units of theirs"
+            raise InputError(f"trees[{name!r}]", found, problem, "compare results on one data set")
+
+
+def _can_leave_out(source: Source) -> bool:
+    """Whether a result has the log likelihoods of draws enough for leave-one-out."""
+    if not isinstance(source, xr.DataTree) or "log_likelihood" not in source.children:
+        return False
+    sizes = check_result(source, "log_likelihood").sizes
+    return sizes["chain"] * sizes["draw"] >= LEAST_DRAWS
 
 
 def _heavy(energies: Float[np.ndarray, "chain draw"]) -> bool:

@@ -125,6 +125,9 @@ def predictions(tree: xr.DataTree) -> Section | None:
 
     if task in WHAT:
         what, caption = WHAT[task]
+        targets = check_result(tree, "constant_data")["target"].values
+        if len(targets) > 1 and task == "regression":
+            caption += f" Of the {len(targets)} targets the first is drawn, {targets[0]}."
         add("predictions", lambda: runs.predictions(shown), f"{what}: {_in_words(target, rows)}.", caption)
     if drawn["draw"] > 1:
         alt = f"Calibration of {rows} held-out rows, by ArviZ: {_in_words(target, rows)}."

@@ -189,7 +189,7 @@ def parameters(tree: xr.DataTree) -> Section | None:
     if posterior.sizes["draw"] < 4:
         return None
     if not judges_parameters(tree):
-        posterior = posterior[[name for name in posterior if not str(name).startswith("layer_")]]
+        posterior = posterior[[name for name in posterior if str(name).startswith("noise_")]]
     if not posterior.data_vars:
         return None
     posterior, over = posterior.astype(float), ("chain", "draw")  # sums in half precision lose what they add

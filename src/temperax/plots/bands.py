@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from temperax.analysis import predict
+from temperax.analysis.diagnostics.journeys import is_ladder
 from temperax.analysis.predict.summaries import ends_of
 from temperax.errors import InputError, check_positive, check_result
 from temperax.plots.canvas import new_figure
@@ -58,7 +59,7 @@ def bands(
     """
     check_one_input(tree)
     rungs = _rungs(tree, temperatures)
-    ladder = "exchange" in tree.children
+    ladder = is_ladder(tree)
     columns = max(len(rungs), 3) if ladder else len(rungs)
     figure, axes = new_figure(2 if ladder else 1, columns, (3.7 * columns, 6.6 if ladder else 3.4))
     shown = axes[0, : len(rungs)]

@@ -255,7 +255,7 @@ def equipartition(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
 
 
 def annealing_against_restarts(study: xr.Dataset, axes: "Axes | None" = None) -> "Axes":
-    """Distributions of the minima that the two methods found.
+    """Distributions of the energies at which the two methods ended.
 
     See Also
     --------
@@ -271,7 +271,7 @@ def annealing_against_restarts(study: xr.Dataset, axes: "Axes | None" = None) ->
     for name in ("restarted", "annealed"):
         values = np.sort(study[name].values)
         axes.step(values, np.arange(1, len(values) + 1) / len(values), where="post", label=f"{name}, {len(values)}")
-    axes.set(xlabel="U0 + E at the end (nats)", ylabel="share at or below", title="Minima at equal gradients")
+    axes.set(xlabel="U0 + E at the end (nats)", ylabel="share at or below", title="Ends at equal gradients")
     legend(axes)
     return axes
 
@@ -300,7 +300,7 @@ def _colour(study: xr.Dataset, rung: int) -> tuple[float, float, float]:
 
 
 def _curve(axes: "Axes", study: xr.Dataset, name: str, label: str, fmt: str = "o-", color: str | None = None) -> None:
-    """A study's value with two standard errors over a logarithmic axis; the prior's (T = inf) as a dotted line."""
+    """A study's value with two standard errors over a logarithmic axis; that of T = inf as a dotted line."""
     temperature, value = study["temperature"].values, study[name].values
     error = 2 * np.nan_to_num(study[f"{name}_error"].values)
     finite = np.isfinite(temperature)

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from temperax.analysis import diagnostics
+from temperax.analysis.diagnostics.journeys import whole_exchange
 from temperax.errors import check_result
 from temperax.plots.canvas import axes_or_new, label_rungs, legend, new_figure
 from temperax.plots.runs import mean_energy, scores
@@ -87,7 +88,7 @@ def index_process(tree: xr.DataTree, axes: "Axes | None" = None, num_replicas: i
     'draw'
     """
     axes = axes_or_new(axes)
-    replica = check_result(tree, "exchange")["replica"].isel(chain=0)  # (draw, slot): who sits there
+    replica = whole_exchange(tree, "replica")["replica"].isel(chain=0)  # (draw, slot): who sits there
     slots, draw = np.argsort(replica.values, axis=1), replica["draw"].values  # (draw, replica): where it sits
     chosen = np.linspace(0, slots.shape[1] - 1, num_replicas).round().astype(int)
     for r, grey in zip(chosen, np.linspace(0.0, 0.75, num_replicas), strict=True):

@@ -212,6 +212,8 @@ def annealing(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
 def predictions(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
     """Held-out targets against the posterior's predictions, with 90 % intervals; or calibration of a classifier.
 
+    Of several targets the first is drawn.
+
     See Also
     --------
     temperax.predict.predictions, temperax.plots.summary
@@ -239,12 +241,12 @@ def predictions(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
     scale, mean = constant["y_scale"].values, constant["y_mean"].values
     draws = predictive["y"].stack(sample=("chain", "draw")).transpose("sample", "test_row", "target").values
     low, high = np.quantile(draws, (0.05, 0.95), axis=0)
-    f, y, low, high = (v * scale + mean for v in (f, y, low, high))
-    error = np.abs(np.stack([f - low, high - f])[..., 0])
-    axes.errorbar(y[:, 0], f[:, 0], yerr=error, fmt="o", markersize=3, linewidth=0.7)
+    f, y, low, high = ((v * scale + mean)[:, 0] for v in (f, y, low, high))
+    error = np.maximum(np.stack([f - low, high - f]), 0.0)  # the mean of a skewed law can lie outside its interval
+    axes.errorbar(y, f, yerr=error, fmt="o", markersize=3, linewidth=0.7)
     axes.axline((float(y.mean()), float(y.mean())), slope=1, color="black", linewidth=0.8)
     axes.set(
-        xlabel="held-out target",
+        xlabel="held-out target" + (f", the first of {len(scale)}" if len(scale) > 1 else ""),
         ylabel="prediction, 90 % interval",
         title="Predictions at the target temperature",
     )

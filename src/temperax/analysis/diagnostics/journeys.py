@@ -9,7 +9,7 @@ import xarray as xr
 from temperax.analysis import evidence, statistics
 from temperax.analysis.diagnostics.draws import scans_of_a_draw, tempered_stats, thin
 from temperax.engine import ladder
-from temperax.errors import LARGEST, check_count, check_result
+from temperax.errors import LARGEST, InputError, check_count, check_result
 
 #: A pair that rejects at least this often is a wall.
 WALL = 0.9
@@ -76,7 +76,21 @@ def is_ladder(tree: xr.DataTree) -> bool:
     if "exchange" not in tree.children:
         return False
     group = check_result(tree, "exchange")
-    return group.sizes["pair"] == group.sizes["temperature"] - 1 and group.sizes["draw"] > 1
+    return _has_all_rungs(group) and group.sizes["draw"] > 1
+
+
+def whole_exchange(tree: xr.DataTree, *variables: str) -> xr.Dataset:
+    """The exchange of all rungs; of a part of them nothing is known of pairs, and replicas have other numbers."""
+    remedy = "give a result of temperax.parallel_tempering"
+    group = check_result(tree, "exchange", *variables, problem="has no exchange", remedy=remedy)
+    if not _has_all_rungs(group):
+        sizes = {name: group.sizes.get(name, 0) for name in ("temperature", "pair")}
+        raise InputError("tree", sizes, "has not all rungs of its ladder", "give it before temperatures are left out")
+    return group
+
+
+def _has_all_rungs(group: xr.Dataset) -> bool:
+    return group.sizes.get("pair") == group.sizes["temperature"] - 1
 
 
 def round_trips(tree: xr.DataTree) -> dict[str, float]:
@@ -222,14 +236,12 @@ def memory(tree: xr.DataTree, lags: Sequence[int] = (1, 4, 16, 64)) -> pd.DataFr
 
 def _slots(tree: xr.DataTree) -> tuple[np.ndarray, pd.Index]:
     """Where each replica sits (chain, draw, replica), and the temperatures of these places."""
-    replica = check_result(tree, "exchange", "replica")["replica"].transpose("chain", "draw", "temperature")
+    replica = whole_exchange(tree, "replica")["replica"].transpose("chain", "draw", "temperature")
     return np.argsort(replica.values, axis=-1), pd.Index(replica["temperature"].values, name="temperature")
 
 
 def _barrier(tree: xr.DataTree) -> ladder.Barrier:
-    remedy = "give a result of temperax.parallel_tempering"
-    wanted = ("swap_acceptance", "round_trips", "restarts", "beta")
-    group = check_result(tree, "exchange", *wanted, problem="has no exchange", remedy=remedy)
+    group = whole_exchange(tree, "swap_acceptance", "round_trips", "restarts", "beta")
     acceptance = group["swap_acceptance"].mean(("chain", "draw")).values
     return ladder.barrier(group["beta"].values, np.clip(1.0 - acceptance, 0.0, 1.0))
 

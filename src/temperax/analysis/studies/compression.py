@@ -60,7 +60,8 @@ def pruning(
     Raises
     ------
     InputError
-        For shares outside [0, 1), and for results without draws of several temperatures or held-out rows.
+        For shares outside [0, 1), for the reference path, and for results without draws of several temperatures or
+        held-out rows.
 
     See Also
     --------
@@ -76,6 +77,7 @@ def pruning(
     if wanted.ndim != 1 or not len(wanted) or not ((wanted >= 0) & (wanted < 1)).all():
         raise InputError("shares", shares, "are not in [0, 1)", "give shares such as (0.0, 0.5, 0.9)")
     positions, held = draws.positions(tree, energy, max_draws), draws.held_out(tree)
+    draws.check_begins_at_prior(tree)
     ratio = _signal_to_noise(tree, energy, positions)
     weights = np.isfinite(ratio[0, 0, 0]).sum()
     # Where in the order of its draw a weight stands, from 0 to 1; what is no weight stands above.
@@ -83,6 +85,7 @@ def pruning(
     changed = {s: np.where(rank < s, 0.0, positions).astype(positions.dtype) for s in wanted.tolist()}
     found = _scores(tree, held, energy, "share", changed)
     order = np.sort(ratio, axis=-1)
+    wanted = found["share"].values  # each once
     cut = [np.median(order[..., max(int(np.ceil(s * weights)) - 1, 0)], axis=(0, 1)) for s in wanted]
     return found.assign(signal_to_noise=(("share", "temperature"), np.where(wanted[:, None] > 0, np.stack(cut), 0.0)))
 
@@ -285,7 +288,8 @@ def effective_parameters(tree: xr.DataTree, energy: Energy | None = None, max_dr
     Raises
     ------
     InputError
-        If the result has no energies of a ladder, or no draws of several temperatures where ``energy`` is given.
+        If the result has no energies of a ladder, no draws of several temperatures where ``energy`` is given, or is of
+        the reference path, whose energy is not the data's.
 
     See Also
     --------
@@ -298,6 +302,7 @@ def effective_parameters(tree: xr.DataTree, energy: Energy | None = None, max_dr
     ['from_heat_capacity', 'from_mean_energy']
     """
     curves = thermodynamics.curves(tree)
+    draws.check_begins_at_prior(tree)
     beta = curves["beta"].values
     lowest = float(tree["tempered_stats"]["path_energy"].min())
     with np.errstate(invalid="ignore"):

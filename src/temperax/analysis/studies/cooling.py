@@ -1,5 +1,6 @@
 """T → 0: what is left of a network when the heat bath is taken away, and whether cooling beats restarting."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,8 +11,10 @@ from jaxtyping import Array, Float
 from temperax.analysis import statistics
 from temperax.energies.energy import Energy
 from temperax.errors import InputError, check_count, check_result
+from temperax.results import reading
 from temperax.samplers import optimise
 from temperax.training.descent import default_optimiser
+from temperax.training.landscape import check_energy
 
 
 def equipartition(tree: xr.DataTree, ground_energy: float) -> xr.Dataset:
@@ -68,14 +71,15 @@ def equipartition(tree: xr.DataTree, ground_energy: float) -> xr.Dataset:
 def annealing_against_restarts(
     key: Array, energy: Energy, betas: Float[np.ndarray, " step"], *, steps: int = 400, **options: Any
 ) -> xr.Dataset:
-    """The minima that annealing finds, beside those of restarted Adam with as many gradients.
+    """Where annealing ends, beside where restarted Adam ends with as many gradients.
 
     Parameters
     ----------
     key, energy
         Randomness, and what is minimised.
     betas, **options
-        Schedule and options of `optimise.anneal`; chains are polished to T = 0 at its end.
+        Schedule and options of `optimise.anneal`; from its end chains go on to T = 0 by Adam until their energy is
+        level, whose gradients count.
     steps
         Gradient steps of each restart.
 
@@ -83,12 +87,12 @@ def annealing_against_restarts(
     -------
     xarray.Dataset
         ``annealed`` (chain) and ``restarted`` (start): U0 + E in nats where each ended; the attribute
-        ``num_gradients`` is what each of the two methods spent, polishing not counted.
+        ``num_gradients`` is what annealing spent.  As many whole restarts as that allows are made, and two at least.
 
     Raises
     ------
     InputError
-        As `optimise.anneal`.
+        As `optimise.anneal`, and if the energy has no gradient.
 
     See Also
     --------
@@ -102,19 +106,17 @@ def annealing_against_restarts(
     (('chain',), ('start',))
     """
     check_count("steps", steps)
-    tree = optimise.anneal(key, energy, betas, polish=True, **options)
-    gradients = tree["annealing"].attrs["num_gradients"]
-    restarts = optimise.minimise(
-        jax.random.fold_in(key, 1),
-        energy,
-        max(2, gradients // steps),
-        optimiser=default_optimiser(),
-        max_steps=steps,
-        patience=steps,
-    )
+    check_energy(energy)
+    tree = optimise.anneal(key, energy, betas, polish=False, **options)
+    descend = partial(optimise.minimise, energy=energy, optimiser=default_optimiser())
+    ends = reading.positions(tree, energy)[:, 0]
+    annealed = descend(key, num_starts=len(ends), start=ends)
+    gradients = tree["annealing"].attrs["num_gradients"] + int(annealed.num_steps.sum())
+    number = max(2, gradients // steps)
+    restarts = descend(jax.random.fold_in(key, 1), num_starts=number, max_steps=steps, patience=steps)
     return xr.Dataset(
         {
-            "annealed": ("chain", -check_result(tree, "sample_stats")["lp"].values[:, 0]),
+            "annealed": ("chain", annealed.prior_energy + annealed.data_energy),
             "restarted": ("start", restarts.prior_energy + restarts.data_energy),
         },
         attrs={"num_gradients": gradients},

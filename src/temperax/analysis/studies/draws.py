@@ -68,6 +68,13 @@ def positions(
     return reading.positions(thinned, energy, "tempered_posterior", other_rows=other_rows)
 
 
+def check_begins_at_prior(tree: xr.DataTree) -> None:
+    """Say so where a ladder begins at a Gaussian that was fitted to the posterior's draws, and not at the prior."""
+    if tree.attrs.get("path") == "reference":
+        problem = "is a path from a Gaussian that knows the data, and not from the prior"
+        raise InputError("tree", "reference", problem, "sample with path='likelihood'")
+
+
 def held_out(tree: xr.DataTree) -> HeldOut:
     """The held-out rows that travel with a result."""
     tempered(tree, 2, "tempered_predictions")

@@ -9,7 +9,7 @@ import xarray as xr
 from jaxtyping import Float
 from scipy.special import logsumexp
 
-from temperax.analysis.leave_one_out import loo_of
+from temperax.analysis.leave_one_out import LEAST_DRAWS, loo_of
 from temperax.analysis.studies import draws
 from temperax.energies.energy import Energy
 from temperax.errors import InputError, check_count, check_positive, check_result
@@ -207,14 +207,14 @@ def generalisation_gap(
     -------
     xarray.Dataset
         In nats a row: ``train_lppd``, ``test_lppd``, ``gap`` and ``waic_gap`` = β V / n (temperature) with
-        ``_error`` over chains; that of ``gap`` also holds the errors of both parts over rows.  Where T = 1 is a rung,
-        ``loo_gap`` = p_loo / n with ``pareto_k``, the largest shape of LOO's weights (not to be believed above 0.7);
-        and ``learning_gap`` = 2λ/n where λ is given.
+        ``_error`` over chains; that of ``gap`` also holds the errors of both parts over rows.  Where T = 1 is a rung
+        of at least 25 draws, ``loo_gap`` = p_loo / n with ``pareto_k``, the largest shape of LOO's weights (not to be
+        believed above 0.7); and ``learning_gap`` = 2λ/n where λ is given.
 
     Raises
     ------
     InputError
-        As `cold_posterior`.
+        As `cold_posterior`, and for the reference path, where these laws do not hold.
 
     See Also
     --------
@@ -227,6 +227,7 @@ def generalisation_gap(
     ('temperature',)
     """
     positions = draws.positions(tree, energy, max_draws)
+    draws.check_begins_at_prior(tree)
     test = draws.tempered(tree, max_draws, "tempered_predictions")["log_density"].values.astype(float)
     train = reading.over_draws(reading.log_likelihoods, energy, energy.data, positions).astype(float)
     if learning_coefficient is not None:
@@ -242,7 +243,8 @@ def generalisation_gap(
     error[2] = np.sqrt(error[2] ** 2 + of_rows[0] + of_rows[1])
     names = ("train_lppd", "test_lppd", "gap", "waic_gap")
     found = draws.with_errors(["temperature"], coords, **{n: (value[i], error[i]) for i, n in enumerate(names)})
-    if (one := np.flatnonzero(np.isclose(beta, 1.0, rtol=1e-6))).size:
+    one, enough = np.flatnonzero(np.isclose(beta, 1.0, rtol=1e-6)), train.shape[0] * train.shape[1] >= LEAST_DRAWS
+    if one.size and enough:
         at_one = loo_of(train[:, :, int(one[0])], 1.0)
         found = found.assign(loo_gap=float(at_one.p) / rows, pareto_k=float(at_one.pareto_k.max()))
     if learning_coefficient is not None:

@@ -92,7 +92,7 @@ def expressivity(
     """What kind of functions a temperature draws: zero crossings, linear pieces and size along lines through the data.
 
     A line goes through two random training rows and half their distance beyond either.  Draws of the prior (T = inf)
-    are exact and stand beside the posterior's, also where the ladder has no such rung.
+    are exact and stand beside the posterior's, also where the ladder has no such rung or begins at a fitted Gaussian.
 
     Parameters
     ----------
@@ -137,11 +137,11 @@ def expressivity(
     positions = draws.positions(tree, energy, max_draws)
     beta = draws.betas(tree)
     line_key, prior_key = jax.random.split(jax.random.key(0) if key is None else key)
-    if (beta > 0).all():
+    if tree.attrs.get("path") != "likelihood" or (beta > 0).all():
         keys = jax.random.split(prior_key, positions.shape[:2])
         prior = reading.over_draws(_of_prior, energy, None, positions[:, :, 0], keys)
-        positions = np.concatenate([prior[:, :, None], positions], axis=2)
-        beta = np.concatenate([[0.0], beta])
+        positions = np.concatenate([prior[:, :, None], positions[:, :, beta > 0]], axis=2)
+        beta = np.concatenate([[0.0], beta[beta > 0]])
     place = np.linspace(-0.5, 1.5, points)
     x = _lines(line_key, energy.data["x"], lines, place)
     found = reading.over_draws(_along_lines, energy, x, positions)

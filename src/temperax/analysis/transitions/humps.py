@@ -62,6 +62,8 @@ def energy_histogram(source: Source, beta: float, bins: int = 200) -> xr.Dataset
     """
     check_count("bins", bins, 20)
     found = humps(ensemble(source), beta, bins)
+    if found is None:
+        raise InputError("beta", beta, "is where all draws have one energy, without a histogram", "give what varies")
     return xr.Dataset(
         {"density": ("energy", found.density)},
         coords={"energy": found.energy},
@@ -69,21 +71,19 @@ def energy_histogram(source: Source, beta: float, bins: int = 200) -> xr.Dataset
     )
 
 
-def humps(found: Ensemble, beta: float, bins: int = 200) -> Humps:
-    """The smoothed histogram at β."""
+def humps(found: Ensemble, beta: float, bins: int = 200) -> Humps | None:
+    """The smoothed histogram at β; None where all draws have one energy, up to rounding."""
     from scipy.ndimage import gaussian_filter1d
     from scipy.signal import find_peaks
 
     _, mean, variance = found.moments(beta)
     deviation = np.sqrt(variance)
-    if deviation == 0:
-        raise InputError(
-            "source", mean, "is the energy of every draw, which has no histogram", "give energies that vary"
-        )
-    weights = found.weights(beta).reshape(-1)
     edges = np.linspace(mean - 6 * deviation, mean + 6 * deviation, bins + 1)
-    density, _ = np.histogram(found.energies.reshape(-1), edges, weights=weights)
     width = edges[1] - edges[0]
+    if width == 0:
+        return None
+    weights = found.weights(beta).reshape(-1)
+    density, _ = np.histogram(found.energies.reshape(-1), edges, weights=weights)
     # Of the levels here: draws of the prior may have energies of millions.
     smoothing = max(BANDWIDTH * deviation, found.level_spacing(edges[0], edges[-1]))
     density = gaussian_filter1d(density / width, smoothing / width, mode="constant")

@@ -62,9 +62,9 @@ def peaks(source: Source, num_points: int = 200) -> pd.DataFrame:
         beta, height = summit(grid[window], capacity[window])
         near = grid[window][capacity[window] > (height + capacity[window].min()) / 2]
         near = near[:: max(1, len(near) // 8)]
-        barriers = [humps(whole, float(b)).barrier for b in near]
+        barriers = [_barrier(whole, float(b)) for b in near]
         place = float(near[int(np.argmax(barriers))])
-        spread = np.std([humps(part, place).barrier for part in parts], ddof=1) / np.sqrt(len(parts))
+        spread = np.std([_barrier(part, place) for part in parts], ddof=1) / np.sqrt(len(parts))
         rows.append(
             {
                 "beta": beta,
@@ -124,6 +124,12 @@ def settled(whole: Ensemble, near: np.ndarray) -> bool:
     inside = np.flatnonzero((whole.betas >= near[0]) & (whole.betas <= near[-1]))
     rungs = inside if len(inside) else np.array([np.abs(whole.betas - near.mean()).argmin()])
     return not (whole.rhat()[rungs] > 1.05).any()
+
+
+def _barrier(found: Ensemble, beta: float) -> float:
+    """The barrier between two humps at β, 0 for one: that of a half whose energy never changes, too."""
+    here = humps(found, beta)
+    return 0.0 if here is None else here.barrier
 
 
 def _capacity(found: Ensemble, grid: np.ndarray) -> Float[np.ndarray, " point"]:
