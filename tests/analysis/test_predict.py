@@ -123,6 +123,31 @@ def test_leave_one_out_is_of_all_that_was_observed(line):
         assert tx.predict.chain_weights(named, "stacking").sum() == pytest.approx(1.0)
 
 
+def test_a_row_is_left_out_with_all_of_its_targets(line):
+    """45 rows as 15 of three targets."""
+    _, tree = line
+    several, together = tree.copy(), tree.copy()
+    for group in {"log_likelihood", "tempered_log_likelihood"} & set(tree.children):
+        rows = tree[group].to_dataset().drop_vars("row", errors="ignore")
+        apart = rows.coarsen(row=3).construct(row=("row", "target"))
+        several[group], together[group] = xr.DataTree(apart), xr.DataTree(apart.sum("target"))
+    found, wanted = tx.diagnostics.loo(several), tx.diagnostics.loo(together)
+    for temperature, score in found.items():
+        assert score.n_data_points == 15 and score.elpd == pytest.approx(wanted[temperature].elpd)
+
+
+def test_on_the_reference_path_rows_are_left_out_at_one_alone(line):
+    """At other temperatures draws follow a Gaussian that was fitted to these rows."""
+    _, tree = line
+    fitted = tree.copy()
+    fitted.attrs = tree.attrs | {"path": "reference"}
+    assert tx.diagnostics.loo(tree).keys() == {1.0, 0.25} and tx.diagnostics.loo(fitted).keys() == {1.0}
+    cold = fitted.isel(temperature=[-1])
+    cold.attrs = fitted.attrs
+    with pytest.raises(tx.InputError, match="at T = 1 alone"):
+        tx.diagnostics.loo(cold)
+
+
 def test_weights_of_a_series_are_read_by_their_labels(line):
     _, tree = line
     turned = pd.Series([0.0, 0.0, 0.0, 1.0], index=[0, 1, 3, 2])
@@ -138,10 +163,10 @@ def test_several_targets_of_classes_are_told_apart(tmp_path):
     tree = tx.sample(
         jax.random.key(0), tx.Energy.mlp(data, ()), num_chains=2, num_warmup=50, num_draws=50, progress=False
     )
-    table = tx.predict.summary(tree, X[45:])
+    table = tx.predict.summary(tree, X)
     for t, name in enumerate(("u", "v")):
         np.testing.assert_allclose(table[name][["p(0)", "p(1)"]].sum(axis=1), 1.0)
-        assert (table[name]["class"].astype(int) == y[45:, t]).mean() > 0.8
+        assert (table[name]["class"].astype(int) == y[:, t]).mean() > 0.8
     for call in (tx.predict.selective_risk, lambda tree: tx.predict.agreement(tree, tree)):
         with pytest.raises(tx.InputError, match="targets it has; compare each target's column"):
             call(tree)
@@ -300,6 +325,17 @@ def test_models_stand_beside_one_another_best_first(line, flowers):
     np.testing.assert_allclose(best["lppd_behind_error"].iloc[1], stats.sem(lost), rtol=1e-5)
     with pytest.raises(tx.InputError, match=r"trees\['flowers'\] .* other held-out rows .* one data set"):
         tx.predict.compare({"line": tree, "flowers": flowers[2][0]})
+    data = energy.dataset
+    fewer = tx.Dataset.from_arrays(X[:45, :1], Y[:45], X[45:, :1], Y[45:], inputs=["x0"])
+    again = tx.map_estimate(jax.random.key(0), tx.Energy.mlp(fewer, ()), num_starts=1, progress=False)
+    assert len(tx.predict.compare({"both inputs": tree, "one of them": again})) == 3
+    for other in (
+        tx.Dataset.from_arrays(X[:45], Y[:45], X[45:][::-1], Y[45:], inputs=data.inputs),
+        tx.Dataset.from_arrays(X[:45, :1], 2 * Y[:45], X[45:, :1], 2 * Y[45:], inputs=["x0"]),
+    ):
+        found = tx.map_estimate(jax.random.key(0), tx.Energy.mlp(other, ()), num_starts=1, progress=False)
+        with pytest.raises(tx.InputError, match="is of other held-out rows"):
+            tx.predict.compare({"ours": tree, "other": found})
     for trees in ({}, tree, [tree]):
         with pytest.raises(tx.InputError, match="is no mapping of names to results"):
             tx.predict.compare(trees)

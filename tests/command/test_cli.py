@@ -5,12 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from shell import said
 
 import temperax as tx
-from temperax.command.mistakes import COMMAND, MADE
+from temperax.command.mistakes import COMMAND, MADE, read_command
 from temperax.storage.rundir import RunDirectory
 
 TEMPERAX = Path(sys.executable).parent / "temperax"
@@ -95,6 +97,10 @@ MISTAKES = [
     (("sample", "diabetes", "--target-acceptance", "2"), "--target-acceptance = 2.0 is not in (0, 1)"),
     (("sample", "diabetes", "--train-fraction", "1"), "--train-fraction = 1.0 is not in (0, 1)"),
     (("sample", "diabetes", "--train-fraction", "0.8"), "--train-fraction = 0.8 is not that of the published splits"),
+    (("sample", "diabetes", "--target", "bmi"), "--target = ['bmi'] is not that of the published splits"),
+    (("sample", "diabetes", "--task", "counts"), "--task = 'counts' is not that of the published splits"),
+    (("temper", "iris", "--column", "a=drop"), "--column = ['a=drop'] is not that of the published splits"),
+    (("sample", "iris", "--unknown", "column"), "--unknown = 'column' is not that of the published splits"),
     (("sample", "diabetes", "--temperature", "0.3"), "say --path 'likelihood'"),
     (("sample", "diabetes", "--temperature", "-1", "--path", "posterior"), "not positive"),
     (("sample", "diabetes", "--kernel", "gibbs"), "kernel"),
@@ -184,13 +190,59 @@ def test_a_run_goes_on_from_the_shell(tmp_path):
     assert xr.open_datatree(tmp_path / "run" / "result.nc")["posterior"].sizes["draw"] == 48
 
 
+@pytest.mark.parametrize(("draws", "noted"), [(48, 48), (10, 20), (None, 20)])
+def test_more_draws_are_wanted_even_if_the_process_is_killed(draws, noted, monkeypatch, tmp_path):
+    from temperax.command import shell
+
+    def killed(*arguments, **options):
+        raise SystemExit
+
+    monkeypatch.setattr(shell, "_run", killed)
+    monkeypatch.setattr(shell.Machine, "start", lambda machine: None)
+    with pytest.raises(SystemExit):
+        shell.resume(tmp_path, {"command": "sample", "options": {"draws": 20}}, draws, shell.Machine(), quiet=True)
+    if noted == draws:
+        assert read_command(tmp_path) == {"command": "sample", "options": {"draws": 48}}
+    else:
+        assert not (tmp_path / COMMAND).exists()
+
+
+@pytest.mark.parametrize("target", [None, 0.7])
+def test_the_kernel_of_the_shell_is_the_librarys(target, small_data):
+    """With the scales of units that have some, whatever acceptance is aimed at; and HMC alone where it is named."""
+    from temperax.command import shell
+
+    for activation, kind in (("relu", tx.kernels.Alternating), ("tanh", tx.HMC)):
+        energy = tx.Energy.mlp(small_data, (2,), activation)
+        kernel = shell._kernel({"kernel": "auto", "target_acceptance": target}, energy)
+        assert type(tx.kernels.as_kernel(kernel, energy)) is kind
+        named = shell._kernel({"kernel": "hmc", "target_acceptance": target}, energy)
+        assert type(tx.kernels.as_kernel(named, energy)) is tx.HMC
+
+
+def test_predictions_keep_their_digits_and_what_tells_rows_apart(monkeypatch, tmp_path, key):
+    from temperax.command import shell
+
+    monkeypatch.setattr(shell.tx, "use_cpu_devices", lambda number: None)
+    n = np.arange(30)
+    frame = pd.DataFrame({"id": [f"{i:03}" for i in n], "a": n % 7, "y": 1.7e9 + 0.5 + 10.0 * (n % 7)})
+    data = tx.Dataset.from_frame(frame, "y", columns={"id": "drop"})
+    tx.map_estimate(key, tx.Energy.mlp(data, ()), num_starts=1, progress=False).to_netcdf(tmp_path / "result.nc")
+    (tmp_path / "new.csv").write_text("id,a\n007,1\n12345678,2\n")
+    shell.predict(tmp_path / "result.nc", tmp_path / "new.csv", tmp_path / "out.csv", 0.9, False, (), quiet=True)
+    found = pd.read_csv(tmp_path / "out.csv", dtype={"id": str})
+    assert found["id"].tolist() == ["007", "12345678"]
+    np.testing.assert_allclose(found["mean"] - 1.7e9, [10.5, 20.5], atol=3.0)
+
+
 def test_overwriting_takes_what_was_made_of_the_run_before(monkeypatch, tmp_path):
     """A new run that is stopped early must not answer with the old one's result."""
     from temperax.command import shell
 
     monkeypatch.setattr(shell, "_run", lambda *arguments, **options: None)
     monkeypatch.setattr(shell.Machine, "start", lambda machine: None)
-    for name in ("run.json", *MADE, "notes.txt"):
+    made_later = ("thermodynamics.png", "report.html", "predictions.csv")
+    for name in ("run.json", *MADE, *made_later, "notes.txt"):
         (tmp_path / name).write_text("old")
     shell.begin("sample", {"data": "diabetes"}, tmp_path, shell.Machine(), overwrite=True, quiet=True)
     assert {path.name for path in tmp_path.iterdir()} == {COMMAND, "notes.txt", "lock", "writer"}

@@ -2,6 +2,7 @@
 
 import json
 
+import dateutil.tz
 import numpy as np
 import pandas as pd
 import pytest
@@ -109,7 +110,7 @@ def test_gaps_in_new_rows_are_filled_where_training_rows_had_some():
 
 def test_dates_in_a_column_of_numbers_are_refused():
     data = tx.Dataset.from_frame(FRAME[["size", "price"]].dropna(), "price")
-    for value in (pd.Timestamp("2023-01-02"), pd.Timedelta(days=1)):
+    for value in (pd.Timestamp("2023-01-02"), pd.Timedelta(days=1), pd.Period("2023-01")):
         with pytest.raises(tx.InputError, match="are no numbers"):
             data.encoding.encode("x", pd.DataFrame({"size": [value]}))
 
@@ -139,6 +140,11 @@ def test_dates_in_other_forms():
         (pd.date_range("2020-01-01", periods=N, freq="3h"), ""),
         (pd.date_range("2020-01-01", periods=N, freq="3h", tz="UTC"), ""),
         (pd.date_range("2020-01-01", periods=N, freq="3h").strftime("%d.%m.%Y %H:%M"), "date:%d.%m.%Y %H:%M"),
+        (pd.period_range("2020-01-01", periods=N, freq="3h"), ""),
+        (pd.Series(pd.period_range("2020-01-01", periods=N, freq="3h"), dtype=object), "date"),
+        (pd.date_range("2020-01-01", periods=N, freq="3h", tz=dateutil.tz.tzutc()), ""),
+        (pd.date_range("2020-01-01", periods=N, freq="3h", tz=dateutil.tz.tzoffset("home", 0)), ""),
+        (pd.date_range("2020-01-01 01:00", periods=N, freq="3h").strftime("%Y-%m-%d %H:%M:%S+01"), ""),
     ):
         frame = pd.DataFrame({"when": values, "price": FRAME["price"]})
         data = tx.Dataset.from_frame(frame, "price", columns={"when": kind} if kind else None, train_fraction=1.0)
@@ -159,8 +165,11 @@ def test_text_that_looks_like_numbers_stays_text(tmp_path):
     with pytest.raises(tx.InputError, match="holds numbers where training rows held text; read it as text"):
         data.encoding.encode("x", read_csv(tmp_path / "new.csv"))
     (tmp_path / "z.csv").write_text("zip,y\n" + "\n".join(f"0{i % 3},{i}" for i in range(20)))
-    said = tx.Dataset.from_csv(tmp_path / "z.csv", "y", columns={"zip": "category"})
+    said = tx.Dataset.from_csv(tmp_path / "z.csv", "y", columns={" zip": "category"})
     assert said.encoding.columns[0].levels == ("00", "01", "02")
+    (tmp_path / "b.csv").write_text("new,y\n" + "\n".join(f"{i % 3 == 0},{i}" for i in range(20)))
+    told = tx.Dataset.from_csv(tmp_path / "b.csv", "y", columns={"new": "category"})
+    assert told.encoding.encode("x", pd.DataFrame({"new": [True, False]})).tolist() == [[1.0], [0.0]]
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "UTC"])
@@ -175,8 +184,9 @@ def test_dates_are_told_by_the_clock_of_their_zone(zone):
     with pytest.raises(tx.InputError, match="has dates of no time zone, and training rows had one"):
         data.encoding.encode("x", pd.DataFrame({"when": [pd.Timestamp("2023-07-03 12:00")]}))
     naive = tx.Dataset.from_frame(pd.DataFrame({"when": when.tz_localize(None), "y": FRAME["price"]}), "y")
-    with pytest.raises(tx.InputError, match="has dates of a time zone, and training rows had none"):
-        naive.encoding.encode("x", pd.DataFrame({"when": ["2023-07-03T12:00:00+02:00"]}))
+    for written in ("2023-07-03T12:00:00+02:00", "2023-07-03 12:00:00+02"):
+        with pytest.raises(tx.InputError, match="has dates of a time zone, and training rows had none"):
+            naive.encoding.encode("x", pd.DataFrame({"when": [written]}))
     days = tx.Dataset.from_frame(
         pd.DataFrame({"when": pd.date_range("2023-07-01", periods=N, tz=zone), "y": FRAME["price"]}), "y"
     )
@@ -218,6 +228,11 @@ WRONG = {
     "complex": ({"columns": KINDS}, FRAME.assign(size=1j), "holds complex numbers"),
     "a format": ({"columns": KINDS | {"built": "date:%Q"}}, FRAME, "cannot be read as dates"),
     "kinds by place": ({"columns": ["drop"]}, FRAME, "is no mapping of names to kinds"),
+    "a category called (other)": (
+        {"columns": KINDS, "unknown": "column"},
+        FRAME.assign(color=["(other)", *FRAME["color"][1:]]),
+        r"^columns = 'color' would make two inputs of one name, color=\(other\); rename",
+    ),
     "no text": ({"columns": {"id": 5}}, FRAME, "is no mapping of names to kinds"),
     "no frame": ({}, FRAME.to_numpy(), "is no frame"),
 }

@@ -45,6 +45,22 @@ def test_classes_are_what_occurs(case):
     assert back == [name.removesuffix(".0") for name in names]
 
 
+def test_the_order_of_a_categorical_stays():
+    """As a column of a frame of targets, and as the target of a table; classes that do not occur are none."""
+    y = pd.Series(pd.Categorical(["low", "high", "mid "] * 4, ["low", "mid ", "high", "never"], ordered=True), name="y")
+    assert classify(y.to_frame()).classes == ("low", "mid ", "high")
+    data = tx.Dataset.from_frame(FRAME.assign(y=y), "y", task="classification")
+    assert data.classes == ("low", "mid", "high") and data.targets == ("y",)
+    split = np.concatenate([data.y, data.y_test])[:, 0]
+    assert [(split == code).sum() for code in range(3)] == [4, 4, 4]
+
+
+def test_numbers_among_objects_are_a_target():
+    numbers = pd.Series(X[:, 0], dtype=object)
+    same = [tx.Dataset.from_frame(FRAME.assign(y=y), "y").y for y in (numbers, X[:, 0])]
+    np.testing.assert_array_equal(*same)
+
+
 def test_a_class_of_held_out_rows_alone_counts():
     data = classify(["a", "b"] * 6, x_test=X[:2], y_test=["c", "a"])
     assert data.classes == ("a", "b", "c") and data.y_test[:, 0].tolist() == [2.0, 0.0]

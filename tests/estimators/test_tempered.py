@@ -8,6 +8,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
+from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -132,11 +133,19 @@ def test_a_cold_ladder_predicts_at_its_coldest():
         ({}, np.ones(20), "is the same in every row"),
         ({"options": {"hottest": 8.0}}, np.arange(20.0), "are not arguments of sample; give a dictionary of"),
         ({"options": ["thin"]}, np.arange(20.0), "are not arguments of sample"),
+        (
+            {"ladder": True, "temperature": 0.5, "options": {"ladder": [0.25, 0.5, 1.0]}},
+            np.arange(20.0),
+            "temperature = 0.5 is not that of the coldest rung of the ladder in options, 1;",
+        ),
     ],
 )
 def test_mistakes_are_one_sentence(change, y, words):
+    model = tx.TemperedRegressor(**QUICK | change)
     with pytest.raises(tx.InputError, match=words):
-        tx.TemperedRegressor(**QUICK | change).fit(np.arange(20.0)[:, None], y)
+        model.fit(np.arange(20.0)[:, None], y)
+    with pytest.raises(NotFittedError):
+        model.predict(np.arange(20.0)[:, None])
 
 
 def test_one_class_is_none():

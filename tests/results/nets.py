@@ -1,6 +1,7 @@
 """Networks of a user's own, found by their import path."""
 
 import equinox as eqx
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -13,6 +14,23 @@ def bent(x):
 def make():
     """A module of Equinox."""
     return eqx.nn.MLP(2, 1, 4, 1, jnp.tanh, key=jax.random.key(0))
+
+
+#: What the arrays of `kept` are drawn by.
+SEED = 0
+
+
+def kept():
+    """A module of which a prior may leave arrays as they are made here."""
+    return eqx.nn.MLP(2, 1, 4, 1, jnp.tanh, key=jax.random.key(SEED))
+
+
+class Net(nn.Module):
+    """A module of Linen."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(1)(nn.tanh(nn.Dense(3)(x)))
 
 
 def init(key, x):

@@ -16,6 +16,7 @@ import pytest
 import xarray as xr
 
 import temperax as tx
+from temperax.results import notation
 
 HERE = Path(__file__).parent
 RNG = np.random.default_rng(3)
@@ -110,6 +111,60 @@ def test_what_has_no_name_is_refused_and_may_be_given(make, key):
     with pytest.raises(tx.InputError, match=r"is the user's own function or class, .*; give the energy itself"):
         tx.predict.predictions(tree, X[:3])
     assert tx.predict.predictions(tree, X[:3], energy)["f"].shape == (2, 10, 3, 1)
+
+
+def seen_elsewhere(tree, rounding=0.0):
+    """The result as another version of JAX wrote it, whose program looks otherwise and whose arrays are rounded so."""
+    made = json.loads(tree.attrs["fingerprint"])
+    made |= {"seen_by": "JAX 0", "program": "", "fixed": (np.array(made["fixed"]) * (1 + rounding)).tolist()}
+    tree.attrs["fingerprint"] = json.dumps(made)
+    return tree
+
+
+def test_arrays_that_are_kept_are_those_that_were_sampled(on_path, monkeypatch, key):
+    """Whatever an import path makes of them now, and whatever version of JAX says so."""
+    import nets
+
+    prior = {"*": tx.priors.Normal(), "layers/0/*": None}
+    energy = tx.Energy.network(DATA, "nets:kept", prior=prior)
+    tree = seen_elsewhere(tx.sample(key, energy, **QUICK), rounding=3e-7)
+    own = tx.predict.predictions(tree, X[:3], energy)["f"]
+    np.testing.assert_array_equal(tx.predict.predictions(tree, X[:3], trust=OURS)["f"], own)
+    monkeypatch.setattr(nets, "SEED", 1)
+    for call in (tx.repeat, lambda tree, trust: tx.predict.predictions(tree, X[:3], trust=trust)):
+        with pytest.raises(tx.InputError, match="it differs in arrays that its network keeps fixed"):
+            call(tree, trust=OURS)
+    tree.attrs["fingerprint"] = json.dumps(json.loads(tree.attrs["fingerprint"]) | {"fixed": "none"})
+    with pytest.raises(tx.InputError, match="'none' is not made of numbers"):
+        tx.predict.predictions(tree, X[:3], energy)
+
+
+def test_a_module_that_is_bound_to_arrays_asks_for_the_energy(on_path, key):
+    """Of which its import path says nothing."""
+    import nets
+
+    def bound(seed):
+        return nets.Net().bind(nets.Net().init(jax.random.key(seed), X))
+
+    prior = {"*": tx.priors.Normal(), "Dense_0/*": None}
+    ours, other = (tx.Energy.network(DATA, bound(seed), prior=prior) for seed in (1, 2))
+    tree = seen_elsewhere(tx.map_estimate(key, ours, num_starts=1))
+    with pytest.raises(tx.InputError, match="give the energy itself"):
+        tx.predict.predictions(tree, X[:3], trust=OURS)
+    assert tx.predict.predictions(tree, X[:3], ours)["f"].shape == (1, 1, 3, 1)
+    with pytest.raises(tx.InputError, match="it differs in arrays that its network keeps fixed"):
+        tx.predict.predictions(tree, X[:3], other)
+
+
+def test_keys_of_parameters_travel_whatever_they_are():
+    """Numbers, and names that the notation has a use for."""
+    keys = {0: np.zeros(2), 10: {"array": 1.5, "class": "V"}, (1, "a"): {"pairs": 2}, "tuple": [3]}
+    again = notation.decode(json.loads(json.dumps(notation.encode(keys))))
+    assert list(again) == list(keys) and again[10] == keys[10] and again[1, "a"] == {"pairs": 2}
+    np.testing.assert_array_equal(again[0], np.zeros(2))
+    for damaged in ([1], [[1, 2, 3]], [[{"a": 1}, 2]]):
+        with pytest.raises(tx.InputError, match="are no pairs"):
+            notation.decode({"pairs": damaged})
 
 
 @pytest.mark.parametrize(

@@ -153,3 +153,17 @@ def test_ensembles_and_map_are_results_too(small_data):
     assert best["posterior"].sizes["chain"] == 1
     assert tx.predict.scores(best)["lppd"][0.0] > -3
     assert float(best["sample_stats"]["lp"].max()) > float(ensemble["sample_stats"]["lp"].max())
+
+
+def test_counts_are_drawn_by_keys_of_any_kind():
+    """JAX itself draws Poisson counts by one kind alone."""
+    import jax
+
+    x = np.arange(12.0)[:, None]
+    data = tx.Dataset.from_arrays(x, np.arange(12), x[:2], [0, 1], task="counts")
+    energy = tx.Energy.mlp(data, ())
+    tree = tx.map_estimate(jax.random.key(0, impl="rbg"), energy, num_starts=1, progress=False)
+    assert (tree["predictions"]["y"] >= 0).all() and tree["predictions"]["y"].sizes["test_row"] == 2
+    assert (tx.predict.predictions(tree, x, key=jax.random.key(1, impl="rbg"))["y"] >= 0).all()
+    tx.add_log_likelihood(tree)
+    assert (tree["posterior_predictive"]["y"] >= 0).all()

@@ -63,7 +63,10 @@ Temperature = Annotated[list[float] | None, typer.Option(help="Temperature T; re
 PathName = Annotated[
     Literal["likelihood", "posterior"] | None, typer.Option("--path", help="What T tempers; needed unless T = 1.")
 ]
-KernelName = Annotated[Literal["hmc", "nuts"], typer.Option("--kernel", help="What explores each replica.")]
+KernelName = Annotated[
+    Literal["auto", "hmc", "nuts"],
+    typer.Option("--kernel", help="What explores each replica; auto is HMC, with the scales of ReLU units in between."),
+]
 TargetAcceptance = Annotated[
     float | None, typer.Option(help="Mean acceptance that step sizes aim at. [default: that of the kernel]")
 ]
@@ -114,7 +117,7 @@ def sample(
     min_scale: MinScale = 1e-3,
     temperature: Temperature = None,
     path: PathName = None,
-    kernel: KernelName = "hmc",
+    kernel: KernelName = "auto",
     target_acceptance: TargetAcceptance = None,
     chains: Chains = 4,
     warmup: Warmup = 300,
@@ -158,7 +161,7 @@ def temper(
     likelihood: LikelihoodName = None,
     min_scale: MinScale = 1e-3,
     path: LadderPath = "likelihood",
-    kernel: KernelName = "hmc",
+    kernel: KernelName = "auto",
     target_acceptance: TargetAcceptance = None,
     replicas: Replicas = "auto",
     chains: Ladders = 4,

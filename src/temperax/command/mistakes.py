@@ -25,8 +25,11 @@ from temperax.errors import (
 
 #: What a folder holds of a run: its options, and what the library keeps there.
 COMMAND, RUN = "command.json", ("run.json", "checkpoints", "draws.zarr")
-#: What is made of a run that has ended.
-MADE = ("result.nc", "scores.csv", "summary.png", "ladder.png", "bands.png")
+#: What is made of a run that has ended, and by other commands where they are not told another place.
+MADE = (
+    *("result.nc", "scores.csv", "summary.png", "ladder.png", "bands.png"),
+    *("thermodynamics.png", "report.html", "predictions.csv"),
+)
 #: Files up to so many bytes are read to see whether they are tables; larger ones once, when the run begins.
 SMALL = 10_000_000
 
@@ -63,9 +66,28 @@ def _check_data(options: Mapping[str, Any]) -> None:
     check_share("train_fraction", options["train_fraction"])
     data = options["data"]
     large = Path(data).is_file() and Path(data).stat().st_size > SMALL
-    published = data in datasets.NAMES and options["train_fraction"] == TRAIN_FRACTION
-    if not published and not (large and options["target"]):
+    if data in datasets.NAMES:
+        _check_published(data, options)
+    elif not (large and options["target"]):
         load(options)
+
+
+def _check_published(data: str, options: Mapping[str, Any]) -> None:
+    """Say so where an option is of a CSV file, and would change nothing of data that are published."""
+    settled: dict[str, list[Any]] = {
+        "target": [None],
+        "task": ["regression", datasets.SKLEARN.get(data)],  # the first of which stands there if nobody says so
+        "column": [None],
+        "unknown": ["error"],
+        "train_fraction": [TRAIN_FRACTION],
+    }
+
+    def check(name: str) -> None:
+        if options[name] not in settled[name]:
+            problem = "is not that of the published splits"
+            raise InputError(f"--{name.replace('_', '-')}", options[name], problem, "leave it out, or give a CSV file")
+
+    all_at_once(*(lambda name=name: check(name) for name in settled))
 
 
 def _check_activation(name: str) -> None:
@@ -164,9 +186,6 @@ def load(options: Mapping[str, Any]) -> Dataset:
     data, target, split = options["data"], options["target"], options["split"]
     fraction = options.get("train_fraction", TRAIN_FRACTION)
     if data in datasets.NAMES:
-        if fraction != TRAIN_FRACTION:
-            problem = "is not that of the published splits"
-            raise InputError("train_fraction", fraction, problem, "leave it out, or give a CSV file")
         return datasets.load(data, split)
     if not Path(data).suffix and not Path(data).exists():
         raise InputError("DATA", data, "is neither a data set nor a file", f"choose one of {', '.join(datasets.NAMES)}")

@@ -69,6 +69,9 @@ def resume(out: Path, found: Mapping[str, Any], draws: int | None, machine: Mach
     """Go on with a run, whose command was ``found``, where its newest checkpoint stands, perhaps for more draws."""
     machine.start()
     options = found["options"] | ({"draws": draws} if draws is not None else {})
+    before = found["options"].get("draws")
+    if draws is not None and isinstance(before, int) and draws > before and sharding.first_process():
+        _note(out, found["command"], options)  # first of all: if this process is killed, the next one wants them too
     _run(found["command"], options, out, quiet=quiet, resume=True)
 
 
@@ -85,7 +88,7 @@ def _sample(key: Array, energy: Energy, options: Mapping[str, Any], **run: Any) 
         energy,
         options["temperature"] or [1.0],
         path=options["path"],
-        kernel=_kernel(options),
+        kernel=_kernel(options, energy),
         num_chains=options["chains"],
         num_warmup=options["warmup"],
         num_draws=options["draws"],
@@ -94,12 +97,13 @@ def _sample(key: Array, energy: Energy, options: Mapping[str, Any], **run: Any) 
     )
 
 
-def _kernel(options: Mapping[str, Any]) -> Any:
+def _kernel(options: Mapping[str, Any], energy: Energy) -> Any:
     """What was typed of the kernel: a name, or the kernel that aims at another acceptance."""
-    target = options.get("target_acceptance")  # of which runs of earlier versions say nothing
+    name, target = options["kernel"], options.get("target_acceptance")  # of which runs of earlier versions say nothing
     if target is None:
-        return options["kernel"]
-    return {"hmc": tx.HMC, "nuts": tx.NUTS}[options["kernel"]](target_acceptance=target)
+        return name
+    aiming = {"auto": tx.HMC, "hmc": tx.HMC, "nuts": tx.NUTS}[name](target_acceptance=target)
+    return tx.kernels.Alternating(aiming) if name == "auto" and tx.kernels.Rescaling.fits(energy) else aiming
 
 
 def _temper(key: Array, energy: Energy, options: Mapping[str, Any], **run: Any) -> xr.DataTree:
@@ -107,7 +111,7 @@ def _temper(key: Array, energy: Energy, options: Mapping[str, Any], **run: Any) 
         key,
         energy,
         path=options["path"],
-        kernel=_kernel(options),
+        kernel=_kernel(options, energy),
         num_replicas=as_replicas(options["replicas"]),
         num_chains=options["chains"],
         num_draws=options["draws"],
@@ -136,8 +140,6 @@ def _run(kind: str, options: Mapping[str, Any], out: Path, *, quiet: bool, resum
         raise InputError("RUN", str(out), f"has a {COMMAND} without {error}", "start another run") from error
     if not sharding.first_process():
         return
-    if resume:  # perhaps for more draws, from which the next one must not go back
-        _note(out, kind, options)
     baselines = _show(tree, energy, key, out)
     if kind == "temper":
         save_picture(tx.plots.ladder(tree), out / "ladder.png")
@@ -174,7 +176,7 @@ def predict(
     energy = tx.energy_of(tree, trust)
     encoding = None if energy.dataset is None else energy.dataset.encoding
     try:
-        frame = read_csv(table, text=() if encoding is None else encoding.text)
+        frame = read_csv(table, text=() if encoding is None else (*encoding.text, *encoding.dropped))
     except InputError as error:
         raise InputError("TABLE", str(table), error.problem, error.remedy) from error
     found = tx.predict.summary(tree, frame, energy, intervals=(level,), group=group, progress=not quiet)
@@ -182,7 +184,7 @@ def predict(
     for name in () if encoding is None else reversed(encoding.dropped):  # what is no input may tell rows apart
         if name in frame and name not in found:
             found.insert(0, name, np.resize(frame[name].to_numpy(), len(found)))
-    found.to_csv(out, float_format="%.7g")
+    found.to_csv(out, float_format="%.15g")  # of large numbers, the standard deviation may be in the last digits
     print(found.head(10).to_string(float_format="{:.4g}".format))
     at = "every temperature" if found.index.nlevels > 1 else f"T = {posterior_temperature(tree):.4g}"
     print(f"{len(frame)} rows predicted at {at}; all of them are in {out}")

@@ -96,7 +96,8 @@ class Column:
         return np.stack([*straight, *waves, *([missing.astype(float)] if self.fill is not None else [])], axis=1)
 
     def _encode_category(self, values: pd.Series) -> np.ndarray:
-        if self.text and pd.api.types.is_numeric_dtype(values) and values.notna().any():
+        numbers = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+        if self.text and numbers and values.notna().any():
             problem = "holds numbers where training rows held text"
             raise InputError("column", self.name, problem, "read it as text, dtype=str in pandas.read_csv")
         labels = as_labels(values)
@@ -176,25 +177,44 @@ def as_days(column: Column, values: pd.Series) -> np.ndarray:
 
 
 def iso(values: pd.Series) -> pd.Series:
-    """Dates as ISO 8601 writes them; text that is no such date is missing."""
-    text = values.map(lambda value: value if hasattr(value, "year") or re.match(r"\d{4}-?\d\d", str(value)) else None)
+    """Dates as ISO 8601 writes them, and the first days of periods; text that is no such date is missing."""
+
+    def date(value: Any) -> Any:
+        if isinstance(value, pd.Period):
+            return value.to_timestamp()
+        return value if hasattr(value, "year") or re.match(r"\d{4}-?\d\d", str(value)) else None
+
+    text = values.map(date)
     return pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True)
 
 
 def zone_of(name: str, values: pd.Series) -> str:
-    """The time zone of dates: that of their type, UTC where text has an offset, "" where they have none."""
+    """The time zone of dates: that of their type, "" where they have none.
+
+    UTC where text has an offset, and of a zone without a name that could be kept, as dateutil's are.
+    """
     if pd.api.types.is_datetime64_any_dtype(values):
-        return str(values.dt.tz) if values.dt.tz is not None else ""
-    offset = values.dropna().map(lambda v: bool(re.search(r"\d[T ]\d.*(Z|[+-]\d\d:?\d\d)$", str(v).strip())))
+        return "" if values.dt.tz is None else _kept(str(values.dt.tz))
+    offset = values.dropna().map(lambda v: bool(re.search(r"\d[T ]\d.*(Z|[+-]\d\d(:?\d\d)?)$", str(v).strip())))
     if offset.any() and not offset.all():
         raise InputError("column", name, "has dates with an offset from UTC and dates without", "write all alike")
     return "UTC" if len(offset) and offset.all() else ""
 
 
+def _kept(zone: str) -> str:
+    """The name of a time zone, UTC if it is none by which the zone is found again."""
+    try:
+        pd.Timestamp(0, tz=zone)
+    except (KeyError, ValueError, OSError):
+        return "UTC"
+    return zone
+
+
 def check_real(name: str, values: pd.Series) -> None:
     """Say so where values are of a kind that would become numbers without a word: dates, spans of time, complex."""
     kind = getattr(values.dtype, "kind", "O")
-    if kind in "mMc" or values.map(lambda value: isinstance(value, (pd.Timestamp, pd.Timedelta, complex))).any():
+    strange = (pd.Timestamp, pd.Timedelta, pd.Period, complex)
+    if kind in "mMc" or values.map(lambda value: isinstance(value, strange)).any():
         what = {"m": "spans of time", "c": "complex numbers"}.get(kind, "dates or spans of time")
         remedy = "say columns={…: 'date'} of dates, and give spans as numbers of days"
         raise InputError("column", name, f"holds {what}, which are no numbers", remedy)

@@ -244,7 +244,8 @@ class Dataset:
         """
         _check_target(target)
         said = options.get("columns")
-        text = [name for name, kind in said.items() if kind == "category"] if isinstance(said, Mapping) else []
+        kinds = said if isinstance(said, Mapping) else {}
+        text = [str(name).strip() for name, kind in kinds.items() if kind == "category"]
         return cls.from_frame(read_csv(path, text), target, **{"name": Path(path).stem} | options)
 
     def _with_even_marks(self, marks: np.ndarray) -> Self:
@@ -354,12 +355,12 @@ def _check_target(target: object) -> list[str]:
     return list(targets)
 
 
-def _targets(frame: "pd.DataFrame", task: str) -> np.ndarray:
-    """The targets (row, target) of a frame: numbers, or labels of classes."""
+def _targets(frame: "pd.DataFrame", task: str) -> Any:
+    """The targets (row, target) of a frame: numbers, or labels of classes; a categorical's labels keep their order."""
     import pandas as pd
 
     def column(name: str) -> np.ndarray:
-        values = frame[name]
+        values = frame[name].infer_objects()  # numbers, whatever holds them
         label = task == "classification"
         if not label and not pd.api.types.is_numeric_dtype(values):
             remedy = "encode it as numbers, or say task='classification'"
@@ -371,10 +372,17 @@ def _targets(frame: "pd.DataFrame", task: str) -> np.ndarray:
             raise InputError("target", name, problem, "remove these rows")
         _say_what_it_is_taken_for(name, values, task)
         if label:
-            return np.array([v.strip() if isinstance(v, str) else v for v in values.tolist()], object)
+            return np.array(stripped(values), object)
         return values.to_numpy(float)
 
-    return np.stack(all_at_once(*(lambda name=name: column(name) for name in frame.columns)), axis=1)
+    def stripped(labels: Any) -> list[Any]:
+        return [v.strip() if isinstance(v, str) else v for v in labels.tolist()]
+
+    found = np.stack(all_at_once(*(lambda name=name: column(name) for name in frame.columns)), axis=1)
+    kind = frame.dtypes.iloc[0]
+    if task == "classification" and frame.shape[1] == 1 and isinstance(kind, pd.CategoricalDtype):
+        return pd.Series(pd.Categorical(found[:, 0], list(dict.fromkeys(stripped(kind.categories)))))
+    return found
 
 
 def _say_what_it_is_taken_for(column: str, values: Any, task: str) -> None:

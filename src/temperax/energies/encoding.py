@@ -87,7 +87,12 @@ class Encoding:
                     f"columns={{{name!r}: 'drop'}} if it only names the rows, 'number' if not.",
                     stacklevel=3,
                 )
-        return cls(tuple(all_at_once(*learners)), dropped)
+        found = cls(tuple(all_at_once(*learners)), dropped)
+        if twice := sorted({name for name in found.inputs if found.inputs.count(name) > 1}):
+            makers = listed(column.name for column in found.columns if set(twice) & set(column.inputs))
+            remedy = "rename the column or the category, or leave unknown='column' out"
+            raise InputError("columns", makers, f"would make two inputs of one name, {listed(twice)}", remedy)
+        return found
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -210,7 +215,7 @@ def _period(name: str, text: str) -> float:
 
 
 def _looks_like(values: pd.Series) -> str:
-    if pd.api.types.is_datetime64_any_dtype(values):
+    if pd.api.types.is_datetime64_any_dtype(values) or pd.api.types.infer_dtype(values) == "period":
         return "date"
     if getattr(values.dtype, "kind", "O") in "mc":
         check_real(str(values.name), values)

@@ -96,6 +96,7 @@ def _label(argument: str, label: Any) -> Any:
 
 def _sorted(found: set, y: Any) -> list:
     """Classes in order: that of a pandas categorical, of numbers, or of names."""
+    y = y.iloc[:, 0] if hasattr(y, "columns") and hasattr(y, "iloc") else y  # of a frame, the one column
     categories = getattr(getattr(y, "cat", y), "categories", None)
     if categories is not None:
         return [label for label in categories if label in found]

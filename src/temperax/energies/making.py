@@ -91,7 +91,7 @@ class Made:
             or ``apply(parameters, x) -> (row, output)`` alone.  Pass the same one again to reuse a compiled program.
             Or, as a string, the import path ``"package.nets:make"`` of one of these or of a function that makes it:
             then a result's file alone is enough for predictions (so it is for Linen modules and functions that can be
-            imported; an NNX or Equinox module has no name of its own).
+            imported; an NNX or Equinox module, or a Linen one that is bound to arrays, has no name of its own).
             What a module does not train stays as it is: batch statistics, and dropout is switched off.
         parameters
             With ``apply`` alone, a pytree of arrays with the shapes of the parameters, as an initialiser returns them.

@@ -59,12 +59,22 @@ def fan_in(path: str, shape: tuple[int, ...], outputs_first: bool) -> int:
     return shape[0] if to_heads else int(np.prod(shape[:-1]))
 
 
+def fixed_arrays(network: Any) -> list[Any]:
+    """Arrays that a network computes with and that have no prior, as it was made: what its name alone does not say."""
+    return list(getattr(network, "fixed_arrays", ()))
+
+
 @dataclass(frozen=True)
 class Partly:
     """A network some of whose arrays are kept fixed."""
 
     network: Callable
     fixed: "FixedArrays"
+
+    @property
+    def fixed_arrays(self) -> list[Any]:
+        """Those that are kept here, and the network's own."""
+        return [*self.fixed.arrays.values(), *fixed_arrays(self.network)]
 
     def __call__(self, parameters: Any, x: Array) -> Array:
         """Outputs at the rows of ``x``."""

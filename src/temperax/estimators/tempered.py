@@ -21,6 +21,7 @@ from temperax.energies.energy import Energy
 from temperax.energies.likelihoods import Likelihood
 from temperax.energies.priors import PriorLike
 from temperax.engine.kernels import Kernel
+from temperax.engine.ladder import check_ladder
 from temperax.errors import InputError, check_count, check_positive
 from temperax.samplers.parallel_tempering import parallel_tempering
 from temperax.samplers.sample import sample
@@ -72,6 +73,11 @@ class _Tempered(BaseEstimator):
         if not isinstance(options, dict) or not set(options) <= known:
             remedy = f"give a dictionary of {', '.join(sorted(known))}"
             raise InputError("options", options, f"are not arguments of {sampler.__name__}", remedy)
+        if self.ladder and options.get("ladder") is not None:
+            coldest = 1 / check_ladder(options["ladder"])[-1]
+            if not np.isclose(coldest, temperature, rtol=1e-5):
+                problem = f"is not that of the coldest rung of the ladder in options, {coldest:.4g}"
+                raise InputError("temperature", temperature, problem, "give that one, or another ladder")
         inputs = getattr(self, "feature_names_in_", None)
         names["inputs"] = None if inputs is None else [str(name) for name in inputs]
         data = Dataset.from_arrays(x, y, **names)
@@ -96,7 +102,7 @@ class _Tempered(BaseEstimator):
         return self
 
     def _checked(self, x: Any) -> Float[np.ndarray, "row input"]:
-        check_is_fitted(self)
+        check_is_fitted(self, "tree_")
         return validate_data(self, x, reset=False, dtype=np.float64)
 
     def _summary(self, x: Any, **options: Any) -> Any:
@@ -251,5 +257,5 @@ class TemperedClassifier(ClassifierMixin, _Tempered):
 
     def predict(self, X: Any) -> np.ndarray:  # noqa: N803
         """The most probable label of every row."""
-        check_is_fitted(self)
+        check_is_fitted(self, "tree_")
         return self.classes_[self.predict_proba(X).argmax(axis=1)]

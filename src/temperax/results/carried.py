@@ -45,6 +45,13 @@ def key_of(tree: xr.DataTree) -> Array:
         raise InputError("tree", data, "carries no random key", "give a result as it was returned") from error
 
 
+def noise_key(key: Array) -> Array:
+    """A key of the one kind that JAX draws counts by, from one of whatever kind; of that kind, the key itself."""
+    if str(jax.random.key_impl(key)) == "threefry2x32":
+        return key
+    return jax.random.wrap_key_data(jax.random.bits(key, (2,), jnp.uint32), impl="threefry2x32")
+
+
 def dataset_of(tree: xr.DataTree) -> Dataset:
     """The data set of a network's result.
 

@@ -11,7 +11,8 @@ import numpy as np
 import xarray as xr
 
 from temperax.energies.energy import Energy
-from temperax.errors import InputError
+from temperax.energies.path_priors import fixed_arrays
+from temperax.errors import InputError, check_array
 from temperax.results import notation
 from temperax.results.carried import recipe
 
@@ -41,11 +42,19 @@ def without_addresses(text: str) -> str:
     return re.sub(r"0x[0-9a-f]+", "", text)
 
 
-def fingerprint(energy: Energy) -> dict[str, str]:
-    """Hashes of an energy's data (with their units), of its other numbers, and of its program.
+def _sketch(array: Any) -> list[float]:
+    """An array's length and one of its projections: the same of two roundings of it, and not of another array."""
+    flat = np.asarray(array, complex).ravel().view(float)
+    return [float(np.linalg.norm(flat)), float(flat @ np.cos(np.arange(flat.size)))]
+
+
+def fingerprint(energy: Energy) -> dict[str, Any]:
+    """Hashes of an energy's data (with their units), of its other numbers, and of its program; and its fixed arrays.
 
     Numbers are hashed in single precision, so that those of a run in double precision are known again; a program looks
-    the same on one version of JAX, one precision and one kind of device alone, which are noted with it.
+    the same on one version of JAX, one precision and one kind of device alone, which are noted with it.  Arrays that a
+    network keeps fixed are part of the program, and sketched beside it: where an initialiser makes them again, another
+    device rounds them otherwise.
     """
 
     def in_single(tree: Any) -> str:
@@ -60,6 +69,7 @@ def fingerprint(energy: Energy) -> dict[str, str]:
         "data": digest(in_single(bare.data), *units),
         "numbers": in_single(bare.with_data(None)),
         "program": program_of(energy),
+        "fixed": [_sketch(array) for array in fixed_arrays(getattr(energy.model, "network", None))],
         "seen_by": f"JAX {jax.__version__}, {jnp.result_type(float)}, {jax.default_backend()}",
     }
 
@@ -82,11 +92,15 @@ def check_energy(tree: xr.DataTree, energy: Energy, *, other_rows: bool = False)
     if not isinstance(theirs, dict):
         raise InputError("tree", "fingerprint", "is damaged", "give a result as it was returned")
     differs = {name for name in theirs if theirs[name] != ours.get(name)}
+    if "fixed" in differs and _same_arrays(theirs["fixed"], ours["fixed"]):
+        differs.remove("fixed")
     made = recipe(tree, "energy") if "energy" in tree.attrs else None
     own = notation.encode(energy.arguments)
     what = []
-    if isinstance(made, dict) and own:
+    if differs & {"numbers", "program", "fixed"} and isinstance(made, dict) and own:
         what = [name for name in own if own[name] != made.get(name)]
+    if not what and "fixed" in differs:
+        what = ["arrays that its network keeps fixed"]
     if not what and ("numbers" in differs or ("program" in differs and "seen_by" not in differs)):
         what = ["its model"]
     if "data" in differs and not other_rows:
@@ -94,3 +108,9 @@ def check_energy(tree: xr.DataTree, energy: Energy, *, other_rows: bool = False)
     if what:
         problem = f"is not what was sampled: it differs in {', '.join(what)}"
         raise InputError("energy", energy, problem, "give the energy of this result, or sample this energy")
+
+
+def _same_arrays(theirs: Any, ours: list[list[float]]) -> bool:
+    """Whether sketches are of the same arrays, but for rounding."""
+    found, own = check_array("tree", theirs, "give a result as it was returned"), np.reshape(ours, (-1, 2))
+    return found.shape == own.shape and np.allclose(found, own, rtol=0.0, atol=1e-5 * own[:, :1], equal_nan=True)

@@ -34,6 +34,8 @@ _DISTRIBUTIONS: dict[str, type[Distribution]] = {
 }
 #: Arrays of more values are written as bytes.
 MOST_VALUES = 256
+#: By which of these keys it has, an object is told to be something else than a mapping of names.
+_OWN = {"tuple", "array", "function", "linen", "class", "distribution", "pairs"}
 
 
 def encode(value: Any) -> Any:
@@ -47,7 +49,9 @@ def encode(value: Any) -> Any:
         fields = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
         return {"class": _NAMES[type(value)], "arguments": fields}
     if isinstance(value, Mapping):
-        return {str(k): encode(v) for k, v in value.items()}
+        if all(isinstance(k, str) for k in value) and not _OWN & set(value):
+            return {k: encode(v) for k, v in value.items()}
+        return {"pairs": [[encode(k), encode(v)] for k, v in value.items()]}
     if isinstance(value, (list, tuple)):
         items = [encode(v) for v in value]
         # Of plain values it does not matter which of the two they are; of arrays, the structure is a model's own.
@@ -56,7 +60,8 @@ def encode(value: Any) -> Any:
         return _encode_array(np.asarray(value))
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if _is_linen(type(value)) and (path := import_path(type(value))):
+    # A module that is bound to arrays is more than what it is made of: it has no name, as an array's function has none.
+    if _is_linen(type(value)) and value.scope is None and (path := import_path(type(value))):
         fields = {
             f.name: encode(getattr(value, f.name))
             for f in dataclasses.fields(value)
@@ -109,6 +114,8 @@ def decode(value: Any, trust: Sequence[str] = ()) -> Any:
         return value
     if "tuple" in value and isinstance(value["tuple"], list):
         return tuple(decode(value["tuple"], trust))
+    if isinstance(pairs := value.get("pairs"), list):
+        return _decode_pairs(pairs, trust)
     if "array" in value:
         return _decode_array(value)
     if "function" in value:
@@ -136,6 +143,17 @@ def decode(value: Any, trust: Sequence[str] = ()) -> Any:
             ) as error:  # NumPyro's own checks
                 raise InputError("recipe", arguments, f"makes no {name}", "use a result as it was written") from error
     return {k: decode(v, trust) for k, v in value.items()}
+
+
+def _decode_pairs(pairs: list[Any], trust: Sequence[str]) -> dict[Any, Any]:
+    """A mapping whose keys are no names: numbers, or tuples of them, say."""
+    try:
+        found = [(decode(key, trust), decode(value, trust)) for key, value in pairs]
+        return {tuple(key) if isinstance(key, list) else key: value for key, value in found}
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:  # not two, or what is no key
+        raise InputError("recipe", pairs, "are no pairs", "use a result as it was written") from error
 
 
 def _decode_array(value: dict[str, Any]) -> np.ndarray:

@@ -27,7 +27,7 @@ from temperax.engine.program import Record
 from temperax.engine.tempering import target_slot, temper_on_host
 from temperax.errors import check_result
 from temperax.results import notation, reading
-from temperax.results.carried import PREDICT, energy_of, key_of
+from temperax.results.carried import PREDICT, energy_of, key_of, noise_key
 from temperax.results.fingerprints import fingerprint
 from temperax.storage.drawstore import EVERY
 
@@ -112,7 +112,7 @@ def position_groups(
     data = energy.dataset
     every = _every(energy, len(betas), log_likelihood)
     known = {
-        "key": key,
+        "key": noise_key(key),
         "held_out": (data.x_test, data.y_test) if data is not None and len(data.x_test) else None,
         "training": _rows(energy) if every == 1 else None,
     }
@@ -369,7 +369,7 @@ def add_log_likelihood(tree: xr.DataTree, energy: Energy | None = None) -> None:
     betas = 1.0 / draws["temperature"].values if several else np.ones(1)
     positions = reading.positions(tree, energy, group)
     positions = positions if several else positions[:, :, None]
-    key, number = jax.random.fold_in(key_of(tree), PREDICT), _numbers(draws["draw"].values, positions)
+    key, number = noise_key(jax.random.fold_in(key_of(tree), PREDICT)), _numbers(draws["draw"].values, positions)
     known = {"key": key, "held_out": None, "training": _rows(energy)}
     found = reading.over_draws(_of_draw, energy, known, positions, number)["training"]
     for name, made in _training_groups(energy, found, betas, target_slot(betas) if several else 0).items():

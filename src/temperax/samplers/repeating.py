@@ -10,6 +10,7 @@ from jaxtyping import Array
 from temperax.errors import InputError, check_key, check_result, listed
 from temperax.results import notation
 from temperax.results.carried import energy_of, key_of, recipe
+from temperax.results.fingerprints import check_energy
 from temperax.samplers.parallel_tempering import parallel_tempering
 from temperax.samplers.sample import sample
 from temperax.samplers.smc import smc
@@ -42,7 +43,8 @@ def repeat(tree: xr.DataTree, *, key: Array | None = None, trust: Sequence[str] 
     Raises
     ------
     InputError
-        If the energy was not a network's, or holds functions that cannot be imported, or a change is no argument.
+        If the energy was not a network's, holds functions that cannot be imported or that make another one now, or a
+        change is no argument.
 
     See Also
     --------
@@ -62,6 +64,7 @@ def repeat(tree: xr.DataTree, *, key: Array | None = None, trust: Sequence[str] 
     if unknown := sorted(set(changes) - known):
         raise InputError("changes", listed(unknown), f"are not arguments of {name}", f"use {listed(sorted(known), 40)}")
     energy = energy_of(tree, trust)
+    check_energy(tree, energy)
     arguments = notation.decode(recipe(tree, "arguments"), trust)
     if not isinstance(arguments, dict) or not set(arguments) <= known:
         raise InputError("tree", "arguments", f"are not those of {name}", "use the version that wrote it")

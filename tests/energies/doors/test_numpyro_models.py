@@ -284,6 +284,13 @@ def decides(y):
     numpyro.sample("y", dist.Normal(mean, 1.0).expand([12]), obs=y)
 
 
+def decides_by_a_sum(y):
+    with numpyro.plate("row", 12):
+        part = numpyro.sample("part", dist.Bernoulli(0.5), infer={"enumerate": "parallel"})
+    mean = numpyro.sample("mean", dist.Normal(10.0 * part.sum(), 1.0))
+    numpyro.sample("y", dist.Normal(mean, 1.0).expand([12]), obs=y)
+
+
 def uncountable(y):
     number = numpyro.sample("number", dist.Poisson(3.0))
     mean = numpyro.sample("mean", dist.Normal(0.0, 1.0))
@@ -309,6 +316,7 @@ REFUSED = {
     "shapes that spread": (MODELS["line"][0], (Y[:, None], Y), "of shape .12,. under a distribution of shape .12, 12."),
     "a state": (batch_statistics, (Y,), "keeps a state"),
     "a discrete site that decides": (decides, (Y,), "'site mean' is distributed as a discrete site decides"),
+    "discrete sites that decide together": (decides_by_a_sum, (Y,), "'site mean' is distributed as a discrete site"),
     "a discrete site without an end": (uncountable, (Y,), "'site number' is discrete, and its values cannot all"),
     "a discrete site by turns": (one_after_the_other, (Y,), "'site part' is discrete, and its values cannot all"),
     "no function": (3, (), "model = 3"),
@@ -416,9 +424,11 @@ def test_what_is_decided_by_what_was_summed_out_is_not_shown():
             part = numpyro.sample("part", dist.Bernoulli(0.5), infer={"enumerate": "parallel"})
             mean = numpyro.deterministic("mean", means[part])
             numpyro.sample("y", dist.Normal(mean, 0.5), obs=y)
+        numpyro.deterministic("count", part.sum())  # whose shape says nothing of it
+        numpyro.deterministic("rows", part.size * jnp.ones(()))
 
     energy = tx.Energy.from_numpyro(model, Y)
-    assert set(energy.variables(jnp.zeros(2))) == {"means", "gap"}
+    assert set(energy.variables(jnp.zeros(2))) == {"means", "gap", "rows"}
 
 
 # -- what an attack has found ----------------------------------------------------------------------------------------

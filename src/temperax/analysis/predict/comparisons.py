@@ -73,8 +73,14 @@ def paired(
 
 
 def _same_rows(one: xr.DataTree, other: xr.DataTree) -> bool:
-    """Whether two results have the same held-out rows, in the same units."""
-    parts = [[np.asarray(tree["constant_data"][name]) for tree in (one, other)] for name in ("x_test", "y_test")]
+    """Whether two results have the same held-out rows, as far as can be told, in the same units.
+
+    Their targets, as they are before they are standardised; and their inputs, where those are the same columns.
+    """
+    data = [tree["constant_data"].to_dataset() for tree in (one, other)]
+    names = ["y_test", "y_mean", "y_scale"]
+    names += ["x_test"] if data[0]["input"].values.tolist() == data[1]["input"].values.tolist() else []
+    parts = [[np.asarray(d[name]) for d in data] for name in names]
     return all(a.shape == b.shape and np.allclose(a, b) for a, b in parts)
 
 

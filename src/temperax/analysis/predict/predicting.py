@@ -13,7 +13,7 @@ from temperax.energies.dataset import Dataset
 from temperax.energies.energy import Energy
 from temperax.errors import InputError, check_key, check_result
 from temperax.machine.progress import tqdm
-from temperax.results.carried import energy_of, key_of
+from temperax.results.carried import energy_of, key_of, noise_key
 from temperax.results.fingerprints import check_energy
 from temperax.results.reading import in_order, over_draws, positions
 
@@ -79,7 +79,7 @@ class Predictor:
         self.temperatures = draws["temperature"].values if self.several else np.array([np.nan])
         if key is None:  # a tree that was put together by hand carries none
             key = jax.random.fold_in(key_of(tree) if "key" in tree.attrs else jax.random.key(0), 7)
-        self.key = check_key(key)
+        self.key = noise_key(check_key(key))
 
     @property
     def num_draws(self) -> int:

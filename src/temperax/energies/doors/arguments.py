@@ -67,6 +67,13 @@ class Arguments:
         pairs = zip(jax.tree.leaves(given), self.places, strict=True)
         return [jnp.asarray(leaf) for leaf, place in pairs if place is None]
 
+    @property
+    def constants(self) -> list[Any]:
+        """The arrays of numbers that stay constants of the program."""
+        values = [place.value for place in self.places if place is not None]
+        arrays = [value for value in values if isinstance(value, (np.ndarray, jax.Array))]
+        return [a for a in arrays if any(jnp.issubdtype(a.dtype, kind) for kind in (jnp.number, jnp.bool_))]
+
     def filled(self, arrays: list[Any]) -> Any:
         """The arguments again, with these arrays."""
         remaining = iter(arrays)

@@ -20,7 +20,7 @@ from temperax.energies.doors.arguments import Arguments
 from temperax.energies.importing import imported
 from temperax.energies.models import failing_module, takes
 from temperax.energies.networks import ACTIVATIONS
-from temperax.energies.path_priors import leaf_at, nested, path_of
+from temperax.energies.path_priors import fixed_arrays, leaf_at, nested, path_of
 from temperax.errors import InputError, check_callable, check_count
 
 
@@ -44,6 +44,11 @@ class ModuleNetwork:
         arrays = nested({path: leaf for path, (_, leaf) in zip(paths, named, strict=True)})
         return cls(call, structure, paths, type(module).__name__, outputs_first), arrays
 
+    @property
+    def fixed_arrays(self) -> list[Any]:
+        """What the module does not train."""
+        return fixed_arrays(self.call)
+
     def __call__(self, parameters: Any, x: Array) -> Array:
         """Outputs at the rows of ``x``."""
         leaves = [leaf_at(parameters, path) for path in self.paths]
@@ -62,6 +67,11 @@ class Shaped:
     shape: tuple[int, ...]
     outputs_first: bool = field(default=False)
 
+    @property
+    def fixed_arrays(self) -> list[Any]:
+        """The network's own."""
+        return fixed_arrays(self.network)
+
     def __call__(self, parameters: Any, x: Float[Array, "row input"]) -> Float[Array, "row output"]:
         """Outputs at flat rows."""
         return self.network(parameters, x.reshape(len(x), *self.shape))
@@ -72,29 +82,37 @@ class Shaped:
 
 
 @dataclass(frozen=True)
-class _NNX:
-    graph: Any
+class _Module:
+    """What a framework calls with the arrays that it trains, and those that it does not."""
+
     fixed: Arguments
+
+    @property
+    def fixed_arrays(self) -> list[Any]:
+        return self.fixed.constants
+
+
+@dataclass(frozen=True)
+class _NNX(_Module):
+    graph: Any
+    random: Arguments  # of dropout, which is off
 
     def __call__(self, trained: Any, x: Array) -> Array:
         from flax import nnx
 
-        return nnx.merge(self.graph, trained, self.fixed.filled([]))(x)
+        return nnx.merge(self.graph, trained, self.random.filled([]), self.fixed.filled([]))(x)
 
 
 @dataclass(frozen=True)
-class _Linen:
+class _Linen(_Module):
     module: Any
-    fixed: Arguments
 
     def __call__(self, trained: Any, x: Array) -> Array:
         return self.module.apply({"params": trained} | self.fixed.filled([]), x)
 
 
 @dataclass(frozen=True)
-class _Equinox:
-    fixed: Arguments
-
+class _Equinox(_Module):
     def __call__(self, trained: Any, x: Array) -> Array:
         import equinox as eqx
 
@@ -177,16 +195,17 @@ def _of_nnx(module: Any) -> tuple[ModuleNetwork, dict[str, Any]]:
 
     module = nnx.clone(module)
     module.eval()
-    split: Any = nnx.split(module, nnx.Param, ...)
-    graph, trained, fixed = split
-    return ModuleNetwork.of(_NNX(graph, Arguments(fixed, "biuf")), trained, module, in_variables=True)
+    split: Any = nnx.split(module, nnx.Param, nnx.RngState, ...)
+    graph, trained, random, fixed = split
+    call = _NNX(Arguments(fixed, "biuf"), graph, Arguments(random, "biuf"))
+    return ModuleNetwork.of(call, trained, module, in_variables=True)
 
 
 def _of_linen(module: Any, row: Array) -> tuple[ModuleNetwork, dict[str, Any]]:
     own = dict(module.variables) if module.scope is not None else None  # of a module that is bound to some
     variables = dict(_initial(module, lambda: module.init(jax.random.key(0), row))) if own is None else own
     trained = variables.pop("params", {})
-    return ModuleNetwork.of(_Linen(module, Arguments(variables, "biuf")), trained, module)
+    return ModuleNetwork.of(_Linen(Arguments(variables, "biuf"), module), trained, module)
 
 
 def _of_equinox(module: Any) -> tuple[ModuleNetwork, dict[str, Any]]:

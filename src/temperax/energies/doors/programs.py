@@ -16,7 +16,9 @@ from numpyro import handlers
 from numpyro.distributions import biject_to
 from numpyro.distributions.util import is_identically_one
 from numpyro.infer import init_to_sample
+from numpyro.ops.provenance import eval_provenance
 
+from temperax.energies.densities import log_prob
 from temperax.energies.doors.arguments import Arguments
 from temperax.energies.doors.sites import Latent, SitesModel, failing
 from temperax.energies.names import check_names, dimensions, variable_name
@@ -172,33 +174,27 @@ def _latent(name: str, site: Mapping[str, Any]) -> Latent:
 
 
 def _decided(model: SitesModel, data: Any) -> tuple[str, ...]:
-    """Deterministic sites that change with the discrete ones, of which a sum over these leaves no value.
+    """Deterministic sites whose values discrete ones have a part in, of which a sum over these leaves none.
 
     Raises
     ------
     InputError
         Where a discrete site decides how a continuous one is distributed: no prior energy is apart then.
     """
-    from numpyro.contrib.funsor import config_enumerate, enum
-
-    function, args, kwargs = model.prepared(data)
-    summed = enum(config_enumerate(function), -model.max_plates - 1)
     values = {latent.name: jnp.zeros(latent.shape) for latent in model.latents}
-    decided: list[str] = []
-    moved: list[str] = []
 
-    def run(values: dict[str, Array]) -> None:
-        plain = model.trace(values, data)
-        every = handlers.trace(handlers.substitute(summed, data=values)).get_trace(*args, **kwargs)
-        for name, site in plain.items():
-            if site["type"] == "deterministic" and jnp.shape(site["value"]) != jnp.shape(every[name]["value"]):
-                decided.append(name)
-        for latent in model.latents:
-            ranks = [len(sites[latent.name]["fn"].batch_shape) for sites in (plain, every)]
-            moved.extend([latent.name] * (ranks[1] > ranks[0]))
+    def drawn(values: dict[str, Array]) -> dict[str, Array]:
+        sites = model.trace(values, data)
+        return {name: sites[name]["value"] for name in model.summed}
 
-    jax.eval_shape(run, values)
+    def made(values: dict[str, Array], discrete: dict[str, Array]) -> tuple[dict, dict]:
+        sites = model.trace(values | discrete, data)
+        shown = {name: site["value"] for name, site in sites.items() if site["type"] == "deterministic"}
+        return shown, {name: log_prob(sites[name]["fn"], value) for name, value in values.items()}
+
+    shown, densities = eval_provenance(made, values=values, discrete=jax.eval_shape(drawn, values))
+    moved = [name for name, sources in densities.items() if "discrete" in sources]
     if moved:
         problem = "is distributed as a discrete site decides"
         raise InputError("model", f"site {moved[0]}", problem, "write the sum over that site yourself")
-    return tuple(decided)
+    return tuple(name for name, sources in shown.items() if "discrete" in sources)
