@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -124,7 +125,7 @@ def scan_point(network: str, replicas: int, leapfrogs: int, scans: int, repeats:
         jax.block_until_ready((state, record))
         seconds.append((time.perf_counter() - began) / int(arguments[0]))
     # One device gathers from itself alone, which sends nothing.
-    found = sent(block.as_text() if jax.device_count() > 1 else "")
+    found = sent((block.as_text() or "") if jax.device_count() > 1 else "")
     formula = expected_bytes(program)
     return {
         "ms_per_scan": 1e3 * min(seconds[1:]),
@@ -233,10 +234,11 @@ def obey(order: dict) -> dict:
     tx.use_cpu_devices(order["devices"])
     if order["processes"] > 1:
         tx.use_processes(f"localhost:{order['port']}", order["processes"], order["process"])
-    return {"scan": scan_point, "gather": gather_point, "alike": alike_point}[order["what"]](**order["arguments"])
+    points: dict[str, Callable[..., dict]] = {"scan": scan_point, "gather": gather_point, "alike": alike_point}
+    return points[order["what"]](**order["arguments"])
 
 
-def in_processes(what: str, devices: int, processes: int, limit: float = 300.0, **arguments: object) -> dict:
+def in_processes(what: str, devices: int, processes: int, limit: float = 300.0, **arguments: Any) -> dict:
     """A point in processes of their own, or why there is none."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
@@ -267,7 +269,12 @@ def in_processes(what: str, devices: int, processes: int, limit: float = 300.0, 
 def scaling_rows(quick: bool) -> list[dict]:
     """Weak and strong scaling of the network of concrete's size."""
     leapfrogs = 16 if quick else NETWORKS["concrete"][3]
-    work = {"network": "concrete", "leapfrogs": leapfrogs, "scans": 20 if quick else 50, "repeats": 2 if quick else 5}
+    work: dict[str, Any] = {
+        "network": "concrete",
+        "leapfrogs": leapfrogs,
+        "scans": 20 if quick else 50,
+        "repeats": 2 if quick else 5,
+    }
     rows = []
     for replicas, devices, processes in (
         (REPLICAS, 1, 1),

@@ -10,6 +10,7 @@ whose spread is its error.
 """
 
 import time
+from typing import Any
 
 import jax
 
@@ -58,7 +59,7 @@ def evidence_row(name: str, width: int, draws: int, chains: int) -> dict:
 def smc_row(ladder: dict) -> dict:
     """The same network by sequential Monte Carlo, at about as many gradients as a ladder had."""
     energy = tx.Energy.mlp(tx.datasets.load(ladder["data"], split=0), (ladder["width"],))
-    options = {"kernel": tx.HMC(max_steps=64), "num_chains": 4, "progress": False}
+    options: dict[str, Any] = {"kernel": tx.HMC(max_steps=64), "num_chains": 4, "progress": False}
     began = time.perf_counter()
     first = tx.smc(jax.random.key(1), energy, num_particles=16, **options)
     spent = int(first["tempered_stats"]["n_steps"].sum())

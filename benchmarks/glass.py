@@ -16,6 +16,7 @@ transitions but where the name says otherwise.  Of a ladder's draws it is not kn
 
 import json
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -39,12 +40,13 @@ MOST_STEPS = 512
 DRAWS = 20_000
 
 HMC = tx.HMC(max_steps=MOST_STEPS)
-KERNELS = {
+MCLMC: Any = tx.kernels.MCLMC(max_steps=MOST_STEPS)
+KERNELS: dict[str, Any] = {
     "hmc": tx.kernels.Alternating(HMC),
     "hmc, scales of units not drawn": HMC,
     "hmc, unit mass": tx.kernels.Alternating(tx.HMC(max_steps=MOST_STEPS, inverse_mass=1.0)),
     "mams": tx.kernels.Alternating(tx.kernels.MAMS(max_steps=MOST_STEPS)),
-    "mclmc": tx.kernels.Alternating(tx.kernels.MCLMC(max_steps=MOST_STEPS)),
+    "mclmc": tx.kernels.Alternating(MCLMC),
 }
 COMMON: dict[str, Any] = {"num_chains": CHAINS, "progress": False, "log_likelihood": False}
 METHODS = (*KERNELS, "ladder from T = 8")
@@ -55,7 +57,7 @@ def network(name: str) -> tx.Energy:
     return TARGETS["airfoil"]._replace(dataset=name).energy()
 
 
-def drawn(seconds: float, kernel: str, energy: tx.Energy, *temperatures: list[float], **options: Any) -> xr.DataTree:
+def drawn(seconds: float, kernel: str, energy: tx.Energy, *temperatures: Any, **options: Any) -> xr.DataTree:
     """Chains that are stopped after a time."""
     options = {"kernel": KERNELS[kernel], "num_warmup": WARMUP, "num_draws": DRAWS} | COMMON | options
     with harness.stopped_after(seconds):
@@ -68,7 +70,7 @@ def relaxation(name: str, seconds: float, temperatures: list[float]) -> list[dic
     tree = drawn(seconds, "hmc", network(name), temperatures, path="likelihood")
     taken = time.perf_counter() - began
     found, energies = tx.diagnostics.function_space(tree), tx.diagnostics.energies(tree)
-    steps = tree["tempered_stats"]["n_steps"].sum("draw").mean("chain").values
+    steps = tree["tempered_stats"].to_dataset()["n_steps"].sum("draw").mean("chain").values
     rows = []
     for temperature, gradients in zip(found.index, steps, strict=True):
         f, e = found.loc[temperature], energies.loc[temperature]
@@ -119,7 +121,7 @@ def compared(name: str, method: str, seconds: float) -> list[dict[str, Any]]:
     if method in KERNELS:
         tree = drawn(seconds, method, energy, start="both")
     else:
-        options = {"kernel": KERNELS["hmc"], "path": "posterior", "hottest": 8.0, "start": "both"} | COMMON
+        options = COMMON | {"kernel": KERNELS["hmc"], "path": "posterior", "hottest": 8.0, "start": "both"}
         tree = harness.ladder_within(seconds, partial(tx.parallel_tempering, jax.random.key(0), energy, **options))
     about = {"data": name, "part": "methods", "method": method, "limit": seconds}
     rows = windows(tree, sides_of(tree) if method in KERNELS else np.array(["either"] * CHAINS))
@@ -147,7 +149,7 @@ def sides_of(tree: xr.DataTree) -> np.ndarray:
 def windows(tree: xr.DataTree, sides: np.ndarray) -> list[dict[str, Any]]:
     """Mean energy of each side and LPPD of all at T = 1, in windows of gradients that double."""
     cold = tree["tempered_stats"].isel(temperature=-1)
-    gradients = np.cumsum(tree["tempered_stats"]["n_steps"].sum("temperature").mean("chain").values)
+    gradients = np.cumsum(tree["tempered_stats"].to_dataset()["n_steps"].sum("temperature").mean("chain").values)
     gradients = gradients + int(tree.attrs["warmup_gradients"]) / CHAINS
     edges = gradients[-1] / 2.0 ** np.arange(8)[::-1]
     energy = cold["data_energy"].transpose("chain", "draw").values
@@ -170,15 +172,11 @@ def windows(tree: xr.DataTree, sides: np.ndarray) -> list[dict[str, Any]]:
     return rows
 
 
-COLUMNS = ("data", "part", "temperature", "method", "window", "gradients_a_chain", "draws", "rhat_f_median")
-COLUMNS += ("rhat_f_max", "rhat_energy", "mean_energy", "energy_below", "energy_above", "energy_either", "lppd")
-COLUMNS += ("nats_an_e_fold_below", "nats_an_e_fold_above", "nats_an_e_fold_either", "gradients_an_effective_f")
-COLUMNS += (
-    "about",
-    "gradients_an_effective_energy",
-    "activation",
-    "gradients_an_effective_f_at_1",
-    "factor_of_its_error",
+COLUMNS = (
+    *("data", "part", "temperature", "method", "window", "gradients_a_chain", "draws", "rhat_f_median"),
+    *("rhat_f_max", "rhat_energy", "mean_energy", "energy_below", "energy_above", "energy_either", "lppd"),
+    *("nats_an_e_fold_below", "nats_an_e_fold_above", "nats_an_e_fold_either", "gradients_an_effective_f", "about"),
+    *("gradients_an_effective_energy", "activation", "gradients_an_effective_f_at_1", "factor_of_its_error"),
 )
 KEY = ("data", "part", "method")
 
@@ -218,14 +216,17 @@ def main() -> None:
         harness.write(kept, goals(kept), options.json)
         harness.show(found, goals(kept), COLUMNS)
 
+    def run(measure: Callable[[], list[dict[str, Any]]], **about: Any) -> None:
+        try:
+            keep(measure())
+        except tx.Interrupted as reason:  # by the time
+            keep([about | {"limit": seconds, "about": str(reason)}])
+
     for name in options.data:
         if "relaxation" in options.parts:
-            keep(relaxation(name, seconds, options.temperatures))
+            run(partial(relaxation, name, seconds, options.temperatures), data=name, part="relaxation")
         for method in options.methods if "methods" in options.parts else ():
-            try:
-                keep(compared(name, method, seconds))
-            except tx.Interrupted as reason:  # by the time
-                keep([{"data": name, "part": "methods", "method": method, "limit": seconds, "about": str(reason)}])
+            run(partial(compared, name, method, seconds), data=name, part="methods", method=method)
 
 
 if __name__ == "__main__":

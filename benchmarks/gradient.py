@@ -14,7 +14,7 @@ Lines of a framework are the same network as its module, given to ``Energy.netwo
 "vmap" the gradient of a log density that a user writes around the module, of all replicas in one batch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -136,7 +136,7 @@ def plain_vmap(energy: Energy, positions: jax.Array) -> jax.Array:
     return jax.lax.fori_loop(0, STEPS, lambda _, q: q - 1e-7 * gradients(q)[1], positions)
 
 
-def modules(inputs: int, hidden: tuple[int, ...]) -> dict[str, tuple[Any, Callable]]:
+def modules(inputs: int, hidden: tuple[int, ...]) -> dict[str, tuple[Any, tuple[Callable, Any]]]:
     """The network as modules, and how a user calls each: (arrays, x) → outputs."""
     import equinox as eqx
     from flax import linen as nn
@@ -202,7 +202,7 @@ def module_rows(data: tx.Dataset, hidden: tuple[int, ...], replicas: int) -> lis
     return rows
 
 
-def seconds_of(calls: dict[str, Callable[[], jax.Array]]) -> dict[str, float]:
+def seconds_of(calls: Mapping[str, Callable[[], Any]]) -> dict[str, float]:
     """Seconds of each call."""
     return harness.medians({name: partial(harness.seconds, call) for name, call in calls.items()}, REPEATS)
 
@@ -236,7 +236,8 @@ def rates(devices: int) -> dict[str, float]:
 def floor(energy: Energy, hidden: tuple[int, ...], found: dict[str, float], activation: str = "tanh") -> float:
     """Seconds that the arithmetic of one gradient takes at the machine's rates."""
     rows, inputs = energy.data["x"].shape
-    outputs = energy.model.likelihood.num_outputs(energy.data["y"])
+    model: Any = energy.model
+    outputs = model.likelihood.num_outputs(energy.data["y"])
     sizes = (inputs + 1, *(width + 1 for width in hidden), outputs)
     weights = np.array([a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True)])
     # Forward, gradient by the weights, and gradient by the layer's input, which the first layer does not need.

@@ -188,11 +188,12 @@ def python_of(name: str, pins: Iterable[str], works: str, pythons: Iterable[str]
             reasons.append(f"{interpreter} is not there")
             continue
         print(f"making {folder} with {interpreter} …", flush=True)
-        for command in (
+        commands: tuple[list[str | Path], ...] = (
             [interpreter, "-m", "venv", "--clear", str(folder)],
             [python, "-m", "pip", "install", "--quiet", *pins],
             [python, "-c", works],
-        ):
+        )
+        for command in commands:
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 reasons.append(f"{interpreter}: {last_error(done.stderr)}")

@@ -276,10 +276,8 @@ def main() -> None:
     for name in ("concrete", "yacht"):
         if name not in options.only:
             continue
-        kernel = tx.HMC(max_steps=options.max_steps)
-        rows.append(
-            network_row(name, options.path, options.quick, draws, options.keep, kernel=kernel, coldest=options.coldest)
-        )
+        chosen = {"kernel": tx.HMC(max_steps=options.max_steps), "coldest": options.coldest}
+        rows.append(network_row(name, options.path, options.quick, draws, options.keep, **chosen))
         goals.append(harness.goal(f"{name}: round trips", rows[-1]["round_trips"], 1, at_most=False))
         goals.append(harness.goal(f"{name}: log Z gap (nats)", rows[-1]["log_z_gap"], 3.0, at_most=True))
     harness.finish(rows, goals, options.json)

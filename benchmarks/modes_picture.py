@@ -31,7 +31,7 @@ def main() -> None:
     figure, panels = plt.subplots(1, len(SHOWN), figsize=(11, 3.0), sharey=True, layout="constrained")
     edges = np.linspace(SLOWEST, FASTEST, 150)
     for panel, (method, name) in zip(panels, SHOWN.items(), strict=True):
-        found = METHODS[method](energy, jax.random.key(0), options.seconds)
+        found = METHODS[method](target, jax.random.key(0), options.seconds)
         row = judge(target, energy, found)
         print(f"{name}: R-hat {row['rhat_max']:.3f}, weight of the true peak {row['weight']:.3f}, {row['about']}")
         panel.fill_between(grid, density, color="0.8", label="exact")

@@ -7,7 +7,7 @@ corners lie .55 off those of the unit square, 125 points of each (30 held out), 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -73,6 +73,7 @@ class Target:
 
 def predictions(energy: tx.Energy, positions: Array) -> Array:
     """Predictions of the held-out rows."""
+    assert energy.dataset is not None
     found = reading.over_draws(reading.means, energy, jnp.asarray(energy.dataset.x_test), positions)
     return found.reshape(*positions.shape[:2], -1)
 
@@ -237,7 +238,7 @@ CLUMPS = np.array([-3.5, -1.75, 1.75, 3.5])[:, None] + _WITHIN
 PLACES = np.linspace(-5.0, 5.0, 11)
 
 
-def _mixture(parameters: dict, x: Array) -> jax.Array:
+def _mixture(parameters: dict, x: Any) -> jax.Array:
     """Log density of a mixture at points."""
     each = dist.Normal(parameters["mean"], parameters["scale"]).log_prob(x[:, None])
     return jax.nn.logsumexp(each + jnp.log(parameters["share"]), axis=1)

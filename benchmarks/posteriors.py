@@ -9,7 +9,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -149,7 +149,7 @@ def blr(d: dict) -> tx.Energy:
 class OrderedNormal(dist.Distribution):
     """Two normals of means 0 and 3, the first less than the second."""
 
-    arg_constraints = {}
+    arg_constraints: ClassVar[dict] = {}
     pytree_aux_fields = ("_support",)
 
     def __init__(self, positive: bool) -> None:

@@ -9,7 +9,7 @@ functions for whole runs, which say themselves when their draws were there.
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,6 @@ from jax.sharding import Mesh, PartitionSpec
 
 import temperax as tx
 from temperax.energies.energy import Energy
-from temperax.engine.kernels import Kernel
 
 CHAINS = 4
 
@@ -101,7 +100,7 @@ class Whole(NamedTuple):
     def of(cls, tree: xr.DataTree) -> "Whole":
         """What a result of temperax says.  Draws of one compiled call cost what their leapfrog steps cost."""
         laps = json.loads(tree.attrs["timings"])
-        target = {"temperature": 1.0, "method": "nearest"}
+        target: dict[str, Any] = {"temperature": 1.0, "method": "nearest"}
         predictive = tree["tempered_predictions"].to_dataset().sel(**target).transpose("chain", "draw", ...)
         stats = tree["tempered_stats"].to_dataset()
         gradients = stats["n_steps"].sum([d for d in stats["n_steps"].dims if d != "draw"]).values.astype(np.int64)
@@ -117,15 +116,17 @@ class Whole(NamedTuple):
         )
 
 
-def temperax_sample(kernel: Kernel, setup: Setup, draws: int) -> Whole:
+def temperax_sample(kernel: Any, setup: Setup, draws: int) -> Whole:
     """`temperax.sample` at T = 1, with its defaults but for the kernel."""
-    options = {"num_chains": CHAINS, "progress": False} | ({"num_warmup": setup.warmup} if setup.quick else {})
+    options: dict[str, Any] = {"num_chains": CHAINS, "progress": False} | (
+        {"num_warmup": setup.warmup} if setup.quick else {}
+    )
     return Whole.of(tx.sample(setup.key, setup.energy, kernel=kernel, num_draws=draws, **options))
 
 
 def temperax_tempering(setup: Setup, draws: int) -> Whole:
     """`temperax.parallel_tempering` with its defaults, but for the cap of its trajectories."""
-    options = {"kernel": tx.HMC(max_steps=256), "num_chains": CHAINS, "progress": False}
+    options: dict[str, Any] = {"kernel": tx.HMC(max_steps=256), "num_chains": CHAINS, "progress": False}
     return Whole.of(tx.parallel_tempering(setup.key, setup.energy, num_draws=draws, **options))
 
 
@@ -139,9 +140,9 @@ class Compilation:
         self.seconds = 0.0
         jax.monitoring.register_event_duration_secs_listener(self._add)
 
-    def _add(self, event: str, seconds: float, **_: object) -> None:
+    def _add(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event.startswith("/jax/core/compile/"):
-            self.seconds += seconds
+            self.seconds += duration_secs
 
 
 def numpyro_nuts(start: str, setup: Setup) -> Run:
@@ -191,8 +192,8 @@ def on_devices(function: Callable, *batch: object) -> object:
 def in_blocks(setup: Setup, one_draw: Callable, states: object, parameters: object) -> Run:
     """Blocks of ``one_draw(key, state, parameters) -> state, gradients``, in one compiled call each."""
 
-    def chain(key: Array, state: object, parameters: object) -> tuple:
-        def draw(state: object, key: Array) -> tuple:
+    def chain(key: Array, state: Any, parameters: Any) -> tuple:
+        def draw(state: Any, key: Array) -> tuple:
             state, gradients = one_draw(key, state, parameters)
             return state, (state.position, gradients)
 
@@ -275,8 +276,8 @@ def blackjax_mclmc(setup: Setup) -> Run:
     yield None
     thin = int(np.clip(np.nan_to_num(np.median(np.asarray(parameters.L / parameters.step_size))), 1, 1000))
 
-    def one_draw(key: Array, state: object, parameters: NamedTuple) -> tuple:
-        def step(i: Array, state: object) -> object:
+    def one_draw(key: Array, state: Any, parameters: Any) -> tuple:
+        def step(i: Array, state: Any) -> Any:
             key_now = jax.random.fold_in(key, i)
             mass, length, size = parameters.inverse_mass_matrix, parameters.L, parameters.step_size
             return kernel(key_now, state, setup.log_density, mass, length, size)[0]

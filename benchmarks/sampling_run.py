@@ -52,6 +52,7 @@ def statistics(energy: Energy, f: np.ndarray, log_density: np.ndarray, data_ener
     draws, data = ("chain", "draw"), energy.dataset
     found = xr.Dataset({"f": ((*draws, "row", "value"), f), "energy": (draws, data_energy)})
     rhat, ess, error = arviz_stats.rhat(found), arviz_stats.ess(found), arviz_stats.mcse(found[["energy"]])
+    assert data is not None
     wrong = (f.mean(axis=(0, 1)) - data.y_test) * data.y_scale
     lppd = log_predictive_density(log_density.reshape(-1, log_density.shape[-1])).mean()
     return {
@@ -151,6 +152,7 @@ class Gathered:
         room = 2 ** int(np.ceil(np.log2(draws)))
         positions = np.pad(positions, ((0, 0), (0, room - draws), (0, 0)), mode="edge")
         data = self.energy.dataset
+        assert data is not None
         x, y = jnp.asarray(data.x_test), jnp.asarray(data.y_test)
         new = (
             reading.over_draws(reading.means, self.energy, x, positions),
@@ -164,7 +166,9 @@ class Gathered:
 
 def judge_peer(judge: Judge, setup: Setup, sampler: str) -> Iterator[dict]:
     """A row at every judgement of a run that goes on."""
-    run, gathered = SAMPLERS[sampler].run(setup), Gathered(setup.energy)
+    peer = SAMPLERS[sampler].run
+    assert peer is not None
+    run, gathered = peer(setup), Gathered(setup.energy)
     began = time.perf_counter()
     next(run)
     warmup = seconds = time.perf_counter() - began
@@ -173,6 +177,7 @@ def judge_peer(judge: Judge, setup: Setup, sampler: str) -> Iterator[dict]:
     while True:
         began = time.perf_counter()
         chunk = next(run)
+        assert chunk is not None  # as it is before the first
         lasted = time.perf_counter() - began - chunk.not_counted
         gathered.waiting.append(chunk.positions)
         seconds, drawn, gradients = seconds + lasted, drawn + chunk.positions.shape[1], gradients + chunk.gradients
@@ -198,12 +203,13 @@ def judge_whole(judge: Judge, setup: Setup, sampler: str) -> Iterator[dict]:
     All compile anew.  The rounds of a ladder grow with its draws, and so does all that comes before the first of them:
     one that misses the target is followed by one three times as long, not by one that fills the limit.
     """
-    ladder = sampler == "temperax-tempering"
+    ladder, whole = sampler == "temperax-tempering", SAMPLERS[sampler].whole
+    assert whole is not None
     draws, last = max(32, setup.warmup // 4) if ladder else setup.warmup, False
     while True:
         jax.clear_caches()
         judge.begin()
-        run = SAMPLERS[sampler].whole(setup, draws)
+        run = whole(setup, draws)
         yield from judge_prefixes(judge, run)
         spent, reached = run.warmup + run.seconds[-1], judge.reached is not None
         fixed = 0.0 if ladder else run.warmup

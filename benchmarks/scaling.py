@@ -17,6 +17,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -56,7 +57,7 @@ def point(axis: str, replicas: int, rows: int, width: int, depth: int, repeats: 
     kernel = FullTrajectories(step_size=1e-6, max_steps=LEAPFROGS)
     ladder = axis == "replicas" and replicas > 1
     draws = draws_of(ladder, replicas, rows, width, depth)
-    options = {"kernel": kernel, "num_draws": draws, "start": "prior", "progress": False}
+    options: dict[str, Any] = {"kernel": kernel, "num_draws": draws, "start": "prior", "progress": False}
 
     def run() -> float:
         key = jax.random.key(0)
@@ -100,7 +101,8 @@ def exponent(rows: list[dict], axis: str) -> float:
     upper = found[len(found) // 2 :] if len(found) > 3 else found
     if len(upper) < 2:
         return float("nan")
-    return float(np.polyfit(*np.log(np.array(upper)).T, 1)[0])
+    sizes, times = np.log(np.array(upper)).T
+    return float(np.polyfit(sizes, times, 1)[0])
 
 
 def linearity(rows: list[dict]) -> float:

@@ -14,6 +14,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def work(directory: str, scans: int) -> None:
     y = np.sin(x[:, :1]) + 0.3 * rng.normal(size=(50, 1))
     energy = tx.Energy.mlp(tx.Dataset.from_arrays(x, y), (8,), "tanh", tx.likelihoods.Gaussian(0.3))
     kernel = tx.HMC(max_steps=16)
-    options = {"num_chains": 2, "num_warmup": 500, "num_draws": scans, "progress": False}
+    options: dict[str, Any] = {"num_chains": 2, "num_warmup": 500, "num_draws": scans, "progress": False}
     tx.sample(jax.random.key(0), energy, kernel=kernel, directory=directory, save_every=SAVE, **options)
 
 

@@ -7,7 +7,8 @@ import argparse
 import json
 import resource
 import time
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -74,7 +75,7 @@ def temper(energy, **options):
 
 
 #: How each case makes its energy, and what it calls.
-CASES = {
+CASES: dict[str, tuple[Callable, Callable]] = {
     "toy": (lambda: own(bowl, 4), sample),
     "own density": (lambda: own(banana, 20), sample),
     "three temperatures": (lambda: concrete(10), lambda e: sample(e, [1.0, 0.5, 0.25], path="posterior")),
@@ -92,11 +93,11 @@ class Steps:
     """Seconds and number of compilations."""
 
     def __init__(self) -> None:
-        self.seconds: Counter = Counter()
+        self.seconds: dict[str, float] = defaultdict(float)
         self.programs = 0
         jax.monitoring.register_event_duration_secs_listener(self.listen)
 
-    def listen(self, event: str, duration_secs: float, **_: object) -> None:
+    def listen(self, event: str, duration_secs: float, **_: str | int) -> None:
         """Take what JAX tells."""
         if event in STEPS:
             self.seconds[STEPS[event]] += duration_secs
