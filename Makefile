@@ -61,4 +61,4 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-lowest demo bench.json docs/_build docs/made .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-lowest demo bench.json docs/_build docs/api/*.rst docs/made .pytest_cache .mypy_cache .ruff_cache

@@ -133,6 +133,10 @@ ELSEWHERE = {"optimise.anneal", "optimise.deep_ensemble", "optimise.map_estimate
 ALSO = {"singular": ["learning_coefficient"]}
 
 
+#: Benchmarks whose results are put together from several runs.
+IN_PARTS = {"glass", "modes", "potts", "sampling"}
+
+
 def public() -> dict[str, list[str]]:
     """Public names by page of the reference, as a user writes them behind ``tx.``."""
     found = {}
@@ -221,6 +225,8 @@ def _benchmarks(results: Path) -> str:
             "",
             f"```bash\n{command} --json benchmarks/results/{file.name}\n```",
             "",
+            "Rows may have been made in parts: `benchmarks/README.md` has their options.",
+            "",
             f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}; {versions}.",
             "",
             rows,
@@ -258,7 +264,7 @@ def _command_and_rows(file: Path, rows: list[dict]) -> tuple[str, str]:
     cells = [["" if pd.isna(value) else value for value in row] for row in table.astype(object).to_numpy().tolist()]
     lines = ["| " + " | ".join(table.columns) + " |", "|---" * len(table.columns) + "|"]
     lines += ["| " + " | ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row) + " |" for row in cells]
-    return f"python -m benchmarks.{file.stem}", "\n".join(lines) + "\n"
+    return f"python -m benchmarks.{file.stem}{' --merge' * (file.stem in IN_PARTS)}", "\n".join(lines) + "\n"
 
 
 def _write(file: Path, text: str) -> None:
