@@ -40,13 +40,12 @@ MOST_STEPS = 512
 DRAWS = 20_000
 
 HMC = tx.HMC(max_steps=MOST_STEPS)
-MCLMC: Any = tx.kernels.MCLMC(max_steps=MOST_STEPS)
-KERNELS: dict[str, Any] = {
+KERNELS: dict[str, tx.kernels.Kernel | tx.kernels.Alternating] = {
     "hmc": tx.kernels.Alternating(HMC),
     "hmc, scales of units not drawn": HMC,
     "hmc, unit mass": tx.kernels.Alternating(tx.HMC(max_steps=MOST_STEPS, inverse_mass=1.0)),
     "mams": tx.kernels.Alternating(tx.kernels.MAMS(max_steps=MOST_STEPS)),
-    "mclmc": tx.kernels.Alternating(MCLMC),
+    "mclmc": tx.kernels.Alternating(tx.kernels.MCLMC(max_steps=MOST_STEPS)),
 }
 COMMON: dict[str, Any] = {"num_chains": CHAINS, "progress": False, "log_likelihood": False}
 METHODS = (*KERNELS, "ladder from T = 8")

@@ -66,7 +66,7 @@ class Target:
     nested: bool = False
     most_steps: int = 2048
 
-    def kernel(self, name: str) -> tx.kernels.Kernel | str:
+    def kernel(self, name: str) -> tx.kernels.KernelLike:
         """A kernel by its name, with this cap."""
         return tx.HMC(max_steps=self.most_steps) if name == "hmc" else name
 

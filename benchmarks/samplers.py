@@ -116,7 +116,7 @@ class Whole(NamedTuple):
         )
 
 
-def temperax_sample(kernel: Any, setup: Setup, draws: int) -> Whole:
+def temperax_sample(kernel: tx.kernels.KernelLike, setup: Setup, draws: int) -> Whole:
     """`temperax.sample` at T = 1, with its defaults but for the kernel."""
     options: dict[str, Any] = {"num_chains": CHAINS, "progress": False} | (
         {"num_warmup": setup.warmup} if setup.quick else {}

@@ -1,7 +1,9 @@
 """The tables' harness: cells run once, fail alone, go on, and are taken by a cluster; scores are what they say."""
 
 import json
+from pathlib import Path
 
+import jax
 import joblib
 import numpy as np
 import pytest
@@ -88,6 +90,57 @@ def test_a_configuration_names_what_is_there(tmp_path, line, words):
     (tmp_path / "c.toml").write_text(line)
     with pytest.raises(ValueError, match=f"{words} = .* is not known; choose from"):
         cells.read_config(tmp_path / "c.toml")
+
+
+CONFIGS = sorted((Path(cells.__file__).parent / "configs").glob("*.toml"))
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_the_configurations_are_of_what_is_there(file):
+    """As many splits of a set as it has, and settings from which every network can be made."""
+    chosen = cells.read_config(file)
+    assert max([cell.split for cell in chosen if cell.data == "protein"], default=0) < tx.datasets.UCI["protein"].splits
+    data = tx.datasets.load("diabetes")
+    for text in {cell.settings for cell in chosen if cell.method != "bde"}:
+        assert methods.energy_of(data, json.loads(text)).size > 0
+
+
+def row(method, split, lppd, **more):
+    scores = {"rmse": 3.0, "lppd": lppd, "coverage_90": 0.89} | more
+    return {
+        "data": "boston",
+        "split": split,
+        "label": more.pop("label", method),
+        "state": "done",
+        "method": method,
+    } | scores
+
+
+def test_goals_compare_the_same_splits_and_see_no_test_row():
+    """An easy split of one method's own says nothing, and of several of ours leave-one-out chooses."""
+    rows = [row("temperax", split, lppd, loo=-2.3, temperature=1.0) for split, lppd in enumerate([-2.0, -3.0])]
+    rows += [row("temperax", split, -1.0, label="lucky", loo=-2.9) for split in (0, 1)]
+    rows += [row("ladder", 0, -0.1, loo=-0.1), row("deep_ensemble", 1, -3.5), row("linear", 0, -1.9)]
+    found = {goal["name"]: goal for goal in tables.goals(rows, "gal")}
+    assert found["boston: LPPD of MC dropout, by temperax, T = 1"]["value"] == -2.5
+    assert found["boston: LPPD over a deep ensemble's"]["value"] == pytest.approx(0.5)
+    assert found["share of sets with an LPPD over every other method's"]["value"] == 0.0
+    assert (
+        found["boston: coverage of 90 % bands, distance"]["met"]
+        and not found["boston: RMSE of MC dropout, by temperax, T = 1"]["met"]
+    )
+
+
+def test_who_stops_a_cell_stops_the_tables():
+    """Part of a run is no cell, unless its time was to be cut."""
+    data = tx.datasets.load("diabetes")
+    tree = tx.sample(
+        jax.random.key(0), tx.Energy.mlp(data, (2,)), num_warmup=20, num_draws=20, num_chains=2, progress=False
+    )
+    tree.attrs["interrupted"] = 1
+    with pytest.raises(KeyboardInterrupt):
+        next(methods._of_tree(data, tree))
+    assert next(methods._of_tree(data, tree, cut=True)).about["temperature"] == 1.0
 
 
 def test_every_member_of_a_mixture_counts_alike():

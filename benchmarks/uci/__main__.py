@@ -62,12 +62,12 @@ def main() -> None:
     (folder / "tables.md").write_text(text)
     tables.pictures(rows, folder)
     print(text)
-    goals = tables.goals(rows, protocol)
+    # Of all cells that have a result, whichever were asked for now.
+    kept = [row for row in cells.collect(chosen, folder) if row["state"] != "not run"]
+    goals = tables.goals(kept, protocol)
     for goal in goals:
         print(harness.in_words(goal))
     print(f"tables and pictures are in {folder}")
-    # Of all cells that have a result, whichever were asked for now.
-    kept = [row for row in cells.collect(chosen, folder) if row["state"] != "not run"]
     harness.write(kept, goals, options.json)
 
 

@@ -79,7 +79,7 @@ def read_config(file: Path) -> list[Cell]:
     for label, method in config["methods"].items():
         settings = {k: v for k, v in method.items() if k not in ("method", "data", "splits")}
         for data in method.get("data", config["data"]):
-            most = known[data].splits if data in tx.datasets.UCI and protocol == "gal" else 20
+            most = tx.datasets.UCI[data].splits if data in tx.datasets.UCI and protocol == "gal" else 20
             count = min(method.get("splits", splits), most)
             text = json.dumps(settings, sort_keys=True)
             cells += [Cell(protocol, data, split, label, method.get("method", label), text) for split in range(count)]

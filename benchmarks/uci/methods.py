@@ -250,8 +250,10 @@ def temperax(data: tx.Dataset, settings: Mapping[str, Any], seed: int) -> Iterat
         with limit:
             tree = tx.sample(jax.random.key(seed), energy, temperatures, **options)
     except tx.Interrupted as stop:
-        raise TimeoutError(f"no draws after {settings.get('seconds')} s ({stop})") from stop
-    yield from _of_tree(data, tree)
+        if "seconds" not in settings:
+            raise
+        raise TimeoutError(f"no draws after {settings['seconds']} s ({stop})") from stop
+    yield from _of_tree(data, tree, cut="seconds" in settings)
 
 
 def kernel_of(energy: tx.Energy, settings: Mapping[str, Any]) -> Any:
@@ -278,8 +280,16 @@ def recipe(data: tx.Dataset, settings: Mapping[str, Any], seed: int) -> Iterator
     yield from _of_tree(data, tree)
 
 
-def _of_tree(data: tx.Dataset, tree: Any) -> Iterator[Found]:
-    """What each kept temperature predicts, with its diagnostics and its leave-one-out score."""
+def _of_tree(data: tx.Dataset, tree: Any, *, cut: bool = False) -> Iterator[Found]:
+    """What each kept temperature predicts, with its diagnostics and its leave-one-out score; ``cut`` as it was to be.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Of a run that somebody stopped, which is no cell.
+    """
+    if tree.attrs["interrupted"] and not cut:
+        raise KeyboardInterrupt
     diagnostics = tx.diagnostics.summary(tree)
     loo = tx.diagnostics.loo(tree) if "log_likelihood" in tree.children else {}
     for temperature in tree["tempered_predictions"]["temperature"].values.tolist():

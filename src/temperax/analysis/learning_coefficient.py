@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from temperax.analysis import statistics
 from temperax.energies.energy import Energy
-from temperax.engine.kernels import Kernel, as_kernel
+from temperax.engine.kernels import KernelLike, as_kernel
 from temperax.errors import InputError, check_array, check_count, check_key, check_positive, check_single
 from temperax.samplers import optimise
 from temperax.samplers.sample import sample
@@ -79,7 +79,7 @@ def learning_coefficient(
     at: Float[np.ndarray, " parameter"] | None = None,
     localisation: float | None = None,
     beta: float | None = None,
-    kernel: str | Kernel = "hmc",
+    kernel: KernelLike = "hmc",
     num_chains: int = 4,
     num_warmup: int = 1000,
     num_draws: int = 1000,

@@ -83,6 +83,12 @@ def start(
     return tuning, fresh(kernel, tuning, num_chains)
 
 
+def aim(kernel: Kernel) -> Any:
+    """The acceptance that a kernel aims at once it is fitted to its energy."""
+    assert kernel.target_acceptance is not None, "as_kernel has fitted it"
+    return kernel.target_acceptance
+
+
 def fresh(kernel: Kernel, tuning: Tuning, num_chains: int) -> Adaptation:
     """Adaptation that knows nothing yet, around a tuning."""
     num_temperatures, num_parameters = tuning.inverse_mass.shape
@@ -99,7 +105,7 @@ def fresh(kernel: Kernel, tuning: Tuning, num_chains: int) -> Adaptation:
     memory = MEMORY if tuning.widths.shape[-1] else 0
     parts: dict[str, Any] = {
         "averaging": (*nothing(_start_averaging, num_temperatures)[:-1], log_step),
-        "accepted": np.full((num_temperatures, num_chains), kernel.target_acceptance, dtype),
+        "accepted": np.full((num_temperatures, num_chains), aim(kernel), dtype),
         "moments": nothing(partial(_start_moments, 2 * num_parameters), num_temperatures, num_chains),
         "turn": zero,
         "size": zero,
@@ -146,7 +152,7 @@ def _update_one(
     unequal = jnp.exp(jnp.mean(jnp.log(jnp.clip(accepted, 1e-3)), where=sound)) / jnp.mean(accepted, where=sound)
     acceptance = jnp.mean(now, where=sound) * unequal
     with mixing_types():
-        averaging = _average(kernel.target_acceptance - acceptance, adaptation.averaging)
+        averaging = _average(aim(kernel) - acceptance, adaptation.averaging)
         seen = jax.vmap(_add_to_moments)(jnp.concatenate([after, gradient], axis=-1), adaptation.moments)
     moments = jax.tree.map(
         lambda new, old: jnp.where(sound.reshape(-1, *[1] * (new.ndim - 1)), new, old), seen, adaptation.moments

@@ -18,8 +18,8 @@ from temperax.energies.likelihoods import HeteroscedasticGaussian
 from temperax.errors import InputError, Interrupted, check_key, check_positive
 from temperax.samplers.sample import sample
 
-#: Hidden units of the recipe's network; the prior's width shrinks with the inputs of a layer.
-HIDDEN = (50,)
+#: Hidden units of the recipe's network, and the prior's width, which shrinks with the inputs of a layer.
+HIDDEN, WIDTH = (50,), 2.0
 #: Draws of every chain by which the speed is found, and the most that are made.
 FIRST, MOST = 50, 2000
 #: Of the time, what warm-up may take, and gradients that a scan of warm-up takes, about.
@@ -27,7 +27,7 @@ WARMUP_SHARE, STEPS = 0.3, 64
 
 
 def tabular_energy(data: Dataset) -> Energy:
-    """The energy of the recipe: 50 tanh units, N(0, 1/fan-in) weights, noise that depends on the inputs.
+    """The energy of the recipe: 50 tanh units, N(0, 4/fan-in) weights, noise that depends on the inputs.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def tabular_energy(data: Dataset) -> Energy:
     if not isinstance(data, Dataset):
         raise InputError("data", data, "is not a Dataset", "use Dataset.from_csv, from_frame or from_arrays")
     likelihood = HeteroscedasticGaussian() if data.task == "regression" else None
-    return Energy.mlp(data, HIDDEN, "tanh", likelihood, priors.FanInNormal())
+    return Energy.mlp(data, HIDDEN, "tanh", likelihood, priors.FanInNormal(WIDTH))
 
 
 def tabular(

@@ -20,7 +20,7 @@ from temperax.energies.dataset import Dataset
 from temperax.energies.energy import Energy
 from temperax.energies.likelihoods import Likelihood
 from temperax.energies.priors import PriorLike
-from temperax.engine.kernels import Kernel
+from temperax.engine.kernels import KernelLike
 from temperax.engine.ladder import check_ladder
 from temperax.errors import InputError, check_count, check_positive
 from temperax.samplers.parallel_tempering import parallel_tempering
@@ -39,7 +39,7 @@ class _Tempered(BaseEstimator):
         temperature: float = 1.0,
         path: str | None = None,
         ladder: bool = False,
-        kernel: str | Kernel = "auto",
+        kernel: KernelLike = "auto",
         num_chains: int = 4,
         num_warmup: int = 300,
         num_draws: int = 1000,

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from temperax.energies.energy import Energy
-from temperax.engine.kernels import Kernel
+from temperax.engine.kernels import KernelLike
 from temperax.engine.ladder import tried
 from temperax.errors import Interrupted
 from temperax.results import reading
@@ -32,7 +32,7 @@ def find_hottest(
     key: Array,
     energy: Energy,
     path: str,
-    kernel: str | Kernel,
+    kernel: KernelLike,
     coldest: float,
     batch_size: int | None,
     start: str | Float[np.ndarray, "chain parameter"] = "optimum",

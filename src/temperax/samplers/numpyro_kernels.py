@@ -22,7 +22,7 @@ from numpyro.util import is_prng_key
 from temperax.energies.energy import Energy
 from temperax.engine import engine, tempering
 from temperax.engine import ladder as ladders
-from temperax.engine.kernels import Kernel, as_kernel
+from temperax.engine.kernels import KernelLike, as_kernel
 from temperax.engine.program import Program, State, make_program
 from temperax.engine.scanning import scan_once
 from temperax.errors import InputError, check_choice, check_key, check_positive
@@ -191,7 +191,7 @@ class ParallelTempering(MCMCKernel):
         model: Callable,
         *,
         path: str = "likelihood",
-        kernel: str | Kernel = "auto",
+        kernel: KernelLike = "auto",
         num_replicas: int | str = "auto",
         hottest: float | None = None,
         ladder: Any = None,

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from temperax.energies.energy import Energy
 from temperax.engine import engine, tempering
-from temperax.engine.kernels import Kernel
+from temperax.engine.kernels import KernelLike
 from temperax.engine.program import make_program
 from temperax.errors import InputError, all_at_once, check_array, check_betas, check_choice, check_count, check_key
 from temperax.machine.progress import tqdm
@@ -158,7 +158,7 @@ def anneal(
     betas: Float[np.ndarray, " step"],
     *,
     path: str = "posterior",
-    kernel: str | Kernel = "auto",
+    kernel: KernelLike = "auto",
     num_chains: int = 4,
     scans: int = 10,
     start: str | Float[np.ndarray, "chain parameter"] = "prior",

@@ -20,7 +20,7 @@ from jaxtyping import Array
 from temperax.energies.energy import Energy
 from temperax.engine import engine, exchange, tempering
 from temperax.engine import ladder as ladders
-from temperax.engine.kernels import Kernel
+from temperax.engine.kernels import KernelLike
 from temperax.engine.program import Program, State, make_program
 from temperax.engine.tallies import Tally
 from temperax.errors import InputError, all_at_once, check_choice, check_count
@@ -50,7 +50,7 @@ def parallel_tempering(
     energy: Energy,
     *,
     path: str = "likelihood",
-    kernel: str | Kernel = "auto",
+    kernel: KernelLike = "auto",
     num_replicas: int | str = "auto",
     num_chains: int = 4,
     num_rounds: int | None = None,

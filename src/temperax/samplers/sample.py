@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from temperax.energies.energy import Energy
 from temperax.engine import adaptation, engine, tempering
-from temperax.engine.kernels import Kernel
+from temperax.engine.kernels import KernelLike
 from temperax.engine.program import Program, State, make_program
 from temperax.errors import all_at_once, check_count
 from temperax.results import results
@@ -34,7 +34,7 @@ def sample(
     *,
     beta: float | Sequence[float] | None = None,
     path: str | None = None,
-    kernel: str | Kernel = "auto",
+    kernel: KernelLike = "auto",
     num_chains: int = 4,
     num_warmup: int = 300,
     num_draws: int = 1000,

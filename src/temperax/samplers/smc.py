@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from temperax.energies.energy import Energy
 from temperax.engine import tempering
-from temperax.engine.kernels import MCLMC, Kernel
+from temperax.engine.kernels import MCLMC, KernelLike
 from temperax.engine.ladder import check_ladder
 from temperax.engine.program import make_program
 from temperax.errors import InputError, all_at_once, check_choice, check_count, check_fraction, check_positive
@@ -37,7 +37,7 @@ def smc(
     energy: Energy,
     *,
     path: str = "likelihood",
-    kernel: str | Kernel = "auto",
+    kernel: KernelLike = "auto",
     num_particles: int = 256,
     num_chains: int = 4,
     scans: int = 5,

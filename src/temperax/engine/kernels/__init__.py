@@ -5,7 +5,7 @@ A kernel is a pytree of its numbers (so that changing one compiles nothing) with
 transitions.
 """
 
-from temperax.engine.kernels.choice import as_kernel, most_steps
+from temperax.engine.kernels.choice import KernelLike, as_kernel, most_steps
 from temperax.engine.kernels.elsewhere import FromBlackJAX, FromNumPyro
 from temperax.engine.kernels.explorer import Explorer
 from temperax.engine.kernels.hmc import HMC
@@ -25,6 +25,7 @@ __all__ = [
     "FromNumPyro",
     "Info",
     "Kernel",
+    "KernelLike",
     "Rescaling",
     "Tuning",
     "as_kernel",

@@ -15,6 +15,8 @@ from temperax.engine.kernels.nuts import NUTS
 from temperax.engine.kernels.rescaling import Alternating, Rescaling
 from temperax.errors import InputError, check_choice
 
+type KernelLike = str | Kernel | Alternating
+
 KERNELS: Mapping[str, type] = {"hmc": HMC, "nuts": NUTS, "mams": MAMS, "mclmc": MCLMC}
 
 

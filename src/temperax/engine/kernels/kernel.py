@@ -82,8 +82,8 @@ class Kernel(Protocol):
         ...
 
     @property
-    def target_acceptance(self) -> float:
-        """Mean acceptance that step-size adaptation aims at."""
+    def target_acceptance(self) -> float | None:
+        """Mean acceptance that step-size adaptation aims at; None where it is found as soon as there is an energy."""
         ...
 
     def step(
