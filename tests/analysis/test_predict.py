@@ -1,5 +1,7 @@
 """Predictions with their bands, against closed forms; scores, against their definitions and libraries."""
 
+import warnings
+
 import jax
 import numpy as np
 import pandas as pd
@@ -134,6 +136,17 @@ def test_a_row_is_left_out_with_all_of_its_targets(line):
     found, wanted = tx.diagnostics.loo(several), tx.diagnostics.loo(together)
     for temperature, score in found.items():
         assert score.n_data_points == 15 and score.elpd == pytest.approx(wanted[temperature].elpd)
+
+
+def test_leave_one_out_at_infinite_temperature_warns_of_nothing(line):
+    _, tree = line
+    whole, hot = tree.copy(), [np.inf, *tree["tempered_posterior"]["temperature"].values[1:]]
+    for group in ("tempered_posterior", "tempered_log_likelihood"):
+        whole[group] = xr.DataTree(tree[group].to_dataset().assign_coords(temperature=hot))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = tx.diagnostics.loo(whole)
+    assert list(found) == hot and np.isfinite([score.elpd for score in found.values()]).all()
 
 
 def test_on_the_reference_path_rows_are_left_out_at_one_alone(line):

@@ -60,7 +60,7 @@ def loo_by_temperature(tree: xr.DataTree, *, posterior: bool = False) -> dict[fl
     draws = check_result(tree, "tempered_posterior" if tempered else "posterior").sel(draw=logs["draw"])
     found = {}
     for slot, t in enumerate(logs["temperature"].values.tolist()):
-        own = draws.sel(temperature=t, method="nearest") if tempered else draws
+        own = draws.sel(temperature=t) if tempered else draws
         found[t] = loo_of(flat(logs[:, :, slot]), 1.0 / t, _efficiency(own))
     return found
 

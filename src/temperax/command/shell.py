@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -102,8 +103,10 @@ def _kernel(options: Mapping[str, Any], energy: Energy) -> Any:
     name, target = options["kernel"], options.get("target_acceptance")  # of which runs of earlier versions say nothing
     if target is None:
         return name
-    aiming = {"auto": tx.HMC, "hmc": tx.HMC, "nuts": tx.NUTS}[name](target_acceptance=target)
-    return tx.kernels.Alternating(aiming) if name == "auto" and tx.kernels.Rescaling.fits(energy) else aiming
+    found: Any = tx.kernels.as_kernel(name, energy)
+    alternates = isinstance(found, tx.kernels.Alternating)
+    aiming = replace(found.kernel if alternates else found, target_acceptance=target)
+    return replace(found, kernel=aiming) if alternates else aiming
 
 
 def _temper(key: Array, energy: Energy, options: Mapping[str, Any], **run: Any) -> xr.DataTree:

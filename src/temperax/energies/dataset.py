@@ -1,7 +1,6 @@
 """A data set: training and held-out rows, standardised by the training part, with what undoes it."""
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from temperax.energies.labels import as_classes
 from temperax.energies.scaling import check_digits, constant, moments, no_moments, standardised
 from temperax.energies.tables import as_table, column_names, in_order, read_csv
+from temperax.energies.targets import check_target, targets_of
 from temperax.errors import InputError, all_at_once, check_choice, check_count, listed
 
 if TYPE_CHECKING:  # pandas is imported when there is a frame, so that a mistake in a command line is found before it is
@@ -25,8 +25,6 @@ TASKS = {"regression": "regression", "classification": "classification", "counts
 TRAIN_FRACTION = 0.9
 #: Random splits of a table that is no published one: each costs a shuffle, since all come from one stream in turn.
 _MOST_SPLITS = 1000
-#: Whole numbers of at most so many values might be classes.
-FEW_VALUES = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,7 +240,7 @@ class Dataset:
         >>> tx.Dataset.from_csv("table.csv", target="price").x.shape
         (3, 1)
         """
-        _check_target(target)
+        check_target(target)
         said = options.get("columns")
         kinds = said if isinstance(said, Mapping) else {}
         text = [str(name).strip() for name, kind in kinds.items() if kind == "category"]
@@ -322,7 +320,7 @@ class Dataset:
         check_choice("task", task, TASKS)
         if not isinstance(frame, pd.DataFrame):
             raise InputError("frame", frame, "is no frame", "give a pandas.DataFrame, or use from_arrays")
-        targets = _check_target(target)
+        targets = check_target(target)
         frame = frame.rename(columns=lambda name: str(name).strip()).reset_index(drop=True)
         if twice := sorted(set(frame.columns[frame.columns.duplicated()])):
             raise InputError("frame", twice, "are names of several columns", "give every column a name of its own")
@@ -336,7 +334,7 @@ class Dataset:
             raise InputError("target", listed(targets), "leaves no inputs", "give a table with inputs")
         train, test = split_rows(len(frame), split, train_fraction)
         y, encoding = all_at_once(
-            lambda: _targets(frame[targets], task),
+            lambda: targets_of(frame[targets], task),
             lambda: Encoding.learn(frame.drop(columns=targets), train, columns, unknown),
         )
         x = encoding.encode("frame", frame, tuple(targets))
@@ -345,59 +343,6 @@ class Dataset:
         names = {"inputs": encoding.inputs, "targets": targets}
         found = cls.from_arrays(x[train], y[train], x[test], y[test], **options, **names)
         return replace(found._with_even_marks(encoding.marks) if standardise else found, encoding=encoding)
-
-
-def _check_target(target: object) -> list[str]:
-    """Names of target columns."""
-    targets = [target] if isinstance(target, str) else target
-    if not isinstance(targets, Sequence) or not targets or not all(isinstance(name, str) for name in targets):
-        raise InputError("target", target, "is not a column's name", "give one, or a list of several")
-    return list(targets)
-
-
-def _targets(frame: "pd.DataFrame", task: str) -> Any:
-    """The targets (row, target) of a frame: numbers, or labels of classes; a categorical's labels keep their order."""
-    import pandas as pd
-
-    def column(name: str) -> np.ndarray:
-        values = frame[name].infer_objects()  # numbers, whatever holds them
-        label = task == "classification"
-        if not label and not pd.api.types.is_numeric_dtype(values):
-            remedy = "encode it as numbers, or say task='classification'"
-            raise InputError("target", name, "is not numeric", remedy)
-        missing = values.isna().to_numpy() if label else ~np.isfinite(values.to_numpy(float, na_value=np.nan))
-        if missing.any():
-            rows, what = listed(np.flatnonzero(missing)), "label" if label else "finite number"
-            problem = f"has no {what} in rows {rows} under the header"
-            raise InputError("target", name, problem, "remove these rows")
-        _say_what_it_is_taken_for(name, values, task)
-        if label:
-            return np.array(stripped(values), object)
-        return values.to_numpy(float)
-
-    def stripped(labels: Any) -> list[Any]:
-        return [v.strip() if isinstance(v, str) else v for v in labels.tolist()]
-
-    found = np.stack(all_at_once(*(lambda name=name: column(name) for name in frame.columns)), axis=1)
-    kind = frame.dtypes.iloc[0]
-    if task == "classification" and frame.shape[1] == 1 and isinstance(kind, pd.CategoricalDtype):
-        return pd.Series(pd.Categorical(found[:, 0], list(dict.fromkeys(stripped(kind.categories)))))
-    return found
-
-
-def _say_what_it_is_taken_for(column: str, values: Any, task: str) -> None:
-    """Say so where a regression's target looks like classes or counts: whole numbers of few values."""
-    if task != "regression":
-        return
-    numbers = values.to_numpy(float)
-    found = np.unique(numbers)
-    if 2 <= len(found) <= FEW_VALUES and len(numbers) > 2 * FEW_VALUES and (found == np.round(found)).all():
-        shown = listed(f"{value:g}" for value in found)
-        warnings.warn(
-            f"{column} has {len(found)} whole values ({shown}) and is taken for a regression's target: say "
-            "task='classification' or task='counts' if it is not.",
-            stacklevel=3,
-        )
 
 
 def split_at_random(
