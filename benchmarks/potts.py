@@ -5,7 +5,8 @@
 Every number of colours q is a row: ladders of several sizes of a periodic square lattice, moved by the heat bath, give
 the temperature of the transition, its latent heat a site and whether it is a coexistence (``transitions.finite_size``).
 Nothing exact goes into the run.  The ladder of the smallest size is a wide one; that of every other spans the peak of
-the size before it at half its height.
+the size before it at half its height.  Sizes of ``--pilots`` come first and only place the rungs: a lattice shorter
+than the correlation length is not on the line that leads to the latent heat.
 """
 
 import json
@@ -61,12 +62,13 @@ def window(tree: xr.DataTree) -> np.ndarray:
     return np.linspace(first - (last - first) / 4, last + (last - first) / 4, RUNGS)
 
 
-def colours_row(num_colours: int, sizes: list[int], draws: int) -> dict:
+def colours_row(num_colours: int, pilots: list[int], sizes: list[int], draws: int) -> dict:
     """What ladders of several sizes say of one q."""
     began, betas, trees = time.perf_counter(), FIRST_LADDER, {}
-    for size in sizes:
+    for size in [*pilots, *sizes]:
         trees[size] = ladder(num_colours, size, betas, draws)
         betas = window(trees[size])
+    trees = {size: trees[size] for size in sizes}
     found = tx.transitions.finite_size(trees)
     temperature, heat = baxter(num_colours)
     row = {
@@ -110,14 +112,15 @@ def main() -> None:
     parser = harness.arguments(__doc__.splitlines()[0])
     harness.add_merge(parser)
     parser.add_argument("--colours", type=int, nargs="+", default=[2, 3, 4, 5, 6, 7, 8, 10])
+    parser.add_argument("--pilots", type=int, nargs="*", default=[], help="smaller sizes that only place the rungs")
     parser.add_argument("--sizes", type=int, nargs="+", default=[8, 12, 16, 20])
     parser.add_argument("--draws", type=int, default=1000)
     options = parser.parse_args()
     tx.use_cpu_devices(harness.cores())
-    colours, sizes, draws = options.colours, options.sizes, options.draws
+    colours, pilots, sizes, draws = options.colours, options.pilots, options.sizes, options.draws
     if options.quick:
-        colours, sizes, draws = [3, 10], [4, 6, 8], 250
-    rows = [colours_row(num_colours, sizes, draws) for num_colours in colours]
+        colours, pilots, sizes, draws = [3, 10], [], [4, 6, 8], 250
+    rows = [colours_row(num_colours, pilots, sizes, draws) for num_colours in colours]
     if options.merge:
         rows = harness.merged(rows, options.json, ["colours", "sizes"])
     rows.sort(key=lambda row: (row["colours"], row["sizes"]))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import temperax as tx
+from temperax.estimators import recipes
 
 
 @pytest.mark.parametrize("name", ["diabetes", "iris"])
@@ -29,6 +30,18 @@ def test_a_recipe_ends_in_time_and_repeats_its_draws(key):
     draws = tree["posterior"].sizes["draw"]
     assert draws >= 50 and np.isfinite(tx.predict.scores(tree)["lppd"]).all()
     assert tree["posterior"]["layer_0_weight"].shape == (4, draws, 10, 50)
+
+
+def test_trajectories_are_as_long_as_the_time_allows(key, monkeypatch):
+    """Of a large table a gradient is dear, and trajectories at their longest would overrun warm-up thirtyfold."""
+    data = tx.datasets.load("diabetes")
+    longest = {}
+    for seconds in (1e-2, 1e-3):
+        monkeypatch.setattr(recipes, "_seconds_of_a_gradient", lambda energy, seconds=seconds: seconds)
+        tree = tx.recipes.tabular(key, data, minutes=0.05, progress=False)
+        longest[seconds] = int(tree["sample_stats"]["n_steps"].max())
+    assert longest[1e-2] == 1  # .9 s for 50 scans of a hundredth of a second a gradient
+    assert 1 < longest[1e-3] <= 18
 
 
 def test_what_is_no_time_is_refused():

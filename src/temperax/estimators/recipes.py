@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import xarray as xr
 from jaxtyping import Array
 
@@ -15,6 +16,7 @@ from temperax.energies import priors
 from temperax.energies.dataset import Dataset
 from temperax.energies.energy import Energy
 from temperax.energies.likelihoods import HeteroscedasticGaussian
+from temperax.engine.kernels import HMC
 from temperax.errors import InputError, Interrupted, check_key, check_positive
 from temperax.samplers.sample import sample
 
@@ -22,8 +24,9 @@ from temperax.samplers.sample import sample
 HIDDEN, WIDTH = (50,), 2.0
 #: Draws of every chain by which the speed is found, and the most that are made.
 FIRST, MOST = 50, 2000
-#: Of the time, what warm-up may take, and gradients that a scan of warm-up takes, about.
-WARMUP_SHARE, STEPS = 0.3, 64
+#: Of the time, what warm-up may take; its scans, at least and at most; and gradients that a scan takes, or more of a
+#: small table, whose longest warm-up leaves room for them.
+WARMUP_SHARE, WARMUP, STEPS = 0.3, (50, 300), 64
 
 
 def tabular_energy(data: Dataset) -> Energy:
@@ -61,8 +64,9 @@ def tabular(
     data
         A table.
     minutes
-        Time for all of it but compiling: warm-up is as long as fits, up to 300 scans, and draws are made until the time
-        is over, from 50 to 2 000 a chain.  The same key gives the same draws, but not always as many.
+        Time for all of it but compiling: warm-up is as long as fits, of 50 to 300 scans of HMC whose trajectories have
+        as many steps as fit, and draws are made until the time is over, from 50 to 2 000 a chain.  Both follow the
+        measured seconds of a gradient, so that the same key need not give the same draws.
     temperature
         T of the posterior path.
     progress
@@ -91,8 +95,11 @@ def tabular(
     """
     key, seconds, energy = check_key(key), 60.0 * check_positive("minutes", minutes), tabular_energy(data)
     began = time.monotonic()
-    scans = WARMUP_SHARE * seconds / (STEPS * _seconds_of_a_gradient(energy))
-    options: dict[str, Any] = {"path": "posterior", "num_warmup": int(min(300, max(50, scans))), "progress": progress}
+    gradients = WARMUP_SHARE * seconds / _seconds_of_a_gradient(energy)
+    scans = int(np.clip(gradients / STEPS, *WARMUP))
+    # Long trajectories are what warm-up would overrun by; cut, they forget as much by each gradient.
+    kernel = HMC(max_steps=int(np.clip(gradients / scans, 1, HMC.max_steps)))
+    options: dict[str, Any] = {"path": "posterior", "kernel": kernel, "num_warmup": scans, "progress": progress}
     with tempfile.TemporaryDirectory(prefix="temperax-") as folder:
         run: dict[str, Any] = {"directory": Path(folder) / "run", "save_every": seconds} | options
         try:
