@@ -36,14 +36,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name != "test_docs.py")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def programs_of_one_file() -> Iterator[None]:
-    """Forget the compiled programs of each file, whose memory maps add up: Linux gives a process 65 530.
+#: Memory maps of a process from which its compiled programs are forgotten: Linux gives it 65 530.
+MANY_MAPS = 30_000
 
-    A worker that had kept all of them died in the compiler by a segmentation fault; that it had run out is likely.
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_of_many_files() -> Iterator[None]:
+    """Forget compiled programs, after the file in which they have become many; the next files use what is left.
+
+    A worker that had kept all of them died in the compiler by a segmentation fault; that it had run out of memory maps
+    is likely.
     """
     yield
-    jax.clear_caches()
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MANY_MAPS:
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

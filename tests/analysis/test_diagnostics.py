@@ -185,6 +185,22 @@ def test_correlations_over_a_scan_do_not_depend_on_how_many_scans_a_draw_is(ladd
     assert "bfmi" not in judged(left_out).table
 
 
+def test_particles_are_not_judged_by_their_momenta_and_told_what_smc_has(ladder_tree):
+    """E-BFMI is of draws that follow one another."""
+    groups = {name: group.to_dataset() for name, group in ladder_tree.children.items() if name != "exchange"}
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs = ladder_tree.attrs | {"function": "smc"}
+    lines = tx.diagnostics.verdicts(tree)
+    assert "E-BFMI, worst chain" not in set(lines["check"]) and tx.diagnostics.energies(tree)["bfmi"].isna().all()
+    assert not lines["advice"].str.contains("num_draws|run longer").any()
+    assert lines["advice"].str.contains("num_particles").any()
+
+
+def test_memory_of_one_chain_that_was_taken_out(ladder_tree):
+    alone, kept = (tx.diagnostics.memory(ladder_tree.isel(chain=n), lags=[1]) for n in (0, [0]))
+    pd.testing.assert_frame_equal(alone, kept)
+
+
 def test_steps_in_double_precision_are_not_seen_in_single(ladder_tree):
     assert ladder_tree.attrs["precision"] == str(jnp.result_type(float))
     coarse, fine = ladder_tree.copy(), ladder_tree.copy()

@@ -13,6 +13,7 @@ from scipy.special import gammaln
 
 import temperax as tx
 from temperax import transitions
+from temperax.analysis.transitions.finite_size import _line, _standard_errors, _verdict
 
 Q = 10
 CRITICAL, HEAT = (Q - 2) / (2 * (Q - 1) * np.log(Q - 1)), (Q - 2) ** 2 / (2 * Q * (Q - 1))
@@ -132,3 +133,17 @@ def test_bad_input(case):
     make, words = BAD[case]
     with pytest.raises(tx.InputError, match=words):
         transitions.finite_size(make(first_order()), dimension=1)
+
+
+@pytest.mark.parametrize("chains", [1, 4])
+def test_half_chains_of_one_kurtosis_decide_nothing(chains):
+    """However few they are: a verdict is of three standard errors, and rare without a trend."""
+    rng, sizes = np.random.default_rng(0), np.log([8.0, 12.0, 16.0])
+    verdicts = []
+    for _ in range(2000):
+        parts = 2.5 + 0.1 * rng.normal(size=(2 * chains, 3))
+        (slope, error) = _line(sizes, parts.mean(axis=0), _standard_errors(parts))[1]
+        verdicts.append(_verdict(True, slope / error))
+    assert np.mean(np.array(verdicts) != "undecided") < 0.06
+    errors = np.median([_standard_errors(rng.normal(size=(60, 1))) for _ in range(20)])
+    assert errors == pytest.approx(1 / np.sqrt(60), rel=0.1), "of many halves they are what they were"

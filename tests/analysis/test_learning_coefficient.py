@@ -293,6 +293,26 @@ def test_bad_arguments(key, exact_cases, arguments, message):
         tx.learning_coefficient(key, energy, **arguments)
 
 
+def test_what_cannot_be_sampled_is_said_before_anything_is_trained(key, exact_cases, small_data, monkeypatch):
+    """Kernels that do not fit, or whose bias λ̂ would keep, and a prior that is flat."""
+    trained = "trained before the input was checked"
+    monkeypatch.setattr(tx.optimise, "minimise", lambda *_, **__: pytest.fail(trained))
+    five = make_energy(exact_cases["linear_regression"])
+    one = tx.Energy(lambda w: jnp.sum(w**2), dist.Normal(0.0, 1.0))
+    flat = tx.Energy.from_log_density(lambda p: -jnp.sum(p**2), jnp.zeros(2))
+    units = tx.Energy.mlp(small_data, (2,), activation="relu")
+    refused = [
+        (five, {"kernel": "mclmc"}, "is not exact"),
+        (units, {"kernel": tx.kernels.Alternating(tx.MCLMC())}, "is not exact"),
+        (one, {"kernel": "mams", "beta": 0.5}, "needs two parameters"),
+        (five, {"kernel": tx.HMC(inverse_mass=np.ones(3))}, "does not fit the energy's parameters"),
+        (flat, {"beta": 0.5}, "localisation = None leaves a prior that is flat"),
+    ]
+    for energy, arguments, message in refused:
+        with pytest.raises(tx.InputError, match=message):
+            tx.learning_coefficient(key, energy, **arguments)
+
+
 def test_energies_that_leave_n_open(key):
     prior = dist.Normal(0, 1).expand([2]).to_event(1)
     for data_energy in (lambda w: jnp.sum(w**2), lambda w: jnp.sum(w**2)[None]):  # a scalar, and one row

@@ -1,5 +1,6 @@
 """Predictions with their bands, against closed forms; scores, against their definitions and libraries."""
 
+import json
 import warnings
 
 import jax
@@ -11,7 +12,9 @@ import xarray as xr
 from scipy import stats
 
 import temperax as tx
+from temperax.analysis.diagnostics.draws import kept_draws
 from temperax.analysis.predict.scoring import _of_classes, of_probabilities
+from temperax.results import notation
 from tests.compilations import Compilations
 
 RNG = np.random.default_rng(5)
@@ -149,6 +152,23 @@ def test_leave_one_out_at_infinite_temperature_warns_of_nothing(line):
     assert list(found) == hot and np.isfinite([score.elpd for score in found.values()]).all()
 
 
+def test_a_posterior_keeps_its_temperature_when_its_rung_is_cut_away():
+    """A ladder down to T = 0.5 that kept the draws at T = 1 alone, cut to its two hottest and its coldest rung."""
+    rng, draws = np.random.default_rng(0), ("chain", "draw")
+    coords = {"chain": range(4), "draw": range(60)}
+    posterior = xr.Dataset({"w": (draws, rng.normal(size=(4, 60)))}, coords, {"temperature": 1.0})
+    logs = xr.Dataset({"y": ((*draws, "row"), rng.normal(size=(4, 60, 9)))}, coords)
+    betas = np.array([0.25, 0.5, 1.0, 2.0])
+    rungs = coords | {"temperature": 1 / betas, "beta": ("temperature", betas)}
+    energies = xr.Dataset({"path_energy": ((*draws, "temperature"), rng.normal(size=(4, 60, 4)))}, rungs)
+    whole = {"posterior": posterior, "log_likelihood": logs, "tempered_stats": energies}
+    cut = xr.DataTree.from_dict(whole | {"tempered_stats": energies.isel(temperature=[0, 1, 3])})
+    before, after = tx.diagnostics.loo(xr.DataTree.from_dict(whole)), tx.diagnostics.loo(cut)
+    assert list(after) == [1.0] and after[1.0].elpd == before[1.0].elpd
+    assert kept_draws(cut)["temperature"].values.tolist() == [1.0]
+    assert tx.predict.chain_weights(cut).sum() == pytest.approx(1.0)
+
+
 def test_on_the_reference_path_rows_are_left_out_at_one_alone(line):
     """At other temperatures draws follow a Gaussian that was fitted to these rows."""
     _, tree = line
@@ -248,6 +268,54 @@ def test_scores_are_those_of_the_libraries(line):
     low, high = np.quantile(drawn, [0.05, 0.95], axis=1)
     assert row["coverage_90"] == pytest.approx(np.mean((low <= target) & (target <= high)), abs=1e-9)
     assert row["width_90"] == pytest.approx(np.mean(high - low), rel=0.01)
+
+
+def few_draws(tree, chains=(0,), draws=(100, 400, 700, 1000, 1300)):
+    """As many as a deep ensemble has members, or an optimum."""
+    cut = tree.isel(chain=list(chains), draw=list(draws))
+    cut.attrs = dict(tree.attrs)
+    return cut
+
+
+def test_few_draws_are_scored_by_as_many_targets_as_they_predict(line):
+    """Coverage and width are those of the intervals of `summary`, and not those of one noisy target a draw."""
+    cut = few_draws(line[1])
+    table = tx.predict.summary(cut, X[45:])
+    inside = (table["eti90_lb"] <= Y[45:]) & (Y[45:] <= table["eti90_ub"])
+    width = (table["eti90_ub"] - table["eti90_lb"]).mean()
+    row = tx.predict.scores(cut).loc[1.0]
+    assert row["coverage_90"] == pytest.approx(inside.mean(), abs=0.1)
+    assert row["width_90"] == pytest.approx(width, rel=0.05)
+    one = cut["predictions"]["y"].quantile([0.05, 0.95], ("chain", "draw")).diff("quantile").mean()
+    assert float(one) * line[0].dataset.y_scale[0] < 0.85 * width, "the control"
+    bars = tx.plots.predictions(cut).containers[0].lines[2][0].get_segments()
+    assert np.mean([bar[1, 1] - bar[0, 1] for bar in bars]) == pytest.approx(row["width_90"], rel=1e-3)
+    assert tx.plots.calibration(cut).axes
+    student = notation.encode(tx.likelihoods.StudentT(4.0, NOISE))
+    cut.attrs["energy"] = json.dumps(json.loads(cut.attrs["energy"]) | {"likelihood": student})
+    ratio = stats.t(4.0).ppf(0.95) / stats.norm.ppf(0.95)
+    assert tx.predict.scores(cut).loc[1.0]["width_90"] == pytest.approx(ratio * row["width_90"], rel=0.05)
+
+
+def test_one_optimum_is_unsure_where_its_noise_is_wide(line):
+    cut = few_draws(line[1], draws=[7]).copy(deep=True)
+    wide = np.linspace(0.1, 2.0, 15)
+    cut["tempered_predictions"]["variance"].values[:] = wide[:, None] ** 2
+    scale = line[0].dataset.y_scale[0]
+    np.testing.assert_allclose(tx.predict.selective_risk(cut)["uncertainty"], wide * scale, rtol=1e-5)
+    np.testing.assert_allclose(tx.predict.scores(cut)["width_90"], 3.29 * wide.mean() * scale, rtol=0.02)
+    assert tx.predict.selective_risk(few_draws(line[1], draws=[7]))["uncertainty"].nunique() == 1, "of constant noise"
+
+
+def test_counts_of_one_optimum_have_the_spread_of_their_rates(line):
+    cut = few_draws(line[1], draws=[7]).copy(deep=True)
+    rates = np.arange(1.0, 16.0)
+    cut["tempered_predictions"]["f"].values[:] = rates[:, None]
+    cut["tempered_predictions"] = cut["tempered_predictions"].to_dataset().drop_vars("variance")
+    recipe = json.loads(cut.attrs["energy"]) | {"likelihood": notation.encode(tx.likelihoods.Poisson())}
+    cut.attrs |= {"task": "counts", "energy": json.dumps(recipe)}
+    found = tx.predict.selective_risk(cut)["uncertainty"] / line[0].dataset.y_scale[0]
+    np.testing.assert_allclose(found, np.sqrt(rates), rtol=0.05)
 
 
 P = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4], [0.5, 0.25, 0.25]])

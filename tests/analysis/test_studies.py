@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -190,6 +191,23 @@ def test_a_linear_models_disagreement_grows_with_the_distance():
 # -- generalisation --------------------------------------------------------------------------------------------------
 
 TEMPERATURES = np.array([4.0, 2.0, 1.0, 0.5, 0.25, 0.125])
+
+
+def test_inputs_of_a_frame_are_read_by_their_names():
+    """As predictions read them: text by the data set's encoding, columns in whatever order."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"place": rng.choice(["far", "near"], 40), "size": rng.normal(size=40)})
+    frame["price"] = frame["size"] + (frame["place"] == "far")
+    energy = tx.Energy.mlp(tx.Dataset.from_frame(frame, "price", train_fraction=0.75), ())
+    tree = made(energy, 0.1 * rng.normal(size=(2, 5, 3, energy.size)))
+    new = frame.head(6)
+    found = studies.uncertainty(tree, energy, new[["size", "place"]])
+    data = energy.dataset
+    array = data.scaled("x", new) * data.x_scale + data.x_mean
+    xr.testing.assert_allclose(found, studies.uncertainty(tree, energy, array), rtol=1e-4)
+    for study in (studies.uncertainty, studies.expressivity, studies.gaussian_replacement):
+        with pytest.raises(tx.InputError, match="key = 0 is not a JAX random key"):
+            study(tree, energy, key=0)
 
 
 def scored(best, seed=0, noise=0.5, sign=-1.0, level=0.0):
@@ -556,6 +574,10 @@ def test_every_study_has_a_picture(ladder, tmp_path):
         (lambda e, t: studies.generalisation_gap(on_reference_path(t), e), "not from the prior"),
         (lambda e, t: studies.effective_parameters(on_reference_path(t)), "not from the prior"),
         (lambda e, t: studies.pruning(on_reference_path(t), e), "not from the prior"),
+        (lambda e, t: studies.effective_parameters((BETAS, np.ones((2, 9, 3)))), "is no result of a sampler"),
+        (lambda e, t: studies.equipartition(3, 1.0), "is no result of a sampler"),
+        (lambda e, t: studies.gaussian_replacement(made(e, exact_draws(e, count=1)), e), "has no spread"),
+        (lambda e, t: tx.thermodynamics.curves(t, []), "betas = .* are none"),
     ],
 )
 def test_bad_inputs(regression, call, problem):

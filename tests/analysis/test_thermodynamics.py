@@ -75,6 +75,34 @@ def test_every_quantity_of_the_linear_regression(exact_cases):
     )
 
 
+def test_errors_of_stepping_stones_count_what_rungs_share():
+    """Populations that are lost somewhere are so on every rung: errors of pairs do not average out."""
+    betas, rng = np.linspace(0.0, 1.0, 41), np.random.default_rng(1)
+    found = []
+    for _ in range(60):
+        shared = rng.normal(size=(8, 1, 1))
+        energies = 10.0 + shared + 0.3 * rng.normal(size=(8, 50, 41))
+        found.append(thermodynamics.stepping_stone((betas, energies)))
+    for side in ("forward", "backward"):
+        spread = np.std([getattr(z, side) for z in found])
+        assert 0.5 < np.median([getattr(z, f"{side}_error") for z in found]) / spread < 2
+
+
+def test_entropy_does_not_depend_on_the_zero_of_the_energy():
+    """Also where the hot end is not β = 0, where it is 0 and is known; at β = 0 it is log Z + β⟨U⟩ as before."""
+    betas = np.array([0.2, 0.5, 1.0])
+    energies = normal_energies(betas, 300, 0)
+    here, there = (thermodynamics.curves((betas, energies + shift)) for shift in (0.0, 1000.0))
+    for name in ("entropy", "entropy_error"):
+        np.testing.assert_allclose(here[name], there[name], atol=1e-8)
+    assert abs(float(here["entropy"][0])) < 1e-9 and float(here["entropy_error"][0]) < 1e-9
+    scale = 1 + 9 * betas  # two dimensions
+    exact = -np.log(scale / scale[0]) + betas * 9 / scale - betas[0] * 9 / scale[0]
+    assert (np.abs(here["entropy"] - exact)[1:] < 4 * here["entropy_error"][1:]).all()
+    whole = thermodynamics.curves((betas - 0.2, normal_energies(betas - 0.2, 300, 0)))
+    np.testing.assert_allclose(whole["entropy"], whole["log_z"] + whole["beta"] * whole["mean_energy"])
+
+
 @pytest.mark.slow
 def test_errors_cover_over_many_seeds_and_naive_ones_do_not():
     """95 % intervals hold the truth in 90-99 % of 100 runs whose draws remember; errors of independent draws do not."""

@@ -1,6 +1,7 @@
 """Peaks of the heat capacity: systems whose density of states is known, with one hump and with two."""
 
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 
 import temperax as tx
@@ -18,6 +19,13 @@ def two_phases(distance, draws=500, seed=0):
         centre = np.where(ordered, -distance, 0.0) - beta
         out[..., n] = centre + rng.normal(size=(4, draws))
     return out
+
+
+def test_heating_begins_where_cooling_ended(key):
+    """And not at T = 0, where polishing would leave the chains."""
+    energy = tx.Energy(lambda x: x**2, dist.Normal(0.0, 1.0))
+    with pytest.raises(tx.InputError, match="polish = True would let heating begin at T = 0"):
+        transitions.hysteresis(key, energy, [0.1, 1.0], polish=True)
 
 
 def exact_capacity(distance, beta):

@@ -101,6 +101,15 @@ MISTAKES = [
     (("sample", "diabetes", "--task", "counts"), "--task = 'counts' is not that of the published splits"),
     (("temper", "iris", "--column", "a=drop"), "--column = ['a=drop'] is not that of the published splits"),
     (("sample", "iris", "--unknown", "column"), "--unknown = 'column' is not that of the published splits"),
+    (("sample", "diabetes", "--split", "50"), "--split = 50 is not one of the 20 splits; give 0 … 19"),
+    (("sample", "iris", "--likelihood", "student"), "--likelihood = 'student' is the noise of a regression"),
+    (("sample", "numbers.csv", "--target", "y", "--task", "counts", "--likelihood", "gaussian"), "the task is counts"),
+    (("sample", "diabetes", "--min-scale", "0.1"), "--min-scale = 0.1 is of no other noise; say --likelihood heteros"),
+    (("sample", "numbers.csv", "--target", "y", "--target", "y"), "--target = ['y', 'y'] names a column twice"),
+    (
+        ("sample", "numbers.csv", "--target", "y", "--column", "a=category", "--column", "a=number"),
+        "--column = 'a=number' says again what a is",
+    ),
     (("sample", "diabetes", "--temperature", "0.3"), "say --path 'likelihood'"),
     (("sample", "diabetes", "--temperature", "-1", "--path", "posterior"), "not positive"),
     (("sample", "diabetes", "--kernel", "gibbs"), "kernel"),
@@ -132,6 +141,7 @@ def answers(tmp_path_factory):
     """What the commands of `MISTAKES` say, in a folder with a broken result."""
     folder = tmp_path_factory.mktemp("mistakes")
     (folder / "result.nc").write_text("broken")
+    (folder / "numbers.csv").write_text("a,y\n" + "\n".join(f"{i % 3},{i}" for i in range(20)))
     (folder / "damaged").mkdir()
     (folder / "damaged" / "run.json").write_text("{}")
     environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "XDG_CACHE_HOME": str(CACHE)}
@@ -235,6 +245,45 @@ def test_predictions_keep_their_digits_and_what_tells_rows_apart(monkeypatch, tm
     np.testing.assert_allclose(found["mean"] - 1.7e9, [10.5, 20.5], atol=3.0)
 
 
+#: What begins a run, of the options.
+OPTIONS: dict = {"data": "diabetes", "target": None, "split": 0, "task": "regression", "hidden": [2]}
+OPTIONS |= {"activation": "tanh", "prior_scale": 1.0, "seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"split": 50}, "split = 50 is not one of the 20 splits"),
+        ({"data": "t.csv", "target": ["y"], "task": "counts"}, "has values that are not counts"),
+        ({"data": "t.csv", "target": ["a"], "train_fraction": 0.99}, "has too few rows to hold any out"),
+        ({"activation": "tanhh"}, "activation = 'tanhh'"),
+    ],
+)
+def test_a_command_that_fails_leaves_the_result_of_the_run_before(wrong, words, monkeypatch, tmp_path):
+    from temperax.command import shell
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shell, "_run", lambda *arguments, **options: None)
+    monkeypatch.setattr(shell.Machine, "start", lambda machine: None)
+    Path("t.csv").write_text("a,y\n" + "\n".join(f"{i * i},{i - 5}" for i in range(20)))
+    for name in ("result.nc", COMMAND):
+        Path(name).write_text("old")
+    with pytest.raises(tx.InputError, match=words):
+        shell.begin("sample", OPTIONS | wrong, tmp_path, shell.Machine(), overwrite=True, quiet=True)
+    assert Path("result.nc").read_text() == Path(COMMAND).read_text() == "old"
+
+
+def test_a_published_name_is_no_file(monkeypatch, tmp_path):
+    from temperax.command import shell
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shell, "_run", lambda *arguments, **options: None)
+    monkeypatch.setattr(shell.Machine, "start", lambda machine: None)
+    Path("diabetes").write_text("a,y\n")
+    shell.begin("sample", OPTIONS, tmp_path, shell.Machine(), overwrite=False, quiet=True)
+    assert read_command(tmp_path)["options"]["data"] == "diabetes"
+
+
 def test_overwriting_takes_what_was_made_of_the_run_before(monkeypatch, tmp_path):
     """A new run that is stopped early must not answer with the old one's result."""
     from temperax.command import shell
@@ -244,7 +293,7 @@ def test_overwriting_takes_what_was_made_of_the_run_before(monkeypatch, tmp_path
     made_later = ("thermodynamics.png", "report.html", "predictions.csv")
     for name in ("run.json", *MADE, *made_later, "notes.txt"):
         (tmp_path / name).write_text("old")
-    shell.begin("sample", {"data": "diabetes"}, tmp_path, shell.Machine(), overwrite=True, quiet=True)
+    shell.begin("sample", OPTIONS, tmp_path, shell.Machine(), overwrite=True, quiet=True)
     assert {path.name for path in tmp_path.iterdir()} == {COMMAND, "notes.txt", "lock", "writer"}
 
 
@@ -255,7 +304,7 @@ def test_a_run_that_is_written_is_not_overwritten(monkeypatch, tmp_path):
     run = RunDirectory.create(tmp_path / "run", {"function": "sample"})
     lock, before = run.lock(), (run.path / "run.json").read_text()
     with pytest.raises(tx.InputError, match="is being written by process"):
-        shell.begin("sample", {"data": "diabetes"}, run.path, shell.Machine(), overwrite=True, quiet=True)
+        shell.begin("sample", OPTIONS, run.path, shell.Machine(), overwrite=True, quiet=True)
     lock.release()
     assert (run.path / "run.json").read_text() == before and not (run.path / COMMAND).exists()
 

@@ -268,3 +268,71 @@ def test_what_counts_the_rows_is_said_to_be_an_input():
     assert tx.Dataset.from_frame(frame, "y", columns={"id": "number"}).inputs == ("id",)
     assert tx.Dataset.from_frame(frame.assign(id=2 * frame["id"]), "y").inputs == ("id",)
     assert tx.Dataset.from_frame(frame.assign(id=frame["id"] // 2), "y").inputs == ("id",)
+
+
+@pytest.mark.parametrize("form", ["%m%d%Y", "%d%m%Y", "%d.%m.%Y", "%y%m%d", "%Y%m%d"])
+def test_dates_of_a_file_keep_their_zeros(form, tmp_path):
+    """As numbers, 01012020 would be 1012020, which is the first of October too."""
+    days = pd.date_range("2001-01-01", periods=N, freq="61D")
+    frame = pd.DataFrame({"when": days.strftime(form), "y": FRAME["price"]})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    data = tx.Dataset.from_csv(tmp_path / "t.csv", "y", columns={"when": f"date:{form}"}, split=0, train_fraction=1.0)
+    known = tx.Dataset.from_frame(frame.assign(when=days), "y", train_fraction=1.0)
+    np.testing.assert_allclose(data.x, known.x, atol=1e-9)
+    frame[["when"]].head(7).to_csv(tmp_path / "new.csv", index=False)
+    right = known.scaled("x", pd.DataFrame({"when": days[:7]}))
+    np.testing.assert_allclose(data.scaled("x", tmp_path / "new.csv"), right, atol=1e-9)
+    assert data.encoding.text == ("when",)  # what `temperax predict` reads as text
+    numbers = pd.DataFrame({"when": pd.to_numeric(frame["when"].head(7).str.replace(".", ""))})
+    if form == "%Y%m%d":
+        np.testing.assert_allclose(data.scaled("x", numbers), right, atol=1e-9)
+    elif form != "%d.%m.%Y":
+        with pytest.raises(tx.InputError, match="may have lost zeros of dates as .* read it as text"):
+            data.scaled("x", numbers)
+
+
+def test_a_gap_is_no_category_of_its_own_where_training_rows_had_none(tmp_path):
+    frame = pd.DataFrame({"kind": ["a", "b"] * 20, "y": np.arange(40.0)})
+    new = pd.DataFrame({"kind": ["a", None]})
+    for unknown in ("error", "column"):
+        data = tx.Dataset.from_frame(frame, "y", unknown=unknown)
+        with pytest.raises(tx.InputError, match=r"^column = 'kind' has no value in rows 1, and training rows lacked"):
+            data.scaled("x", new)
+    empty = tx.Dataset.from_frame(frame.replace("b", ""), "y")  # which a file cannot tell from a gap
+    assert empty.encoding.encode("x", new).ravel().tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("written", ["{},234", "{},234,567", "-{},234.5"])
+@pytest.mark.parametrize("few", [False, True])
+def test_thousands_separators_are_no_decimal_commas(written, few):
+    """Also where most numbers are too small to have one."""
+    size = [str(i) if few and i > 3 else written.format(i + 1) for i in range(N)]
+    with pytest.raises(tx.InputError, match=r"^column = 'size' holds thousands separators .*; remove them, or say"):
+        tx.Dataset.from_frame(FRAME[["price"]].assign(size=size), "price")
+
+
+def test_sparse_columns_are_as_dense_ones():
+    frame = pd.DataFrame({"a": [0, 1, 2, 0] * 10, "b": [0.0, 0.0, 1.5, np.nan] * 10, "y": np.arange(40.0)})
+    kinds = {"a": pd.SparseDtype(int, 0), "b": pd.SparseDtype(float, np.nan), "y": pd.SparseDtype(float, 0.0)}
+    dense, sparse = (tx.Dataset.from_frame(each, "y") for each in (frame, frame.astype(kinds)))
+    np.testing.assert_array_equal(sparse.x, dense.x)
+    np.testing.assert_array_equal(sparse.y, dense.y)
+    np.testing.assert_array_equal(dense.scaled("x", frame.astype(kinds)), dense.scaled("x", frame))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_table_of_columns_without_gaps_is_shown():
+    data = tx.Dataset.from_frame(pd.DataFrame({"a": [0.5, 1.0, 2.5], "y": [1.0, 2.0, 4.0]}), "y")
+    assert data.encoding.table().to_dict("index") == {"a": {"read as": "number", "inputs": 1}}
+
+
+def test_one_row_of_a_frame_is_one_row():
+    data = dataset()
+    new = FRAME.drop(columns="price")
+    for row in (FRAME.iloc[7], new.iloc[7], new.iloc[7][::-1]):
+        np.testing.assert_allclose(data.scaled("x", row), data.scaled("x", new.iloc[[7]]))
+    numbers = tx.Dataset.from_arrays(FRAME[["zip", "price"]], FRAME.index)
+    row = FRAME[["zip", "price"]].iloc[3]
+    np.testing.assert_allclose(numbers.scaled("x", row), numbers.scaled("x", FRAME[["zip", "price"]].iloc[[3]]))
+    plain = tx.Dataset.from_arrays(FRAME["price"].to_numpy(), FRAME.index)
+    assert plain.scaled("x", pd.Series([0.0, 1.0])).shape == (2, 1)  # a column of an array has two rows

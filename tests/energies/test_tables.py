@@ -232,3 +232,81 @@ def test_inputs_too_large_for_single_precision_are_refused_in_predictions(key):
     tree = tx.sample(key, energy, num_chains=2, num_warmup=5, num_draws=5, progress=False)
     with pytest.raises(tx.InputError, match="is too large to compute with"):
         tx.predict.predictions(tree, [[1e60, 0.0]], energy)
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def rows(form, number=20):
+    return "\n".join(form.format(i=i, mod=i % 3, half=i / 2) for i in range(number))
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    """The second would be price.1, an input that knows the answer."""
+    for header in ("a,price,price", "price, price ,a"):
+        file = write(tmp_path / "t.csv", f"{header}\n{rows('{i},{half},{half}')}")
+        with pytest.raises(tx.InputError, match=r"^path = .* has several columns of one name, price; give every"):
+            tx.Dataset.from_csv(file, "price")
+    unnamed = write(tmp_path / "u.csv", f"a,,,y\n{rows('{i},{mod},{half},{half}')}")
+    assert tx.Dataset.from_csv(unnamed, "y").inputs == ("a", "Unnamed: 1", "Unnamed: 2")
+
+
+def test_the_index_of_a_subset_is_no_input(tmp_path):
+    frame = pd.DataFrame({"a": np.arange(40.0) % 7, "y": np.arange(40.0)}).sample(frac=0.8, random_state=0)
+    frame.to_csv(tmp_path / "t.csv")
+    data = tx.Dataset.from_csv(tmp_path / "t.csv", "y")
+    assert data.inputs == ("a",)
+    whole = data.scaled("x", frame)
+    for new in (tmp_path / "t.csv", pd.read_csv(tmp_path / "t.csv")):
+        np.testing.assert_allclose(data.scaled("x", new), whole)
+    arrays = tx.Dataset.from_arrays(frame[["a"]], frame["y"])
+    np.testing.assert_allclose(arrays.scaled("x", pd.read_csv(tmp_path / "t.csv")), arrays.scaled("x", frame))
+    repeated = write(tmp_path / "r.csv", f",y\n{rows('{mod},{half}')}")
+    assert tx.Dataset.from_csv(repeated, "y").inputs == ("Unnamed: 0",)
+
+
+HEADERS = {
+    "a blank first line": ("\n  \na;b;y\n", ";"),
+    "commas in a quoted name": ('"a";"b, of c, d, e and f";y\n', ";"),
+    "tabs": ("a\tb\ty\n", "\t"),
+    "tabs, and a comma in a name": ("a\tb,c\ty\n", "\t"),
+    "one column more": ('"a;b;c;d",b,y\n', ","),
+}
+
+
+@pytest.mark.parametrize("case", HEADERS)
+def test_what_separates_columns_is_read_off_the_header(case, tmp_path):
+    header, mark = HEADERS[case]
+    file = write(tmp_path / "t.csv", header + rows(mark.join(("{i}", "{mod}", "{half}"))))
+    data = tx.Dataset.from_csv(file, "y", train_fraction=1.0)
+    assert len(data.inputs) == 2 and len(data.x) == 20
+    np.testing.assert_allclose(data.x_mean, [9.5, 0.95])
+
+
+def test_labels_keep_the_zeros_that_they_begin_with(tmp_path):
+    file = write(tmp_path / "t.csv", f"a,y\n{rows('{i},0{mod}')}\n20,1\n")
+    assert tx.Dataset.from_csv(file, "y", task="classification").classes == ("00", "01", "02", "1")
+    plain = write(tmp_path / "p.csv", f"a,y\n{rows('{i},{mod}')}\n20,10\n")
+    assert tx.Dataset.from_csv(plain, "y", task="classification").classes == ("0", "1", "2", "10")  # in their order
+
+
+def test_names_are_stripped_wherever_they_are_given():
+    frame = pd.DataFrame({"a ": np.arange(20.0), "price ": np.arange(20.0) ** 2})
+    for target in ("price ", "price", ["price "]):
+        data = tx.Dataset.from_frame(frame, target)
+        assert data.inputs == ("a",) and data.targets == ("price",)
+    x, y = frame[["a "]], frame["price "]
+    for data in (tx.Dataset.from_arrays(x.to_numpy(), y, inputs=[" a"]), tx.Dataset.from_arrays(x, y)):
+        assert data.inputs == ("a",) and data.targets == ("price",)
+        assert data.scaled("x", frame).shape == (20, 1)
+    with pytest.raises(tx.InputError, match=r"^target = \['price', 'price '\] names a column twice; name each once"):
+        tx.Dataset.from_frame(frame, ["price", "price "])
+
+
+def test_a_complex_target_is_refused():
+    frame = pd.DataFrame({"a": np.arange(20.0), "y": np.arange(20.0) + 1j})
+    for y in (frame["y"], frame["y"].astype(object)):
+        with pytest.raises(tx.InputError, match=r"^target = 'y' holds complex numbers; give real and imaginary parts"):
+            tx.Dataset.from_frame(frame.assign(y=y), "y")

@@ -157,3 +157,28 @@ def test_nothing_adapts_while_draws_are_kept(key, small_data):
     tree = tx.sample(key, energy, num_chains=2, num_warmup=60, num_draws=40, progress=False)
     steps = tree["sample_stats"]["step_size"].values
     assert (steps == steps.ravel()[0]).all()
+
+
+def test_what_is_remembered_of_many_chains_is_bounded(key, monkeypatch):
+    """In `smc` every particle is a chain; few chains of few parameters keep all that they had kept."""
+    assert adaptation.remembered(1, 4, 1000) == adaptation.remembered(16, 4, 100) == (4, adaptation.MEMORY)
+    for temperatures, chains, parameters in ((1, 4096, 10_000), (16, 4, 10_000), (1, 1024, 2)):
+        kept, memory = adaptation.remembered(temperatures, chains, parameters)
+        size = temperatures * kept * memory * 2 * parameters * jnp.result_type(float).itemsize
+        assert size <= adaptation.MEMORY_BYTES and memory >= adaptation.FEWEST
+    # Of eight chains five are kept, and turn the mass as all of them would.
+    rows = 5 * adaptation.FEWEST * 2 * 2 * jnp.result_type(float).itemsize
+    monkeypatch.setattr(adaptation, "MEMORY_BYTES", rows)
+    first = np.array([0.1], jnp.result_type(float))
+    tuning, state = adaptation.start(tx.HMC(), first, 8, 2, rank=1)
+    assert state.recent.shape == (1, 5, adaptation.FEWEST, 2, 2)
+    root = jnp.array([[1.0, 0.0], [0.95, 0.31]])
+    covariance = np.asarray(root @ root.T)
+    draws = jax.random.normal(key, (20, 8, 1, 2)) @ root.T
+    forces = jnp.einsum("ij,sctj->scti", jnp.linalg.inv(covariance), draws)
+    info = info_of((8, 1), jnp.zeros((8, 1, 2)), jnp.ones(()))
+    for n in range(1, 20):
+        given = draws[n - 1], draws[n], forces[n]
+        tuning, state = adaptation.update(tx.HMC(), tuning, state, *given, info, jnp.ones((8, 1), bool))
+    tuning, _ = adaptation.end_window(tx.HMC(), *jax.tree.map(np.asarray, (tuning, state)))
+    assert np.abs(np.log(tuning.widths[0])).max() > 0.5  # a correlation of .95

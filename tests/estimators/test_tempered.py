@@ -151,3 +151,27 @@ def test_mistakes_are_one_sentence(change, y, words):
 def test_one_class_is_none():
     with pytest.raises(tx.InputError, match="has one class only"):
         tx.TemperedClassifier(**QUICK).fit(np.arange(20.0)[:, None], np.ones(20))
+
+
+@pytest.mark.parametrize("kind", [tx.TemperedRegressor, tx.TemperedClassifier])
+def test_a_refit_that_fails_leaves_nothing_fitted(kind):
+    """Old draws with new labels would answer, and wrongly."""
+    x, y = np.arange(20.0)[:, None], np.arange(20) % 2
+    model = kind(**QUICK | {"hidden": (), "num_warmup": 5, "num_draws": 5}).fit(x, y)
+    with pytest.raises(tx.InputError, match="activation = 'tanhh'"):
+        model.set_params(hidden=(3,), activation="tanhh").fit(x, y + 5)
+    with pytest.raises(NotFittedError):
+        model.predict(x)
+    assert not hasattr(model, "tree_") and not hasattr(model, "energy_")
+
+
+def test_classes_that_no_label_has_are_refused():
+    model = tx.TemperedClassifier(**QUICK, likelihood=tx.likelihoods.Categorical(num_classes=5))
+    with pytest.raises(tx.InputError, match="num_classes = 5 is not the number of labels in y, 3; leave it out"):
+        model.fit(np.arange(21.0)[:, None], np.arange(21) % 3)
+
+
+def test_the_level_of_an_interval_is_any_number(piped):
+    model, x = piped[-1], piped[:-1].transform(FRAME[:2])
+    single = model.predict_interval(x, level=np.float32(0.9))
+    np.testing.assert_allclose(single, model.predict_interval(x, level=0.9), rtol=1e-5)

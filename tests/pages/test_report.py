@@ -120,6 +120,46 @@ def test_the_verdict_is_that_of_the_diagnostics():
     assert findings.verdict(good.assign(verdict=["good", "fair", *["unknown"] * (len(good) - 2)]))[0] == "fair"
 
 
+def test_what_was_judged_by_the_energy_alone_has_not_converged():
+    """It cannot tell one mode from another, as the next paragraph says."""
+    good = tx.diagnostics.verdicts(made("sample")).assign(verdict="good")
+    energy = good[~good["check"].str.startswith("R-hat of f")]
+    level, sentence = findings.verdict(energy)
+    assert level == "unknown" and "of the energy alone" in sentence and "converged" not in sentence
+
+
+CUTS = {
+    "one temperature": ("sample", lambda tree: tree.sel(temperature=1.0)),
+    "one chain": ("ladder", lambda tree: tree.isel(chain=0)),
+    "one draw": ("sample", lambda tree: tree.isel(draw=0)),
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_result_of_which_one_was_taken_has_a_page(cut):
+    kind, take = CUTS[cut]
+    tree = take(made(kind))
+    tree.attrs = made(kind).attrs
+    Page(render(tree))
+
+
+def test_a_page_without_the_targets_rung_names_the_temperature_of_its_scores():
+    cut = made("sample").isel(temperature=[1])
+    cut.attrs = made("sample").attrs
+    text = render(cut)
+    assert "At T = 0.7 (of the target, T = 1, no scores were kept), the RMSE" in text
+    assert "At the target temperature" not in text and "At the target temperature, the RMSE" in text_of("sample")
+
+
+def test_ends_of_annealing_are_no_optima():
+    stats = xr.Dataset({"lp": (("chain", "draw"), [[-3.0], [-2.0]])})
+    for temperature, said in ((0.1, "2 ends of annealed chains at T = 0.1"), (0.0, "2 optima, and no draws")):
+        posterior = xr.Dataset({"theta": (("chain", "draw"), [[0.0], [1.0]])}, attrs={"temperature": temperature})
+        tree = xr.DataTree.from_dict({"posterior": posterior, "sample_stats": stats})
+        tree.attrs["function"] = "anneal"
+        assert said in findings.of_optima(tree)[1]
+
+
 VALUES = [
     {"a": [1, 2.5, float("inf"), None, "it's"]},
     tx.priors.StudentT(df=3.0, scale=2.0),

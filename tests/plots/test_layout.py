@@ -65,6 +65,28 @@ def test_legends_cover_nothing_and_lines_keep_off_the_edges(tree):
         assert low + 0.03 * (high - low) < value < high - 0.03 * (high - low)
 
 
+def test_bands_without_held_out_rows_have_the_barrier(tree):
+    groups = {name: group.to_dataset() for name, group in tree.children.items() if "predictions" not in name}
+    groups["constant_data"] = groups["constant_data"].isel(test_row=slice(0))
+    swaps = {"swap_acceptance": (("chain", "draw", "pair"), np.full((2, 20, 1), 0.5))}
+    swaps |= {"replica": (("chain", "draw", "temperature"), np.tile([[0, 1], [1, 0]], (2, 10, 1)))}
+    swaps |= {name: (("chain", "draw"), np.ones((2, 20))) for name in ("round_trips", "restarts")}
+    coords = {name: groups["tempered_stats"][name] for name in ("chain", "draw", "temperature", "beta")}
+    groups["exchange"] = xr.Dataset(swaps, coords | {"pair": [0]})
+    bare = xr.DataTree.from_dict(groups)
+    bare.attrs = tree.attrs
+    titles = [axes.get_title() for axes in tx.plots.bands(bare).axes]
+    assert "Barrier" in titles and "Predictive score" not in titles
+
+
+def test_an_energy_at_infinite_temperature_alone_has_a_picture(tree):
+    hot = tree.isel(temperature=[0])
+    rung = {"temperature": [np.inf], "beta": ("temperature", [0.0])}
+    hot["tempered_stats"] = hot["tempered_stats"].to_dataset().assign_coords(rung)
+    hot.attrs = tree.attrs
+    assert not len(tx.plots.mean_energy(hot).lines[0].get_xdata())
+
+
 def test_what_has_no_bands_is_told(tree):
     with pytest.raises(tx.InputError, match="has one temperature"):
         tx.plots.bands(tree.isel(temperature=[0]))

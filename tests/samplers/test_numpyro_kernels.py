@@ -7,7 +7,7 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 from numpyro.contrib.control_flow import scan
-from numpyro.infer import MCMC, NUTS
+from numpyro.infer import MCMC, NUTS, Predictive
 from numpyro.infer.util import potential_energy
 
 import temperax as tx
@@ -115,6 +115,56 @@ def test_what_it_cannot_do_is_said(key):
         MCMC(tx.numpyro.ParallelTempering(normal), num_warmup=50, num_samples=10, progress_bar=False).run(
             key, Y, init_params={"mean": jnp.zeros(())}
         )
+
+
+def mixture(y):
+    mean = numpyro.sample("mean", dist.Normal(0.0, 1.0))
+    with numpyro.plate("rows", 4):
+        side = numpyro.sample("side", dist.Bernoulli(0.3), infer={"enumerate": "parallel"})
+        numpyro.deterministic("centre", mean * side)
+        numpyro.sample("y", dist.Normal(mean * side, 1.0), obs=y)
+    numpyro.deterministic("double", 2 * mean)
+
+
+def chained(y):
+    means = numpyro.sample("means", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+
+    def step(side, y):
+        side = numpyro.sample("side", dist.Categorical(jnp.full((2, 2), 0.5)[side]), infer={"enumerate": "parallel"})
+        numpyro.sample("y", dist.Normal(means[side], 1.0), obs=y)
+        return side, None
+
+    scan(step, 0, y)
+
+
+@pytest.mark.parametrize("model", [mixture, chained])
+@pytest.mark.parametrize("path", ["likelihood", "posterior"])
+def test_what_is_summed_out_is_not_tempered_term_by_term(model, path, key):
+    """(Σ p(z) p(y | z))^β is not Σ (p(z) p(y | z))^β; at T = 1 they agree, and what is drawn is not summed."""
+    kernel = tx.numpyro.TemperedHMC(model, 2.0, path)
+    with pytest.raises(tx.InputError, match=r"site .*side.* is summed out .*Energy\.from_numpyro"):
+        MCMC(kernel, num_warmup=5, num_samples=5, progress_bar=False).run(key, Y)
+    MCMC(tx.numpyro.TemperedHMC(model), num_warmup=5, num_samples=5, progress_bar=False).run(key, Y)
+    drawn = Predictive(tx.numpyro.tempered(model, 2.0, path), num_samples=3)(key, Y)
+    assert drawn["side"].shape == (3, 4)
+
+
+def test_a_ladder_shows_nothing_that_a_summed_out_site_decides(key):
+    options = {"num_warmup": 16, "num_samples": 5, "progress_bar": False}
+    mcmc = MCMC(tx.numpyro.ParallelTempering(mixture, num_replicas=3), **options)
+    mcmc.run(key, Y)
+    assert set(mcmc.get_samples()) == {"mean", "double"}
+
+
+def test_a_ladder_without_what_mcmc_returns_is_refused(key):
+    with pytest.raises(tx.InputError, match="has no rung at T = 1, whose draws MCMC returns"):
+        tx.numpyro.ParallelTempering(normal, ladder=[0.0, 0.2, 0.5])
+    with pytest.raises(tx.InputError, match="num_replicas = 4 is not what the ladder beside it has"):
+        tx.numpyro.ParallelTempering(normal, num_replicas=4, ladder=[0.0, 0.2, 1.0])
+    tx.numpyro.ParallelTempering(normal, ladder=[0.0, 1.0, 2.0])
+    kernel = tx.numpyro.ParallelTempering(normal, kernel="mclmc")
+    with pytest.raises(tx.InputError, match="kernel = 'mclmc' is not exact"):
+        MCMC(kernel, num_warmup=5, num_samples=5, progress_bar=False).run(key, Y)
 
 
 def test_scopes_and_loops_are_tempered_too(key):

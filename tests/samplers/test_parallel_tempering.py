@@ -415,6 +415,13 @@ BAD = {
     "too few draws": ({"num_draws": 10}, "num_draws"),
     "too few rounds": ({"num_rounds": 2}, "num_rounds"),
     "transitions": ({"transitions": 0}, "transitions"),
+    "transitions of text": ({"transitions": "2", "most_transitions": 4}, "transitions"),
+    "most below least": ({"transitions": 4, "most_transitions": 2}, "most_transitions"),
+    "replicas beside a ladder": ({"ladder": [0.0, 0.5, 1.0], "num_replicas": 4}, "num_replicas"),
+    "hottest beside a ladder": ({"ladder": [0.0, 0.5, 1.0], "hottest": 4.0}, "hottest"),
+    "hottest sought beside a ladder": ({"ladder": [0.1, 0.5, 1.0], "hottest": "auto"}, "hottest"),
+    "endless replicas beside a ladder": ({"ladder": [0.0, 0.5, 1.0], "num_replicas": 10**400}, "num_replicas"),
+    "coldest beside a ladder": ({"ladder": [0.0, 0.5, 1.0], "coldest": 0.5}, "coldest"),
     "keep": ({"keep": "some"}, "keep"),
     "no ladders": ({"num_chains": 0}, "num_chains"),
 }
@@ -450,13 +457,22 @@ def nearly_flat(p):
     return 2.0 * jnp.sum((p - 1.0) ** 2)
 
 
-@pytest.mark.parametrize("coldest", some([2.0], [0.5]))
-def test_a_reference_path_ends_at_the_temperature_that_was_asked_for(coldest, key):
+def test_a_reference_path_ends_at_the_temperature_that_was_asked_for(key):
     """Of N(0, 1) and a precision of 4 at T on the reference path: between the reference and (prior × likelihood)^β."""
     energy = tx.Energy(nearly_flat, dist.Normal(0.0, 1.0).expand([2]).to_event(1))
-    tree = tx.parallel_tempering(key, energy, path="reference", coldest=coldest, num_draws=256, **QUICK)
+    tree = tx.parallel_tempering(key, energy, path="reference", coldest=2.0, num_draws=256, **QUICK)
     assert tree.attrs["path"] == "reference"
-    assert tree["exchange"]["temperature"].values[-1] == pytest.approx(coldest)
+    assert tree["exchange"]["temperature"].values[-1] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("cold", [{"coldest": 0.5}, {"ladder": [0.0, 0.5, 2.0]}], ids=["coldest", "ladder"])
+@pytest.mark.parametrize("sampler", [tx.parallel_tempering, tx.smc])
+def test_a_reference_path_does_not_go_below_one(sampler, cold, key):
+    """p^β / q^(β - 1) has no integral where p's tails are heavier than those of the Gaussian q."""
+    with pytest.raises(tx.InputError, match="the reference path is improper") as caught:
+        sampler(key, scaled_precision(2), path="reference", progress=False, **cold)
+    assert caught.value.argument == next(iter(cold))
+    assert ladder.first("reference", 3, None, 1.0, None)[-1] == 1.0
 
 
 def test_a_reference_is_fitted_in_short_runs_too(key):
@@ -490,6 +506,24 @@ def test_a_ladder_that_is_cut_at_one_goes_on(key, monkeypatch):
     options = {"num_replicas": 60, "num_draws": 32, "coldest": 0.25, **QUICK}
     tree = tx.parallel_tempering(key, scaled_precision(2), **options)
     assert tree["tempered_stats"]["beta"].values[[0, -1]].tolist() == [1.0, 4.0]
+
+
+def test_what_says_the_same_as_a_ladder_may_stand_beside_it():
+    rungs = np.array([0.0, 0.5, 2.0])
+    assert (ladder.first("likelihood", 3, float("inf"), 0.5, rungs) == rungs).all()
+    assert (ladder.first("likelihood", str(np.str_("auto")), None, 1, rungs) == rungs).all()
+    assert (ladder.first("posterior", np.int64(3), np.float32(10), 1.0, [0.1, 0.5, 1.0]) == [0.1, 0.5, 1.0]).all()
+
+
+def test_a_result_of_a_ladder_repeats_on_another(key):
+    """What makes a ladder takes the place of one that was given, and the other way round."""
+    data = tx.Dataset.from_arrays(np.linspace(-1, 1, 20)[:, None], np.linspace(-1, 1, 20))
+    energy = tx.Energy.mlp(data, (1,))
+    tree = tx.parallel_tempering(key, energy, ladder=[0.0, 0.5, 1.0], num_draws=32, **QUICK)
+    assert tx.repeat(tree, ladder=None, num_replicas=3)["exchange"]["beta"].shape == (3,)
+    again = tx.repeat(tree, coldest=0.5, num_replicas=3)
+    assert again["exchange"]["beta"].values[-1] == 2.0
+    assert tx.repeat(again, ladder=[0.0, 0.2, 1.0])["exchange"]["beta"].values == pytest.approx([0.0, 0.2, 1.0])
 
 
 def test_a_result_repeats_with_more_transitions(key):

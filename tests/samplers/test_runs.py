@@ -4,15 +4,19 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from typing import ClassVar
 
 import blackjax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from broken import UntemperedGradient
 from jax.tree_util import register_dataclass
+from numpyro.infer.util import ParamInfo
 
 import temperax as tx
+from temperax.engine.kernels import Info
 from temperax.samplers import runs
 from temperax.storage.rundir import RunDirectory
 
@@ -61,6 +65,26 @@ def test_a_ladder_goes_on_with_the_rounds_it_began_with(key, energy, tmp_path):
 def test_a_run_that_was_never_begun_begins(key, energy, tmp_path):
     tree = tx.sample(key, energy, **QUICK, directory=tmp_path / "run", resume=True)
     assert_same(tx.sample(key, energy, **QUICK), tree)
+
+
+COUNTS = {
+    "sample": {"num_warmup": 12, "num_draws": 4, "thin": 2},
+    "parallel_tempering": {"num_replicas": 3, "num_draws": 32, "transitions": 1, "most_transitions": 2},
+    "smc": {"num_particles": 8, "scans": 2},
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_counts_may_be_numpys(name, key, energy, tmp_path):
+    """They are in every checkpoint, which is JSON."""
+    counts = COUNTS[name] | {"num_chains": 2, "batch_size": 1}
+    options = {"progress": False, "save_every": 1e-9} | ({"ladder": [0.0, 1e-3, 1.0]} if name == "smc" else {})
+    sampler = getattr(tx, name)
+    found = sampler(
+        key, energy, directory=tmp_path / "run", **options, **{count: np.int64(n) for count, n in counts.items()}
+    )
+    assert_same(found, tx.open_run(tmp_path / "run"))
+    assert_same(found, sampler(key, energy, directory=tmp_path / "run", resume=True, **options, **counts))
 
 
 def test_another_run_is_refused(key, energy, small_data, tmp_path, monkeypatch):
@@ -114,6 +138,42 @@ def test_another_kernel_of_the_users_own_is_refused(key, energy, tmp_path):
     tx.sample(key, energy, kernel=Walk(1.0), num_draws=8, **here, resume=True)
     with pytest.raises(tx.InputError, match="moves = "):
         tx.sample(key, energy, kernel=Walk(0.1), num_draws=8, **here, resume=True)
+
+
+def test_another_kernel_of_the_users_own_is_refused_whatever_it_is_made_of(key, energy, tmp_path):
+    """A plain class with a step, and one that inherits from a kernel of the library."""
+
+    def langevin(width, drift):
+        @register_dataclass
+        @dataclass(frozen=True)
+        class Langevin:
+            width: float
+            step_size: ClassVar[float] = 1.0
+            trajectory_length: ClassVar[float] = 1.0
+            inverse_mass: ClassVar[float] = 1.0
+            target_acceptance: ClassVar[float] = 0.8
+
+            def step(self, key, potential_at, beta, start, tuning, jitter):
+                noise = self.width * jax.random.normal(key, start.z.shape)
+                position = start.z - drift * self.width**2 * start.z_grad + noise * tuning.step_size
+                potential, gradient = jax.value_and_grad(potential_at(beta))(position)
+                one = jnp.ones(())
+                info = Info(one, jnp.int32(1), jnp.bool(False), potential, jnp.zeros_like(position), one)
+                return ParamInfo(position, potential, gradient), info
+
+        return Langevin(width)
+
+    def asked(kernel):
+        return runs.describe("sample", key, energy, {"kernel": kernel}).get("moves")
+
+    kernels = [langevin(1.0, 0.5), langevin(0.1, 0.5), langevin(1.0, 0.4), UntemperedGradient()]
+    assert len({tuple(asked(kernel)) for kernel in kernels}) == 4 and asked(kernels[0]) == asked(langevin(1.0, 0.5))
+    assert all(asked(own) is None for own in (tx.HMC(), tx.NUTS(), tx.MAMS(), tx.MCLMC(), "nuts", "auto"))
+    assert asked(tx.kernels.Alternating(kernels[0])) == asked(kernels[0])
+    here = {"start": "prior", "num_chains": 2, "num_warmup": 0, "progress": False, "directory": tmp_path / "run"}
+    tx.sample(key, energy, kernel=langevin(1e-3, 0.5), num_draws=4, **here)
+    with pytest.raises(tx.InputError, match="moves = "):
+        tx.sample(key, energy, kernel=langevin(1e-3, 0.4), num_draws=8, **here, resume=True)
 
 
 def test_what_a_run_found_out_at_its_end_is_in_its_folder(key, energy, tmp_path):

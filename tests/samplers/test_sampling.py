@@ -1,5 +1,6 @@
 """The engine: compilations, blocks, interruption, thinning, starts, and the temperature that draws show."""
 
+import signal
 import subprocess
 import sys
 
@@ -124,6 +125,33 @@ def test_interruption_returns_the_draws_so_far(key, energy, monkeypatch):
     calls.clear()
     with pytest.raises(KeyboardInterrupt):  # nothing to return yet
         tx.sample(key, energy, **(QUICK | {"num_warmup": 100}))
+
+
+def test_a_run_that_is_stopped_looks_for_no_bias(key, energy, tmp_path, monkeypatch):
+    """Of a kernel that is not exact; and what is drawn survives a Ctrl-C while its bias is looked for."""
+    monkeypatch.setattr(engine, "BLOCK_SECONDS", 0.0)  # one draw a block
+    real, calls, last = engine.run_block, [], [QUICK["num_warmup"] + 22]
+
+    def asked(*args):
+        calls.append(args)
+        if len(calls) == last[0]:
+            signal.raise_signal(signal.SIGINT)
+        return real(*args)
+
+    def stopped(*args):
+        looked.append(args)
+        raise KeyboardInterrupt
+
+    looked = []
+    monkeypatch.setattr(drawing, "energy_bias", stopped)
+    monkeypatch.setattr(engine, "run_block", asked)
+    options = QUICK | {"kernel": "mclmc", "start": "prior", "directory": tmp_path / "run"}
+    tree = tx.sample(key, energy, **options)
+    drawn = tree["posterior"].sizes["draw"]
+    assert tree.attrs["interrupted"] == 1 and QUICK["num_draws"] / 2 < drawn < QUICK["num_draws"] and not looked
+    whole = tx.sample(key, energy, **options, resume=True)
+    assert looked and "energy_bias" not in whole.attrs and whole.attrs["interrupted"] == 0
+    assert whole["posterior"].sizes["draw"] == QUICK["num_draws"]
 
 
 def test_starts(key, energy):

@@ -166,6 +166,8 @@ REFUSED = {
     "the posterior path from infinity": ({"path": "posterior"}, "hottest"),
     "a hot end below the cold one": ({"path": "posterior", "hottest": 0.5}, "hottest"),
     "no path": ({"path": "prior"}, "path"),
+    "a hot end beside a ladder": ({"ladder": [0.0, 0.5, 1.0], "hottest": 2.0}, "hottest"),
+    "a cold end beside a ladder": ({"ladder": [0.0, 0.5, 1.0], "coldest": 0.5}, "coldest"),
     "a kernel whose bias nobody sees": ({"kernel": "mclmc"}, "kernel"),
 }
 

@@ -249,6 +249,20 @@ class Ensemble:
             return 0.0 if series.std() == 0 else np.nan
         return float(statistics.base.array_stats.mcse(series, chain_axis=0, draw_axis=1))
 
+    @cached_property
+    def _hottest(self) -> tuple[float, float, np.ndarray]:
+        """The hottest rung's β₁, ⟨U⟩ there and its influence; of a rung at β = 0, nothing that counts."""
+        beta = float(self.betas[0])
+        if beta == 0:
+            return 0.0, 0.0, np.zeros(self.scans)
+        log_z, mean, _ = self.moments(beta)
+
+        def terms(part: slice) -> np.ndarray:
+            energies = self._samples[part]
+            return (np.exp(-beta * energies - self._log_total[part] - log_z) * (energies - mean))[None]
+
+        return beta, mean, self._influence(terms)[0]
+
     def at(self, beta: float) -> dict[str, float]:
         """Log Z, free energy, mean energy, heat capacity and entropy at one β, each with its ``_error``, in nats."""
         log_z, mean, variance = self.moments(beta)
@@ -260,13 +274,14 @@ class Ensemble:
 
         of_z, of_mean, of_variance = self._influence(terms)
         of_z = of_z - 1.0
+        hot, hottest, of_hottest = self._hottest
         infinite = beta == 0 and self.has_infinite
         found = {
             "log_z": (log_z, of_z),
             "free_energy": (-log_z / beta if beta else mean, of_z / beta if beta else of_mean),
             "mean_energy": (mean, of_mean),
             "heat_capacity": (beta**2 * variance, beta**2 * of_variance),
-            "entropy": (log_z + beta * mean, of_z + beta * of_mean),
+            "entropy": (log_z + beta * mean - hot * hottest, of_z + beta * of_mean - hot * of_hottest),
         }
         out = {}
         for name, (value, influence) in found.items():

@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from temperax.analysis import statistics
-from temperax.analysis.ensemble import Ensemble, Source, ensemble
+from temperax.analysis.ensemble import Ensemble, Source, ensemble, log_mean_exp
 
 
 class SteppingStone(NamedTuple):
@@ -61,7 +60,7 @@ def stepping_stone(source: Source) -> SteppingStone:
     """Log Z from both sides of every pair of neighbours.
 
     Forward Σ log⟨exp(-Δβ U)⟩ over the hotter draws of each pair, backward -Σ log⟨exp(+Δβ U)⟩ over the colder ones
-    (Xie, Lewis, Fan, Kuo & Chen 2011); errors by the delta method with the ESS of each summand.
+    (Xie, Lewis, Fan, Kuo & Chen 2011); errors by the delta method, with the ESS of what a scan adds to all pairs.
 
     Parameters
     ----------
@@ -80,13 +79,20 @@ def stepping_stone(source: Source) -> SteppingStone:
     """
     found = ensemble(source)
     steps = np.diff(found.betas)
-    forward = [_log_mean(-step * found.energies[..., n]) for n, step in enumerate(steps)]
-    backward = [_log_mean(step * found.energies[..., n + 1]) for n, step in enumerate(steps)]
-    (up, up_error), (down, down_error) = (
-        (sum(value for value, _ in part), float(np.sqrt(sum(error**2 for _, error in part))))
-        for part in (forward, backward)
-    )
+    up, up_error = _sum_of_log_means(found, -steps * found.energies[..., :-1])
+    down, down_error = _sum_of_log_means(found, steps * found.energies[..., 1:])
     return SteppingStone(up, up_error, -down, down_error)
+
+
+def _sum_of_log_means(found: Ensemble, exponents: Float[np.ndarray, "chain draw pair"]) -> tuple[float, float]:
+    """Σ log⟨exp⟩ over the pairs, and its error from what each scan adds to it.
+
+    A scan is of all pairs together: what is wrong with it on one rung is so on the next, and their errors do not
+    average out.
+    """
+    logs = log_mean_exp(exponents)
+    influence = np.exp(exponents - logs).sum(axis=-1)
+    return float(logs.sum()), found.error(influence.reshape(-1))
 
 
 def log_evidence(source: Source) -> Evidence:
@@ -120,7 +126,7 @@ def _integrate(found: Ensemble) -> tuple[float, float]:
     """-∫⟨U⟩dβ, with its sampling error and the size of the rule's correction in quadrature."""
     first = int(found.betas[0] == 0)
     betas, energies = found.betas[first:], found.energies[..., first:]
-    begin, begin_error = _log_mean(-betas[0] * found.energies[..., 0]) if first else (0.0, 0.0)
+    begin, begin_error = _sum_of_log_means(found, -betas[0] * found.energies[..., :1]) if first else (0.0, 0.0)
     steps = np.diff(betas)
     mean, variance = energies.mean(axis=(0, 1)), energies.var(axis=(0, 1))
     correction = float(np.sum(steps**2 / 12 * np.diff(variance)))
@@ -128,15 +134,3 @@ def _integrate(found: Ensemble) -> tuple[float, float]:
     series = (energies - mean) @ widths
     error = found.error(series.reshape(-1))
     return begin - float(widths @ mean) - correction, float(np.sqrt(error**2 + begin_error**2 + correction**2))
-
-
-def _log_mean(exponents: Float[np.ndarray, "chain draw"]) -> tuple[float, float]:
-    """Log⟨exp⟩ and its standard error."""
-    largest = exponents.max()
-    weights = np.exp(exponents - largest)
-    value = float(largest + np.log(weights.mean()))
-    if weights.std() == 0:
-        return value, 0.0
-    # The ESS of the summand itself; it cannot be told from fewer than four draws.
-    error = statistics.base.array_stats.mcse(weights, chain_axis=0, draw_axis=1) if weights.shape[1] >= 4 else np.nan
-    return value, float(error / weights.mean())

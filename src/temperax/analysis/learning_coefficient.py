@@ -8,6 +8,7 @@ last word, β(⟨E⟩ - E(θ*)) = λ.  It is P/2 for a regular model of P parame
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
@@ -15,9 +16,12 @@ from jaxtyping import Array, Float
 from temperax.analysis import statistics
 from temperax.energies.energy import Energy
 from temperax.engine.kernels import KernelLike, as_kernel
+from temperax.engine.program import check_fits
+from temperax.engine.tempering import PATHS
 from temperax.errors import InputError, check_array, check_count, check_key, check_positive, check_single
 from temperax.samplers import optimise
 from temperax.samplers.sample import sample
+from temperax.samplers.setup import check_exact
 
 # Purposes of the keys that are split off a call's key.
 _OPTIMUM, _DRAWS = range(2)
@@ -122,7 +126,8 @@ def learning_coefficient(
     Raises
     ------
     InputError
-        For bad arguments, an energy without rows where ``beta`` is missing, and a θ* whose energy is not finite.
+        For bad arguments, a kernel that is not exact (``"mclmc"``), an energy without rows where ``beta`` is missing, a
+        flat prior without ``localisation``, and a θ* whose energy is not finite.
 
     See Also
     --------
@@ -138,19 +143,20 @@ def learning_coefficient(
     key = check_key(key)
     if not isinstance(energy, Energy):
         raise InputError("energy", energy, "is not an Energy", "give one such as Energy.mlp(data)")
-    check_count("num_chains", num_chains)
-    check_count("num_warmup", num_warmup, 0)
-    check_count("num_draws", num_draws, 4)  # fewer have no ESS
-    as_kernel(kernel, energy)  # what is wrong with it is said before anything is trained
+    num_chains = check_count("num_chains", num_chains)
+    num_warmup = check_count("num_warmup", num_warmup, 0)
+    num_draws = check_count("num_draws", num_draws, 4)  # fewer have no ESS
     localisation = None if localisation is None else check_positive("localisation", localisation)
     num_rows = energy.num_rows
     beta = _default_beta(energy, num_rows) if beta is None else check_positive("beta", beta)
+    at = None if at is None else _checked_position(at, energy)
+    _check_kernel(kernel, energy, localisation, beta)  # before anything is trained
     if at is None:
         optima = optimise.minimise(jax.random.fold_in(key, _OPTIMUM), energy, num_chains, progress=progress)
         starts = optima.position[np.argsort(optima.score)]
         starts[0] = optimise.polish(energy, starts[0])  # β times what is left above the minimum is missing in λ̂
     else:
-        starts = np.broadcast_to(_checked_position(at, energy), (num_chains, energy.size))
+        starts = np.broadcast_to(at, (num_chains, energy.size))
     position = starts[0]
     # As `sample` does with its first start, so that E - E(θ*) is a sum of differences and not one of large sums.
     minimum = energy.relative_to(position).offsets()[1]
@@ -192,6 +198,17 @@ def learning_coefficient(
 def _mean(values: Float[np.ndarray, "chain draw"]) -> tuple[float, float]:
     """A mean over all draws and its standard error, from the ESS."""
     return float(values.mean()), float(statistics.base.array_stats.mcse(values, chain_axis=0, draw_axis=1))
+
+
+def _check_kernel(kernel: KernelLike, energy: Energy, localisation: float | None, beta: float) -> None:
+    """Say so where a kernel does not fit what will be sampled, or is not exact; and where the prior is flat."""
+    sampled = energy if localisation is None else energy.localised_at(jnp.zeros(energy.size), localisation)
+    if not sampled.proper and beta != 1:
+        problem = "leaves a prior that is flat or does not integrate to 1"
+        raise InputError("localisation", localisation, problem, "give such as 1.0")
+    chosen = as_kernel(kernel, sampled)
+    check_exact(kernel, chosen, "⟨E⟩")
+    check_fits(sampled, np.array([beta]), PATHS["likelihood"], chosen)
 
 
 def _default_beta(energy: Energy, num_rows: int | None) -> float:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy.special import logsumexp
 
 from temperax.analysis import statistics
-from temperax.engine.tempering import target_slot
+from temperax.analysis.target import target_temperature
 from temperax.errors import InputError, check_result
 
 #: A fifth of the draws are a tail to which a Pareto law is fitted.
@@ -87,9 +87,7 @@ def kept_logs(tree: xr.DataTree, *, posterior: bool = False) -> xr.DataArray:
     if not logs.data_vars:
         raise InputError("tree", group, **words)
     if "temperature" not in logs.dims:
-        betas = check_result(tree, "tempered_stats", "beta", **words)["beta"].values
-        with np.errstate(divide="ignore"):
-            logs = logs.expand_dims(temperature=[1.0 / betas[target_slot(betas)]])
+        logs = logs.expand_dims(temperature=[target_temperature(tree)])
     if tree.attrs.get("path") == "reference":
         logs = logs.isel(temperature=np.isclose(logs["temperature"], 1.0))
         if not logs.sizes["temperature"]:

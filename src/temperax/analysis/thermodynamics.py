@@ -2,7 +2,8 @@
 
 Units are nats, k_B = 1.  U is the *path energy* of the ladder, so that ⟨U⟩_β = -∂ log Z/∂β: the data energy E on the
 likelihood path, U0 + E on the posterior path.  log Z is that of the hottest rung's distance, log Z(β) - log Z(hottest);
-on a path that begins at β = 0 with a normalised reference it is log Z itself, and at β = 1 the log evidence.
+on a path that begins at β = 0 with a normalised reference it is log Z itself, and at β = 1 the log evidence.  Entropy
+is that of the hottest rung's distance too, and there 0: it does not depend on the zero of the energy.
 """
 
 from collections.abc import Mapping
@@ -53,8 +54,11 @@ def curves(source: Source, betas: Any = None) -> xr.Dataset:
     -------
     xarray.Dataset
         Dimension ``temperature`` (hottest first) with a coordinate ``beta``; ``log_z``, ``free_energy`` = -T log Z,
-        ``mean_energy`` ⟨U⟩, ``heat_capacity`` = β² Var(U), ``entropy`` = log Z + β⟨U⟩ (on the likelihood path minus the
-        Kullback-Leibler divergence of the tempered posterior from the prior), each with its ``_error``, in nats.
+        ``mean_energy`` ⟨U⟩, ``heat_capacity`` = β² Var(U), ``entropy`` = log Z + β⟨U⟩ - β₁⟨U⟩ of the hottest rung β₁,
+        how much of its volume is left (on the likelihood path minus the Kullback-Leibler divergence of the tempered
+        posterior from the prior), each with its ``_error``, in nats.  As log Z is, the free energy is relative to the
+        hottest rung: it lacks T times that rung's log Z, and where β₁ > 0 a constant c that is added to U adds
+        c(1 - β₁/β) to it, and c where β₁ = 0.
 
     Raises
     ------
@@ -75,6 +79,8 @@ def curves(source: Source, betas: Any = None) -> xr.Dataset:
     """
     found = ensemble(source)
     betas = found.betas if betas is None else np.sort(np.ravel(check_array("betas", betas, "give a β or several")))
+    if not len(betas):
+        raise InputError("betas", betas, "are none", "give a β or several, or leave them out")
     table = pd.DataFrame([found.at(float(beta)) for beta in patiently(betas, "curves")])
     with np.errstate(divide="ignore"):
         coords = {"temperature": 1.0 / betas, "beta": ("temperature", betas)}

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from temperax.command.mistakes import (
+    MIN_SCALE,
     check,
     check_drawn,
     check_finished,
@@ -114,7 +115,7 @@ def sample(
     activation: Activation = "tanh",
     prior_scale: PriorScale = 1.0,
     likelihood: LikelihoodName = None,
-    min_scale: MinScale = 1e-3,
+    min_scale: MinScale = MIN_SCALE,
     temperature: Temperature = None,
     path: PathName = None,
     kernel: KernelName = "auto",
@@ -159,7 +160,7 @@ def temper(
     activation: Activation = "tanh",
     prior_scale: PriorScale = 1.0,
     likelihood: LikelihoodName = None,
-    min_scale: MinScale = 1e-3,
+    min_scale: MinScale = MIN_SCALE,
     path: LadderPath = "likelihood",
     kernel: KernelName = "auto",
     target_acceptance: TargetAcceptance = None,

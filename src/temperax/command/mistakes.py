@@ -30,6 +30,8 @@ MADE = (
     *("result.nc", "scores.csv", "summary.png", "ladder.png", "bands.png"),
     *("thermodynamics.png", "report.html", "predictions.csv"),
 )
+#: Least noise of the heteroscedastic likelihood, in standard deviations of the target, unless it is said otherwise.
+MIN_SCALE = 1e-3
 #: Files up to so many bytes are read to see whether they are tables; larger ones once, when the run begins.
 SMALL = 10_000_000
 
@@ -49,7 +51,7 @@ def check(kind: str, options: Mapping[str, Any], out: Path, *, overwrite: bool) 
         lambda: _check_data(options),
         *(lambda name=name, value=value, least=least: check_count(name, value, least) for name, value, least in many),
         lambda: check_positive("scale", options["prior_scale"]),
-        lambda: check_positive("min_scale", options["min_scale"]),
+        lambda: _check_noise(options),
         *(lambda share=share: check_share("target_acceptance", share, such=0.95) for share in shares),
         lambda: check_positive("save_every", options["save_every"]),
         lambda: _check_activation(options["activation"]),
@@ -87,7 +89,19 @@ def _check_published(data: str, options: Mapping[str, Any]) -> None:
             problem = "is not that of the published splits"
             raise InputError(f"--{name.replace('_', '-')}", options[name], problem, "leave it out, or give a CSV file")
 
-    all_at_once(*(lambda name=name: check(name) for name in settled))
+    checks = (lambda name=name: check(name) for name in settled)
+    all_at_once(*checks, lambda: datasets.check_split(data, options["split"]))
+
+
+def _check_noise(options: Mapping[str, Any]) -> None:
+    """Say so where a noise is that of another task, or its least scale that of another noise."""
+    data, name = options["data"], options["likelihood"]
+    task = datasets.SKLEARN.get(data, "regression") if data in datasets.NAMES else options["task"]
+    if name is not None and task != "regression":
+        problem = f"is the noise of a regression, and the task is {task}"
+        raise InputError("--likelihood", name, problem, "leave it out")
+    if check_positive("min_scale", options["min_scale"]) != MIN_SCALE and name != "heteroscedastic":
+        raise InputError("min_scale", options["min_scale"], "is of no other noise", "say --likelihood heteroscedastic")
 
 
 def _check_activation(name: str) -> None:
@@ -191,8 +205,7 @@ def load(options: Mapping[str, Any]) -> Dataset:
         raise InputError("DATA", data, "is neither a data set nor a file", f"choose one of {', '.join(datasets.NAMES)}")
     if not target:
         raise InputError("--target", target, "is missing", "name the target column of the CSV file")
-    columns = dict(_column(said) for said in options.get("column") or [])
-    more = {"columns": columns, "unknown": options.get("unknown", "error"), "train_fraction": fraction}
+    more = {"columns": _columns(options), "unknown": options.get("unknown", "error"), "train_fraction": fraction}
     try:
         return Dataset.from_csv(data, target, task=options["task"], split=split, **more)
     except InputError as error:
@@ -201,12 +214,23 @@ def load(options: Mapping[str, Any]) -> Dataset:
         raise InputError("DATA", data, error.problem, error.remedy) from error
 
 
+def _columns(options: Mapping[str, Any]) -> dict[str, str]:
+    """What columns were said to be, each once."""
+    found: dict[str, str] = {}
+    for said in options.get("column") or []:
+        name, kind = _column(said)
+        if name in found:
+            raise InputError("--column", said, f"says again what {name} is", "say it once")
+        found[name] = kind
+    return found
+
+
 def _column(said: str) -> tuple[str, str]:
     """A column's name and what it is, from ``name=kind``."""
     name, equals, kind = said.rpartition("=")
-    if not equals or not name:
+    if not equals or not name.strip():
         raise InputError("--column", said, "is not name=kind", "write such as zip=category")
-    return name, kind
+    return name.strip(), kind
 
 
 def check_drawn(run: Path) -> None:

@@ -52,6 +52,7 @@ class Machine(NamedTuple):
 def begin(kind: str, options: Mapping[str, Any], out: Path, machine: Machine, *, overwrite: bool, quiet: bool) -> None:
     """Start a run of `SAMPLERS` in a folder that `mistakes.check` has prepared, and show its result."""
     machine.start()
+    made = _energy(options)  # before anything is removed: mistakes in the data are found here
     if sharding.first_process():
         if overwrite:
             with ExitStack() as held:
@@ -59,11 +60,11 @@ def begin(kind: str, options: Mapping[str, Any], out: Path, machine: Machine, *,
                     held.callback(RunDirectory(out, {}).lock().release)
                 _remove(out)
         options = dict(options)
-        if Path(options["data"]).is_file():
+        if options["data"] not in tx.datasets.NAMES and Path(options["data"]).is_file():
             options["data"] = str(Path(options["data"]).resolve())  # to be found again from wherever it goes on
         _note(out, kind, options)
     sharding.meet("prepared")
-    _run(kind, options, out, quiet=quiet, resume=False)
+    _run(kind, options, out, made, quiet=quiet, resume=False)
 
 
 def resume(out: Path, found: Mapping[str, Any], draws: int | None, machine: Machine, *, quiet: bool) -> None:
@@ -131,10 +132,18 @@ def _temper(key: Array, energy: Energy, options: Mapping[str, Any], **run: Any) 
 SAMPLERS: dict[str, Callable] = {"sample": _sample, "temper": _temper}
 
 
-def _run(kind: str, options: Mapping[str, Any], out: Path, *, quiet: bool, resume: bool) -> None:
-    """Run or go on, print the tables, and write result, scores and pictures."""
+def _run(
+    kind: str,
+    options: Mapping[str, Any],
+    out: Path,
+    made: tuple[Energy, Array] | None = None,
+    *,
+    quiet: bool,
+    resume: bool,
+) -> None:
+    """Run or go on, with the energy and key that are ``made``, print the tables, and write result and pictures."""
     try:
-        energy, key = _energy(options)
+        energy, key = _energy(options) if made is None else made
         if not resume and sharding.first_process():
             show_columns(energy)
         every = {"directory": out, "resume": resume, "save_every": options["save_every"], "progress": not quiet}

@@ -101,6 +101,11 @@ class Column:
             problem = "holds numbers where training rows held text"
             raise InputError("column", self.name, problem, "read it as text, dtype=str in pandas.read_csv")
         labels = as_labels(values)
+        if MISSING not in self.levels and (gap := labels == MISSING).any():
+            if "" not in self.levels:
+                problem = f"has no value in rows {listed(np.flatnonzero(gap))}, and training rows lacked none"
+                raise InputError("column", self.name, problem, "impute it, or train on rows that lack some")
+            labels[gap] = ""  # as which a table may hold what a file has not
         codes = pd.Index(self.levels, dtype=object).get_indexer(labels)
         unknown = codes < 0
         if unknown.any() and not self.other:
@@ -158,6 +163,8 @@ def as_days(column: Column, values: pd.Series) -> np.ndarray:
         raise InputError("column", column.name, problem, "use tz_localize or tz_convert, so that all are alike")
     try:
         if column.format:
+            if pd.api.types.is_numeric_dtype(values):
+                values = _digits(column, values)
             found = pd.to_datetime(values, format=column.format, errors="coerce", utc=True)
         elif pd.api.types.is_datetime64_any_dtype(values):
             found = pd.to_datetime(values, utc=True)
@@ -174,6 +181,14 @@ def as_days(column: Column, values: pd.Series) -> np.ndarray:
         problem = f"holds {shown} in rows {listed(np.flatnonzero(wrong))}, no dates as {how} writes them"
         raise InputError("column", column.name, problem, "say columns={…: 'date:%d.%m.%Y'} or the like")
     return np.where(found.isna(), np.nan, found.to_numpy("datetime64[us]").astype(np.int64) / DAY)
+
+
+def _digits(column: Column, values: pd.Series) -> pd.Series:
+    """Dates that are numbers as text, where no zero can have been lost."""
+    if re.match(r"%[^Y]%", column.format) or (values.dropna() % 1 != 0).any():
+        problem = f"holds numbers, which may have lost zeros of dates as {column.format} writes them"
+        raise InputError("column", column.name, problem, "read it as text, dtype=str in pandas.read_csv")
+    return values.map(lambda value: None if pd.isna(value) else f"{value:.0f}").astype(object)
 
 
 def iso(values: pd.Series) -> pd.Series:
@@ -208,6 +223,12 @@ def _kept(zone: str) -> str:
     except (KeyError, ValueError, OSError):
         return "UTC"
     return zone
+
+
+def dense(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame whose sparse columns are ordinary ones."""
+    kinds = {name: kind.subtype for name, kind in frame.dtypes.items() if isinstance(kind, pd.SparseDtype)}
+    return frame.astype(kinds) if kinds else frame
 
 
 def check_real(name: str, values: pd.Series) -> None:

@@ -45,6 +45,20 @@ def poisson(rate: Array, count: Array, log_rate: Array | None = None) -> Array:
     return jnp.where(positive, jnp.where(y < 16, whole, stirling) - loss, nothing)
 
 
+class LogPoisson(dist.Poisson):
+    """Poisson counts by the logarithm of their rate, which single precision has where it has not the rate itself."""
+
+    pytree_data_fields = ("log_rate",)
+
+    def __init__(self, log_rate: Array, *, validate_args: bool | None = None) -> None:
+        self.log_rate = log_rate
+        super().__init__(jnp.exp(log_rate), validate_args=validate_args)
+
+    def log_prob(self, value: Array) -> Array:
+        """In nats."""
+        return _log_poisson(self, value)
+
+
 def log_prob_of_counts(distribution: Distribution) -> Callable[[Array], Array] | None:
     """The log probability of a family of counts as a function of the value, in nats; None of any other family."""
     found = _FAMILIES.get(type(distribution))  # of these types alone: a class made from one may mean something else
@@ -57,6 +71,10 @@ def _float(value: Array) -> Array:
 
 def _poisson(distribution: dist.Poisson, count: Array) -> Array:
     return poisson(_float(distribution.rate), _float(count))
+
+
+def _log_poisson(distribution: LogPoisson, count: Array) -> Array:
+    return poisson(_float(distribution.rate), _float(count), _float(distribution.log_rate))
 
 
 def _shared(total: Array, count: Array, p: Array, log_p: Array | None = None) -> Array:
@@ -142,6 +160,7 @@ def _dirichlet_multinomial(distribution: dist.DirichletMultinomial, count: Array
 
 _FAMILIES: dict[type, Callable[..., Array]] = {
     dist.Poisson: _poisson,
+    LogPoisson: _log_poisson,
     dist.BinomialProbs: _binomial_probs,
     dist.BinomialLogits: _binomial_logits,
     dist.MultinomialProbs: _multinomial_probs,

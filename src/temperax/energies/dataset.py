@@ -10,7 +10,7 @@ import numpy as np
 
 from temperax.energies.labels import as_classes
 from temperax.energies.scaling import check_digits, constant, moments, no_moments, standardised
-from temperax.energies.tables import as_table, column_names, in_order, read_csv
+from temperax.energies.tables import as_rows, as_table, column_names, in_order, read_as_text, read_csv
 from temperax.energies.targets import check_target, targets_of
 from temperax.errors import InputError, all_at_once, check_choice, check_count, listed
 
@@ -191,8 +191,8 @@ class Dataset:
         argument
             How the caller names them.
         x
-            A frame with the columns of the table (targets may be among them), the path of a CSV file with them, or an
-            array (row, input) in the units that the data set was given in.
+            A frame with the columns of the table (targets may be among them), a series with them (one row), the path
+            of a CSV file with them, or an array (row, input) in the units that the data set was given in.
 
         Raises
         ------
@@ -201,6 +201,7 @@ class Dataset:
         """
         if isinstance(x, (str, os.PathLike)):
             x = read_csv(x, () if self.encoding is None else self.encoding.text)
+        x = as_rows(x, self.inputs if self.encoding is None else [column.name for column in self.encoding.columns])
         if self.encoding is not None and hasattr(x, "columns") and hasattr(x, "rename"):
             x = self.encoding.encode(argument, x, self.targets)
         elif hasattr(x, "columns") and hasattr(x, "drop"):
@@ -219,8 +220,8 @@ class Dataset:
         Parameters
         ----------
         path
-            The file, on this machine, with commas or semicolons.  A first column without a name that counts the rows
-            is left out.
+            The file, on this machine, with commas, semicolons or tabs.  A first column without a name that has whole
+            numbers, each once, is left out.  Labels of a classification keep the zeros that they begin with.
         target, **options
             As in `from_frame`.
 
@@ -240,11 +241,10 @@ class Dataset:
         >>> tx.Dataset.from_csv("table.csv", target="price").x.shape
         (3, 1)
         """
-        check_target(target)
-        said = options.get("columns")
-        kinds = said if isinstance(said, Mapping) else {}
-        text = [str(name).strip() for name, kind in kinds.items() if kind == "category"]
-        return cls.from_frame(read_csv(path, text), target, **{"name": Path(path).stem} | options)
+        targets = check_target(target)
+        labels = targets if options.get("task") == "classification" else []
+        table = read_csv(path, read_as_text(options.get("columns")), labels)
+        return cls.from_frame(table, target, **{"name": Path(path).stem} | options)
 
     def _with_even_marks(self, marks: np.ndarray) -> Self:
         """Marks of 0 and 1 scaled as if both were as frequent.
@@ -315,6 +315,7 @@ class Dataset:
         """
         import pandas as pd
 
+        from temperax.energies.columns import dense
         from temperax.energies.encoding import Encoding
 
         check_choice("task", task, TASKS)
@@ -332,7 +333,7 @@ class Dataset:
             raise InputError("frame", frame.shape, "has a header and no rows", "give one row an observation")
         if len(targets) == len(frame.columns):
             raise InputError("target", listed(targets), "leaves no inputs", "give a table with inputs")
-        train, test = split_rows(len(frame), split, train_fraction)
+        frame, (train, test) = dense(frame), split_rows(len(frame), split, train_fraction)
         y, encoding = all_at_once(
             lambda: targets_of(frame[targets], task),
             lambda: Encoding.learn(frame.drop(columns=targets), train, columns, unknown),
@@ -379,6 +380,7 @@ def _names(argument: str, names: Sequence[str] | None, table: np.ndarray, letter
         raise InputError(argument, names, "is not a list of names", "give one name a column")
     if len(names) != table.shape[1]:
         raise InputError(argument, names, f"does not name {table.shape[1]} columns", "give one name a column")
+    names = [name.strip() if isinstance(name, str) else name for name in names]
     if not all(isinstance(name, str) and "\0" not in name for name in names) or len(set(names)) < len(names):
         raise InputError(argument, names, "are not distinct strings", "give every column a name of its own")
     return tuple(names)

@@ -106,9 +106,7 @@ def load(name: str, split: int = 0) -> Dataset:
     ('setosa', 'versicolor', 'virginica')
     """
     check_choice("name", name, dict.fromkeys(NAMES))
-    splits = UCI[name].splits if name in UCI else 20
-    if check_count("split", split, 0) >= splits:
-        raise InputError("split", split, f"is not one of the {splits} splits", f"give 0 … {splits - 1}")
+    check_split(name, split)
     if name in UCI:
         table = _fetch(name)
         return split_at_random(table[:, :-1], table[:, -1:], split, name=name)
@@ -125,6 +123,13 @@ def load(name: str, split: int = 0) -> Dataset:
     classes = [str(n) for n in bunch.target_names]  # in the order of their numbers
     labels = np.array(classes, object)[bunch.target]
     return split_at_random(bunch.data, labels, split, task="classification", classes=classes, **names)
+
+
+def check_split(name: str, split: int) -> None:
+    """Say so where a published data set has no such split."""
+    splits = UCI[name].splits if name in UCI else 20
+    if check_count("split", split, 0) >= splits:
+        raise InputError("split", split, f"is not one of the {splits} splits", f"give 0 … {splits - 1}")
 
 
 def arrays(name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -11,21 +11,52 @@ from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
+from jax.scipy.special import gammaln
 from jax.tree_util import register_pytree_node_class
 from jaxtyping import Array
 from numpyro import distributions as dist
 from numpyro.distributions import Distribution, ExpandedDistribution, Independent
 from numpyro.distributions.discrete import HurdleProbs
 
-from temperax.energies.counts import log_prob_of_counts
+from temperax.energies.counts import log_prob_of_counts, poisson
 
-#: Families with a location and a scale, and their standard members.
-_STANDARD = {
-    dist.Cauchy: lambda d: dist.Cauchy(0.0, 1.0),
-    dist.Laplace: lambda d: dist.Laplace(0.0, 1.0),
-    dist.Logistic: lambda d: dist.Logistic(0.0, 1.0),
-    dist.Normal: lambda d: dist.Normal(0.0, 1.0),
-    dist.StudentT: lambda d: dist.StudentT(d.df, 0.0, 1.0),
+#: Shapes from which Stirling's series has all digits of single precision.
+_LARGE = 4.0
+
+
+def _log_gamma_ratio(a: Array) -> Array:
+    """Log of Γ(a + ½) / (Γ(a) √a), of which the two logarithms would leave nothing where a is large."""
+    large = a > _LARGE
+    few, inverse = jnp.where(large, 1.0, a), 1 / jnp.where(large, a, _LARGE)
+    v = inverse**2
+    series = -inverse * (1 / 8 - v * (1 / 192 - v * (1 / 640 - v * 17 / 14336)))
+    return jnp.where(large, series, gammaln(few + 0.5) - gammaln(few) - 0.5 * jnp.log(few))
+
+
+def _student_t(df: Array, z: Array) -> Array:
+    """Log probability of Student's t at z, the normal one of any large df."""
+    df = jnp.asarray(df, jnp.result_type(float))
+    tails = 0.5 * (df + 1) * jnp.log1p(z**2 * (1 / df))
+    return _log_gamma_ratio(0.5 * df) - 0.5 * jnp.log(2 * jnp.pi) - tails
+
+
+def _gamma(distribution: dist.Gamma, value: Array) -> Array:
+    """Log probability of Gamma; of large shapes a by that of a Poisson count a at the rate of the value."""
+    a, b = (jnp.asarray(p, jnp.result_type(float)) for p in (distribution.concentration, distribution.rate))
+    large = a > _LARGE
+    few, many = jnp.where(large, 1.0, a), jnp.where(large, a, _LARGE)
+    usual = few * jnp.log(b) + (few - 1) * jnp.log(value) - b * value - gammaln(few)
+    counted = jnp.log(many / value) + poisson(b * value, many, jnp.log(b) + jnp.log(value))
+    return jnp.where(large, counted, usual)
+
+
+#: Families with a location and a scale, and the log probabilities of their standard members.
+_STANDARD: dict[type, Callable[[Any, Array], Array]] = {
+    dist.Cauchy: lambda d, z: dist.Cauchy(0.0, 1.0).log_prob(z),
+    dist.Laplace: lambda d, z: dist.Laplace(0.0, 1.0).log_prob(z),
+    dist.Logistic: lambda d, z: dist.Logistic(0.0, 1.0).log_prob(z),
+    dist.Normal: lambda d, z: dist.Normal(0.0, 1.0).log_prob(z),
+    dist.StudentT: lambda d, z: _student_t(d.df, z),
 }
 
 #: Families whose draws are functions of normal ones, number by number.
@@ -64,13 +95,14 @@ def log_prob(distribution: Distribution, value: Array) -> Array:
         carefully = copy.copy(base)
         carefully.base_dist = _Carefully(base.base_dist)
         return carefully.log_prob(value)
-    if (of_counts := log_prob_of_counts(base)) is not None:
-        found = of_counts(value)
+    known = partial(_gamma, base) if type(base) is dist.Gamma else log_prob_of_counts(base)
+    if known is not None:
+        found = known(value)
         return jnp.broadcast_to(found, jnp.broadcast_shapes(jnp.shape(found), distribution.batch_shape))
     if type(base) not in _STANDARD:
         return distribution.log_prob(value)
     z = (value - base.loc) * (1.0 / base.scale)
-    terms = _STANDARD[type(base)](base).log_prob(z) - jnp.log(base.scale)
+    terms = _STANDARD[type(base)](base, z) - jnp.log(base.scale)
     return jnp.broadcast_to(terms, jnp.broadcast_shapes(jnp.shape(value), distribution.batch_shape))
 
 

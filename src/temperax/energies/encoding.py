@@ -14,7 +14,18 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from temperax.energies.columns import MISSING, PERIODS, Column, as_days, as_labels, as_numbers, check_real, iso, zone_of
+from temperax.energies.columns import (
+    MISSING,
+    PERIODS,
+    Column,
+    as_days,
+    as_labels,
+    as_numbers,
+    check_real,
+    dense,
+    iso,
+    zone_of,
+)
 from temperax.energies.tables import in_order
 from temperax.errors import InputError, all_at_once, check_choice, listed
 
@@ -25,6 +36,8 @@ UNKNOWN = dict.fromkeys(get_args(Unknown), "")
 KINDS = ("number", "category", "date", "cyclic", "drop")
 #: Fewer consecutive numbers than this are no sign of an index.
 LEAST_COUNTED = 25
+#: How numbers are written with separators of thousands, and with decimal commas.
+WITH_COMMAS = r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?", r"[+-]?[\d.]*\d,\d+"
 #: A column of text with more values is a name or a number of its own rather than a category.
 MOST_LEVELS = 50
 
@@ -107,7 +120,7 @@ class Encoding:
     @property
     def text(self) -> tuple[str, ...]:
         """Names of the columns that are to be read as text."""
-        return tuple(column.name for column in self.columns if column.text)
+        return tuple(column.name for column in self.columns if column.text or column.kind == "date")
 
     def encode(self, argument: str, frame: pd.DataFrame, targets: tuple[str, ...] = ()) -> np.ndarray:
         """The inputs (row, input) of a frame that has the same columns; dropped ones and targets may be among them.
@@ -119,7 +132,7 @@ class Encoding:
         """
         frame = frame.rename(columns=lambda name: str(name).strip())
         frame = frame.drop(columns=[name for name in (*self.dropped, *targets) if name in frame])
-        frame = in_order(argument, frame, [column.name for column in self.columns])
+        frame = dense(in_order(argument, frame, [column.name for column in self.columns]))
         parts = all_at_once(*(partial(column.encode, frame[column.name]) for column in self.columns))
         return np.concatenate(parts, axis=1)
 
@@ -129,7 +142,7 @@ class Encoding:
         rows |= {name: {"read as": "not used", "inputs": 0} for name in self.dropped}
         wanted = ["read as", "missing", "unknown", "inputs"]
         found = pd.DataFrame.from_dict(rows, orient="index").rename_axis("column").reindex(columns=wanted)
-        return found.fillna("").loc[:, lambda table: (table != "").any()]
+        return found.astype(object).where(found.notna(), "").loc[:, lambda table: (table != "").any()]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values from which `from_json` makes it again."""
@@ -229,15 +242,27 @@ def _looks_like(values: pd.Series) -> str:
     numeric = pd.to_numeric(there, errors="coerce").notna()
     if numeric.all():
         return "number"
-    if there.map(lambda value: bool(re.fullmatch(r"[+-]?[\d.]*\d,\d+", str(value).strip()))).mean() > 0.5:
-        remedy = "write decimals with points, or say columns={…: 'category'}"
-        raise InputError("column", str(values.name), "holds numbers with decimal commas", remedy)
+    _check_commas(str(values.name), there, numeric)
     if numeric.mean() > 0.5:
         rows = listed(np.flatnonzero(values.notna())[~numeric.to_numpy()])
         problem = f"holds numbers, and in rows {rows} text ({listed(map(repr, there[~numeric]))})"
         remedy = f"leave these empty, or say columns={{{str(values.name)!r}: 'category'}}"
         raise InputError("column", str(values.name), problem, remedy)
     return "date" if iso(there).notna().all() else "category"
+
+
+def _check_commas(name: str, there: pd.Series, numeric: pd.Series) -> None:
+    """Say so where text is numbers with commas, of thousands or of decimals."""
+    text = there.map(lambda value: str(value).strip())
+    thousands, decimals = (text.map(lambda value, form=form: bool(re.fullmatch(form, value))) for form in WITH_COMMAS)
+    commas = thousands | decimals
+    if not commas.any() or (commas.mean() <= 0.5 and not (numeric | commas).all()):
+        return
+    if (thousands == commas).all():
+        problem, remedy = f"holds thousands separators ({listed(map(repr, there[thousands]), 2)})", "remove them"
+    else:
+        problem, remedy = "holds numbers with decimal commas", "write decimals with points"
+    raise InputError("column", name, problem, f"{remedy}, or say columns={{…: 'category'}}")
 
 
 def _holds_numbers(values: pd.Series) -> bool:

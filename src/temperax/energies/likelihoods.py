@@ -17,6 +17,7 @@ from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution
 
+from temperax.energies.counts import LogPoisson
 from temperax.energies.priors import check_scale_prior
 from temperax.errors import MOST, InputError, check_count, check_positive
 from temperax.machine.sharding import apart
@@ -318,7 +319,7 @@ class Poisson(Likelihood):
 
     def distribution(self, outputs: Float[Array, "row output"], parameters: dict[str, Array]) -> Distribution:
         """Poisson with rate exp(output)."""
-        return dist.Poisson(jnp.exp(outputs)).to_event(1)
+        return LogPoisson(outputs).to_event(1)
 
 
 def default(task: str, y: np.ndarray, classes: Sequence[str]) -> Likelihood:

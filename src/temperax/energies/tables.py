@@ -3,7 +3,7 @@
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,10 @@ import numpy as np
 
 from temperax.errors import InputError, check_array, listed
 
+#: The header of a file ends within so many characters.
+MOST_HEADER = 100_000
+#: What pandas calls a first column without a name.
+UNNAMED = "Unnamed: 0"
 #: Numbers up to here have differences that a float can hold; energies are computed in single precision, up to here.
 LARGEST, LARGEST_SINGLE = 1e300, float(np.finfo(np.float32).max)
 
@@ -20,7 +24,7 @@ def column_names(values: Any) -> tuple[str, ...] | None:
     if hasattr(values, "columns"):
         return tuple(str(name).strip() for name in values.columns)
     name = getattr(values, "name", None) if hasattr(values, "index") and hasattr(values, "dtype") else None
-    return None if name is None else (str(name),)
+    return None if name is None else (str(name).strip(),)
 
 
 def in_order(argument: str, values: Any, names: Sequence[str] | None) -> Any:
@@ -41,6 +45,15 @@ def in_order(argument: str, values: Any, names: Sequence[str] | None) -> Any:
         raise InputError(argument, list(own), " and ".join(parts), f"give {listed(names)}")
     order = [own.index(name) for name in names]
     return values.iloc[:, order] if hasattr(values, "iloc") else np.asarray(values)[:, order]
+
+
+def as_rows(values: Any, names: Sequence[str]) -> Any:
+    """A series of the values of one row as a frame of it; a frame without the index that a file has kept of it."""
+    if hasattr(values, "to_frame") and set(names) <= {str(name).strip() for name in getattr(values, "index", ())}:
+        return values.to_frame().T.infer_objects()
+    if UNNAMED in (column_names(values) or ()) and UNNAMED not in names and hasattr(values, "drop"):
+        return values.drop(columns=[name for name in values.columns if str(name).strip() == UNNAMED])
+    return values
 
 
 def as_table(argument: str, values: Any, rows: int = 1) -> np.ndarray:
@@ -89,8 +102,16 @@ def check_size(argument: str, table: np.ndarray, fine: np.ndarray, names: Sequen
 # -- CSV -------------------------------------------------------------------------------------------------------------
 
 
-def read_csv(path: Any, text: Sequence[str] = ()) -> Any:
-    """A CSV file as a frame: commas or semicolons, UTF-8 or Latin-1; names are stripped, and an index is left out.
+def read_as_text(kinds: object) -> list[str]:
+    """Names of the columns that are text in a file, of what columns are said to be: categories and dates."""
+    said = kinds if isinstance(kinds, Mapping) else {}
+    return [str(name).strip() for name, kind in said.items() if str(kind).partition(":")[0] in ("category", "date")]
+
+
+def read_csv(path: Any, text: Sequence[str] = (), labels: Sequence[str] = ()) -> Any:
+    """A CSV file as a frame; names are stripped, and an index is left out.
+
+    Commas, semicolons or tabs, UTF-8 or Latin-1.
 
     Parameters
     ----------
@@ -98,11 +119,13 @@ def read_csv(path: Any, text: Sequence[str] = ()) -> Any:
         The file.
     text
         Columns that stay text, whatever they look like: ``01`` and ``1.10`` are not 1 and 1.1 there.
+    labels
+        Columns that stay text where a number in them begins with a zero, as ``01`` does.
 
     Raises
     ------
     InputError
-        If there is no such file, or it is no table.
+        If there is no such file, it is no table, or two columns have one name.
     """
     import pandas as pd
 
@@ -114,30 +137,44 @@ def read_csv(path: Any, text: Sequence[str] = ()) -> Any:
         if place.exists() and not place.is_file():
             raise OSError("it is not a regular file")
         content = place.read_bytes()
-        header = content[: content.find(b"\n")] if b"\n" in content else content
         if re.search(rb"[\x00-\x08\x0e-\x1f]", content):
             raise OSError("it is no text")
-        separator = ";" if header.count(b";") > header.count(b",") else ","
         try:
             decoded = content.decode("utf-8-sig")
         except UnicodeDecodeError:
             decoded = content.decode("latin-1")
-        names = pd.read_csv(io.StringIO(decoded), sep=separator, skipinitialspace=True, nrows=0).columns
-        kinds = {name: str for name in names if str(name).strip() in text}
-        how: dict[str, Any] = {"low_memory": False, "skipinitialspace": True, "na_values": "?", "dtype": kinds}
-        table = pd.read_csv(io.StringIO(decoded), sep=separator, **how)
+        how: dict[str, Any] = {"sep": _separator(decoded), "skipinitialspace": True, "low_memory": False}
+        top = pd.read_csv(io.StringIO(decoded), header=None, nrows=1, dtype=str, keep_default_na=False, **how)
+        header = top.iloc[0].tolist()
+        kinds = {name: str for name in header if name.strip() in text}
+        table = pd.read_csv(io.StringIO(decoded), na_values="?", dtype=kinds, **how)
+        if coded := {name: str for name in header if name.strip() in labels}:
+            written = pd.read_csv(io.StringIO(decoded), na_values="?", dtype=kinds | coded, **how)
+            for name in coded:
+                if written[name].dropna().astype(str).str.match(r"\s*[+-]?0\d").any():
+                    table[name] = written[name]
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
             "path", str(path), f"cannot be read as CSV ({error})", "give a CSV file with a header"
         ) from error
+    names = [name.strip() for name in header if name.strip()]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        problem = f"has several columns of one name, {listed(twice)}"
+        raise InputError("path", str(path), problem, "give every column a name of its own")
     table = _without_row_names(path, table)
     table.columns = [str(name).strip() for name in table.columns]
-    first = table.columns[0] if len(table.columns) else ""
-    if first.startswith("Unnamed: 0") and len(table):
-        counted = pd.to_numeric(table[first], errors="coerce")
-        if (counted.diff().dropna() == 1).all() and counted.notna().all():  # what to_csv writes of a frame's index
-            table = table.drop(columns=first)
+    if len(table) and table.columns[0].startswith(UNNAMED):
+        index = pd.to_numeric(table.iloc[:, 0], errors="coerce")
+        if index.is_unique and (index % 1 == 0).all():  # what to_csv writes of a frame's index
+            table = table.iloc[:, 1:]
     return table
+
+
+def _separator(text: str) -> str:
+    """What separates the names of a header, the first line that is not empty; quoted names may hold it."""
+    lines = re.sub(r'"[^"]*"', "", text[:MOST_HEADER]).splitlines()
+    header = next((line for line in lines if line.strip()), "")
+    return max(",;\t", key=header.count)  # the first of them where there is none
 
 
 def _without_row_names(path: Any, table: Any) -> Any:

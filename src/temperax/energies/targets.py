@@ -20,7 +20,10 @@ def check_target(target: object) -> list[str]:
     targets = [target] if isinstance(target, str) else target
     if not isinstance(targets, Sequence) or not targets or not all(isinstance(name, str) for name in targets):
         raise InputError("target", target, "is not a column's name", "give one, or a list of several")
-    return list(targets)
+    names = [name.strip() for name in targets]
+    if len(set(names)) < len(names):
+        raise InputError("target", target, "names a column twice", "name each once")
+    return names
 
 
 def targets_of(frame: "pd.DataFrame", task: str) -> Any:
@@ -30,6 +33,8 @@ def targets_of(frame: "pd.DataFrame", task: str) -> Any:
     def column(name: str) -> np.ndarray:
         values = frame[name].infer_objects()  # numbers, whatever holds them
         label = task == "classification"
+        if values.dtype.kind == "c":
+            raise InputError("target", name, "holds complex numbers", "give real and imaginary parts as two targets")
         if not label and not pd.api.types.is_numeric_dtype(values):
             remedy = "encode it as numbers, or say task='classification'"
             raise InputError("target", name, "is not numeric", remedy)

@@ -41,6 +41,8 @@ TURNED = 0.9
 EARLIEST = 5
 #: Last draws and forces of a chain's window from which correlations are learned.
 MEMORY = 100
+#: Bytes that these take at most.  Where all would take more, chains keep fewer, and below the fewest some keep none.
+MEMORY_BYTES, FEWEST = 2.5e8, 10
 #: Memory of the chains' mean acceptances, in scans.
 ACCEPTANCE_MEMORY = 10.0
 
@@ -53,7 +55,7 @@ class Adaptation(NamedTuple):
     moments: tuple  # of position and force side by side, with a second axis ``chain``
     turn: Float[Array, " temperature"]  # running mean of the trajectory criterion
     size: Float[Array, " temperature"]  # and of its modulus
-    recent: Float[Array, "temperature chain memory 2 parameter"]  # last draws and forces; empty where no mass turns
+    recent: Float[Array, "temperature kept memory 2 parameter"]  # last draws and forces; empty where no mass turns
     log_length: Float[Array, " temperature"]
     mean_log_length: Float[Array, " temperature"]
     num_scans: Int[Array, " temperature"]
@@ -102,19 +104,26 @@ def fresh(kernel: Kernel, tuning: Tuning, num_chains: int) -> Adaptation:
         return jax.tree.map(lambda x: np.zeros((*lead, *x.shape), x.dtype), jax.eval_shape(start))
 
     zero = np.zeros(num_temperatures, dtype)
-    memory = MEMORY if tuning.widths.shape[-1] else 0
+    kept, memory = remembered(num_temperatures, num_chains, num_parameters) if tuning.widths.shape[-1] else (0, 0)
     parts: dict[str, Any] = {
         "averaging": (*nothing(_start_averaging, num_temperatures)[:-1], log_step),
         "accepted": np.full((num_temperatures, num_chains), aim(kernel), dtype),
         "moments": nothing(partial(_start_moments, 2 * num_parameters), num_temperatures, num_chains),
         "turn": zero,
         "size": zero,
-        "recent": np.zeros((num_temperatures, num_chains, memory, 2, num_parameters), dtype),
+        "recent": np.zeros((num_temperatures, kept, memory, 2, num_parameters), dtype),
         "log_length": log_length,
         "mean_log_length": log_length,
         "num_scans": np.zeros(num_temperatures, np.int32),
     }
     return Adaptation(**parts)
+
+
+def remembered(num_temperatures: int, num_chains: int, num_parameters: int) -> tuple[int, int]:
+    """Chains of which the last draws and forces are kept, and how many of each."""
+    most = int(MEMORY_BYTES // (num_temperatures * 2 * num_parameters * jnp.result_type(float).itemsize))
+    memory = int(np.clip(most // num_chains, FEWEST, MEMORY))
+    return int(np.clip(most // memory, 1, num_chains)), memory
 
 
 def update(
@@ -192,18 +201,18 @@ def _update_one(
 
 
 def _remembered(
-    recent: Float[Array, "chain memory 2 parameter"],
+    recent: Float[Array, "kept memory 2 parameter"],
     scan: Int[Array, ""],
     position: Float[Array, "chain parameter"],
     gradient: Float[Array, "chain parameter"],
     sound: Bool[Array, " chain"],
-) -> Float[Array, "chain memory 2 parameter"]:
+) -> Float[Array, "kept memory 2 parameter"]:
     """The last draws and forces with those of one scan in the place of the oldest."""
-    if not recent.shape[1]:
+    if not recent.size:
         return recent
-    place = scan % recent.shape[1]
-    new = jnp.stack([position, gradient], axis=1)
-    return recent.at[:, place].set(jnp.where(sound[:, None, None], new, recent[:, place]))
+    kept, place = recent.shape[0], scan % recent.shape[1]
+    new = jnp.stack([position[:kept], gradient[:kept]], axis=1)
+    return recent.at[:, place].set(jnp.where(sound[:kept, None, None], new, recent[:, place]))
 
 
 def _trajectory_criterion(

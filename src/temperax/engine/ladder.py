@@ -5,7 +5,7 @@ the cumulative communication barrier (Syed, Bouchard-Côté, Deligiannidis & Dou
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 from jaxtyping import Float
@@ -270,18 +270,20 @@ def first(path: Any, num_replicas: Any, hottest: Any, coldest: Any, own: Any) ->
     Parameters
     ----------
     path
-        On the posterior path β = 0 is improper.
+        On the posterior path β = 0 is improper, and on the reference path β > 1.
     num_replicas
         Rungs, or ``"auto"``.
     hottest, coldest
         Temperatures of the two ends; None, or infinity, is β = 0.  Where the hottest is looked for (`finds_hottest`),
         the ladder begins at the hottest that is tried.
     own
-        β in ascending order.
+        β in ascending order; what the others say beside it must be the same.
     """
     exact = path != "posterior"
     if own is not None:
         betas = check_ladder(own)
+        check_beside(betas, hottest, coldest, num_replicas)
+        check_end(path, "ladder", own, betas[-1])
         if betas[0] == 0 and not exact:
             raise InputError(
                 "ladder", own, "starts at β = 0, which is improper on the posterior path", "start hotter than 0"
@@ -291,6 +293,7 @@ def first(path: Any, num_replicas: Any, hottest: Any, coldest: Any, own: Any) ->
     if not auto:
         check_count("num_replicas", num_replicas, 3, 4096)
     cold = 1.0 / check_positive("coldest", coldest)
+    check_end(path, "coldest", coldest, cold)
     if finds_hottest(path, hottest):
         if path == "reference":
             raise InputError(
@@ -322,8 +325,12 @@ def finds_hottest(path: Any, hottest: Any) -> bool:
     return (hottest is None and path == "posterior") or (isinstance(hottest, str) and hottest == "auto")
 
 
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+
+
 def _is_zero(value: object) -> bool:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and value == 0
+    return _is_number(value) and value == 0
 
 
 def check_ladder(betas: object) -> Float[np.ndarray, " temperature"]:
@@ -335,3 +342,31 @@ def check_ladder(betas: object) -> Float[np.ndarray, " temperature"]:
     if not (np.diff(ladder) > 0).all():
         raise InputError("ladder", betas, "does not ascend", "sort β from the hottest to the coldest, each once")
     return ladder
+
+
+def check_beside(
+    betas: Float[np.ndarray, " temperature"], hottest: Any, coldest: Any, num_replicas: Any = "auto"
+) -> None:
+    """Say so where an argument that makes a ladder, and is not its default, differs from the user's own ladder."""
+    with np.errstate(divide="ignore"):
+        ends = 1.0 / betas[[0, -1]]
+    own = [
+        ("num_replicas", num_replicas, "auto", len(betas)),
+        ("hottest", hottest, None, ends[0]),
+        ("coldest", coldest, 1.0, ends[1]),
+    ]
+    for name, given, default, there in own:
+        plain = _is_number(given) or isinstance(given, str)
+        same = _is_number(given) and there * (1 - 1e-5) <= given <= there * (1 + 1e-5)
+        if not (same or given is default or (plain and given == default)):
+            raise InputError(name, given, "is not what the ladder beside it has", "give one of the two")
+
+
+def check_end(path: Any, argument: str, given: object, beta: float) -> None:
+    """Say so where the reference path goes past β = 1: p^β / q^(β - 1) grows without end where p's tails are heavier.
+
+    q is the Gaussian, and p the posterior.
+    """
+    if path == "reference" and np.float32(beta) > 1:
+        problem = "goes below T = 1, where the reference path is improper"
+        raise InputError(argument, given, problem, "end at T = 1, or take path='posterior' or 'likelihood'")

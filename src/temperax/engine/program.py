@@ -161,16 +161,7 @@ def make_program(
 ) -> Program:
     """A program of arguments that fit each other; ``exact`` is told from the betas if it is not given."""
     kernel, moves = (kernel.kernel, kernel.moves) if isinstance(kernel, Alternating) else (kernel, None)
-    if isinstance(kernel, MAMS) and energy.size < 2:
-        raise InputError("kernel", kernel, "needs two parameters or more", "give 'hmc' or 'nuts'")
-    if energy.discrete and isinstance(kernel, (HMC, NUTS, MAMS)):
-        raise InputError("kernel", kernel, "cannot move spins, which jump", "give systems.heat_bath(energy)")
-    if kernel.inverse_mass is not None and np.shape(kernel.inverse_mass) not in ((), (energy.size,)):
-        remedy = f"give one number, or {energy.size} of them"
-        raise InputError("inverse_mass", kernel.inverse_mass, "does not fit the energy's parameters", remedy)
-    if not energy.proper and isinstance(path, Likelihood) and (np.asarray(betas) != 1).any():
-        problem = "leads to a prior that is flat or does not integrate to 1"
-        raise InputError("path", path.name, problem, "use path='posterior', or 'reference' on a ladder")
+    check_fits(energy, betas, path, kernel)
     operations = _operations(energy)
     mesh = sharding.make_mesh(num_chains * len(betas), operations, row_devices)
     energy.over_rows(row_devices)  # can its rows be shared?
@@ -192,6 +183,21 @@ def make_program(
         mesh=mesh,
         operations=operations,
     )
+
+
+def check_fits(energy: Energy, betas: np.ndarray, path: Path, kernel: Kernel | Alternating) -> None:
+    """Say so where a kernel cannot move an energy's parameters, or a path leads to a prior that is not proper."""
+    kernel = kernel.kernel if isinstance(kernel, Alternating) else kernel
+    if isinstance(kernel, MAMS) and energy.size < 2:
+        raise InputError("kernel", kernel, "needs two parameters or more", "give 'hmc' or 'nuts'")
+    if energy.discrete and isinstance(kernel, (HMC, NUTS, MAMS)):
+        raise InputError("kernel", kernel, "cannot move spins, which jump", "give systems.heat_bath(energy)")
+    if kernel.inverse_mass is not None and np.shape(kernel.inverse_mass) not in ((), (energy.size,)):
+        remedy = f"give one number, or {energy.size} of them"
+        raise InputError("inverse_mass", kernel.inverse_mass, "does not fit the energy's parameters", remedy)
+    if not energy.proper and isinstance(path, Likelihood) and (np.asarray(betas) != 1).any():
+        problem = "leads to a prior that is flat or does not integrate to 1"
+        raise InputError("path", path.name, problem, "use path='posterior', or 'reference' on a ladder")
 
 
 def _operations(energy: Energy) -> float:

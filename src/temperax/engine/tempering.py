@@ -198,6 +198,7 @@ class Posterior(_NothingOwn):
 class Reference:
     """From a fitted Gaussian q to the posterior: exp((1-β) log q - β(U0 + E)).
 
+    It ends at β = 1: beyond, p^β / q^(β - 1) has no integral where the posterior p has heavier tails than q.
     Shorter than the path from the prior where q is near the posterior; Z(1)/Z(0) is the evidence here too (variational
     parallel tempering, Surjanovic, Syed, Bouchard-Côté & Campbell 2022).
 

@@ -101,6 +101,11 @@ class _Tempered(BaseEstimator):
             warnings.warn(f"fit was stopped after {drawn} of its draws, which are kept.", stacklevel=3)
         return self
 
+    def _forget(self) -> None:
+        """Drop what an earlier fit has left: one that fails leaves nothing fitted."""
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, name)
+
     def _checked(self, x: Any) -> Float[np.ndarray, "row input"]:
         check_is_fitted(self, "tree_")
         return validate_data(self, x, reset=False, dtype=np.float64)
@@ -165,6 +170,7 @@ class TemperedRegressor(RegressorMixin, _Tempered):
 
     def fit(self, X: Any, y: Any) -> Self:  # noqa: N803 - scikit-learn's name
         """Sample the posterior given inputs (row, input) and targets (row,) or (row, target)."""
+        self._forget()
         x, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True, multi_output=True, ensure_min_samples=2)
         counts = self.likelihood is not None and getattr(self.likelihood, "task", "") == "counts"
         self._one_target = np.ndim(y) == 1
@@ -179,7 +185,7 @@ class TemperedRegressor(RegressorMixin, _Tempered):
     def predict_interval(self, X: Any, level: float = 0.9) -> Float[np.ndarray, "row 2 *target"]:  # noqa: N803
         """The equal-tailed interval, with noise, that holds a new target with probability ``level``."""
         table = self._summary(X, intervals=(level,))
-        return np.stack([self._columns(table, name) for name in ends_of(level)], axis=1)
+        return np.stack([self._columns(table, name) for name in ends_of(float(level))], axis=1)
 
     def sample_y(self, X: Any, n_samples: int = 1, random_state: Any = 0) -> np.ndarray:  # noqa: N803
         """Targets drawn from the predictive distribution, with noise: (row, sample) or (row, target, sample)."""
@@ -240,11 +246,16 @@ class TemperedClassifier(ClassifierMixin, _Tempered):
 
     def fit(self, X: Any, y: Any) -> Self:  # noqa: N803 - scikit-learn's name
         """Sample the posterior given inputs (row, input) and labels (row,)."""
+        self._forget()
         x, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError("y", self.classes_, "has one class only", "give labels of two classes at least")
+        asked = getattr(self.likelihood, "num_classes", None)
+        if asked not in (None, len(self.classes_)):
+            problem = f"is not the number of labels in y, {len(self.classes_)}"
+            raise InputError("num_classes", asked, problem, "leave it out")
         names = [str(label) for label in self.classes_.tolist()]
         names = names if len(set(names)) == len(names) else [str(i) for i in range(len(names))]
         return self._fit(x, np.array(names, object)[codes], task="classification", classes=names)

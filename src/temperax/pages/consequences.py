@@ -17,6 +17,7 @@ from temperax.pages.parts import Picture, Pictures, Section, Table, Text, spread
 from temperax.plots import curves, predictive, runs
 from temperax.plots.canvas import new_figure
 from temperax.plots.inline import as_svg
+from temperax.results.reading import posterior_temperature
 
 #: Held-out rows that a picture shows.
 MOST_ROWS = 500
@@ -92,8 +93,8 @@ def _curves(found: Ensemble, rungs: xr.Dataset, peaks: pd.DataFrame) -> list[Pic
     captions = (
         "Mean path energy ⟨U⟩.",
         "Heat capacity β² Var(U): a peak is where the network changes fastest.",
-        "Entropy log Z + β⟨U⟩: how much of the prior is left.",
-        "Free energy -T log Z.",
+        "Entropy, 0 at the hottest rung: how much is left of the volume there.",
+        "Free energy -T log Z, with log Z from the hottest rung on.",
         "log Z from the hottest rung on.",
     )
     pictures = []
@@ -117,7 +118,9 @@ def predictions(tree: xr.DataTree) -> Section | None:
     scores = predict.scores(tree)
     shown, drawn = few(tree, "test_row", MOST_ROWS), tree["predictions"].sizes
     rows, task, several = drawn["test_row"], tree.attrs["task"], len(scores) > 1
-    target = scores.iloc[int(np.abs(scores.index.to_numpy() - _target(tree)).argmin())]
+    temperature, here = _target(tree, scores.index.to_numpy())
+    target = scores.loc[temperature]
+    said = _in_words(target, rows) if temperature == here else f"{rows} held-out rows at {temperature_text(here)}"
     pictures: list[Picture] = []
 
     def add(name: str, draw: Callable, alt: str, caption: str) -> None:
@@ -128,9 +131,9 @@ def predictions(tree: xr.DataTree) -> Section | None:
         targets = check_result(tree, "constant_data")["target"].values
         if len(targets) > 1 and task == "regression":
             caption += f" Of the {len(targets)} targets the first is drawn, {targets[0]}."
-        add("predictions", lambda: runs.predictions(shown), f"{what}: {_in_words(target, rows)}.", caption)
+        add("predictions", lambda: runs.predictions(shown), f"{what}: {said}.", caption)
     if drawn["draw"] > 1:
-        alt = f"Calibration of {rows} held-out rows, by ArviZ: {_in_words(target, rows)}."
+        alt = f"Calibration of {rows} held-out rows, by ArviZ: {said}."
         calm = "Calibration: the curve stays within the band where targets fall where the predictions say."
         add("calibration", lambda: predictive.calibration(shown), alt, calm)
     one_class = task != "classification" or tree["constant_data"].sizes["target"] == 1  # to be sure of, a row
@@ -147,15 +150,18 @@ def predictions(tree: xr.DataTree) -> Section | None:
         alt = f"R-hat of the worst held-out row at {len(rhat)} temperatures: {spread(rhat)}."
         add("mixing", lambda: runs.mixing(tree), alt, "Whether chains agree on predictions: below 1.01 they do.")
     table = Table(f"Scores of {rows} held-out rows", scores.reset_index(), folded=len(scores) > 8)
-    return Section(
-        "Predictions", [Text([f"At the target temperature, {_in_words(target, rows)}."]), Pictures(pictures), table]
-    )
+    where = "the target temperature"
+    if temperature != here:
+        where = f"{temperature_text(temperature)} (of the target, {temperature_text(here)}, no scores were kept)"
+    return Section("Predictions", [Text([f"At {where}, {_in_words(target, rows)}."]), Pictures(pictures), table])
 
 
-def _target(tree: xr.DataTree) -> float:
-    """The temperature of the ``posterior`` group: T = 1, or the coldest."""
-    temperatures = check_result(tree, "tempered_predictions")["temperature"].values
-    return 1.0 if np.isclose(temperatures, 1.0).any() else float(temperatures.min())
+def _target(tree: xr.DataTree, kept: np.ndarray) -> tuple[float, float]:
+    """The kept temperature that is the posterior's, or next to it where its rung was cut away; and the posterior's."""
+    target = posterior_temperature(tree)
+    if (same := np.isclose(kept, target)).any():
+        return (found := float(kept[same][0])), found
+    return float(kept[np.abs(kept - target).argmin()]), target
 
 
 def _in_words(scores: pd.Series, rows: int) -> str:

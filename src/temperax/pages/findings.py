@@ -14,6 +14,7 @@ from temperax.errors import check_result
 from temperax.pages.parts import Picture, Pictures, Section, Table, Text, spread, temperature_text
 from temperax.plots import ladders, runs
 from temperax.plots.inline import as_svg
+from temperax.results.reading import posterior_temperature
 
 #: Parameters that a table names, the worst first.
 MOST_PARAMETERS = 40
@@ -21,6 +22,8 @@ MOST_PARAMETERS = 40
 MOST_DRAWS = 1000
 #: Verdicts from the worst.
 LEVELS = ("bad", "fair", "unknown", "good")
+#: How checks begin that can tell one mode from another: of predictions, and of parameters and functions of them.
+_OF_CHAINS = ("R-hat of f", "R-hat, ")
 
 
 def verdict(lines: pd.DataFrame) -> tuple[str, str]:
@@ -38,6 +41,9 @@ def verdict(lines: pd.DataFrame) -> tuple[str, str]:
     place = f" at {temperature_text(first['temperature'])}" if np.isfinite(first["temperature"]) else ""
     seen = f"{first['check']} is {first['value']:.4g}{place}"
     of = f"{len(these)} of {len(lines)} checks {'is' if len(these) == 1 else 'are'}"
+    if level == "good" and not lines["check"].str.startswith(_OF_CHAINS).any():
+        said = f"Nothing speaks against the draws, but all {len(lines)} checks, which are good, are of the energy alone"
+        return "unknown", f"{said}, which cannot tell one mode from another: hold rows out, or give functions."
     if level == "good":
         return level, f"The chains have converged: all {len(lines)} checks are good."
     if level == "unknown":
@@ -49,6 +55,9 @@ def verdict(lines: pd.DataFrame) -> tuple[str, str]:
 def of_optima(tree: xr.DataTree) -> tuple[str, str]:
     """What there is to say of a result of optima, which has no draws to judge."""
     energy = -check_result(tree, "sample_stats")["lp"].values.ravel()
+    if tree.attrs.get("function") == "anneal" and (temperature := posterior_temperature(tree)) > 0:
+        said = f"{len(energy)} ends of annealed chains at {temperature_text(temperature)}, neither draws nor optima"
+        return "unknown", f"{said}: the lowest energy is {energy.min():.5g} nats. polish=True goes on to T = 0."
     many = f"{len(energy)} optima" if len(energy) > 1 else "One optimum"
     lowest = f"{'the lowest has' if len(energy) > 1 else 'with'} an energy of {energy.min():.5g} nats"
     return "unknown", f"{many}, and no draws: {lowest}. How sure its predictions are, only sampling tells."

@@ -64,6 +64,7 @@ def render(tree: xr.DataTree, functions: Functions | None = None, file: str = "r
     """The text of the page; ``file`` is what it calls the file of the result."""
     import jinja2
 
+    tree = _whole(tree)
     lines = known = None
     if "tempered_stats" in tree.children:
         known = judged(tree, functions)
@@ -81,6 +82,13 @@ def render(tree: xr.DataTree, functions: Functions | None = None, file: str = "r
         sections=[s for s in sections(tree, known, lines, functions, os.path.basename(file)) if s is not None],
         footer=f"Made by temperax {tree.attrs.get('inference_library_version', '')} from {os.path.basename(file)}.",
     )
+
+
+def _whole(tree: xr.DataTree) -> xr.DataTree:
+    """A result whose groups have all their dimensions, of which ``isel(chain=0)`` takes one away."""
+    found = xr.DataTree.from_dict({name: check_result(tree, name) for name in tree.children})
+    found.attrs = tree.attrs
+    return found
 
 
 def sections(

@@ -11,8 +11,7 @@ from temperax.analysis.diagnostics.journeys import is_ladder
 from temperax.analysis.predict.summaries import ends_of
 from temperax.errors import InputError, check_positive, check_result
 from temperax.plots.canvas import new_figure
-from temperax.plots.ladders import index_process, swap_rates
-from temperax.plots.runs import scores
+from temperax.plots.ladders import index_process, scores_or_barrier, swap_rates
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +28,8 @@ def bands(
     """What a network of one input predicts at a few temperatures, hottest first, over the data.
 
     Each panel has the mean, the band that holds new targets with their noise, training rows (black) and held-out rows
-    (white).  Below them are, of a ladder, the swaps, the journeys and the predictive score.
+    (white).  Below them are, of a ladder, the swaps, the journeys and the predictive score (the local barrier without
+    held-out rows).
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def bands(
     if ladder:
         swap_rates(tree, axes[1, 0])
         index_process(tree, axes[1, 1])
-        scores(tree, axes[1, 2])
+        scores_or_barrier(tree, axes[1, 2])
     for panel in [*axes[0, len(rungs) :], *(axes[1, 3:] if ladder else [])]:
         panel.remove()
     share = f"{100 * level:.10g} %"

@@ -18,7 +18,8 @@ def thermodynamic_curves(
 ) -> "Figure":
     """Six pictures of a ladder: mean energy, heat capacity, entropy, free energy, log Z, and energies at the top peak.
 
-    Points are the rungs with two standard errors, lines the draws reweighted between them.
+    Points are the rungs with two standard errors, lines the draws reweighted between them.  Entropy, free energy and
+    log Z are relative to the hottest rung.
 
     Parameters
     ----------
@@ -45,14 +46,21 @@ def thermodynamic_curves(
     betas = np.geomspace(coldest[0], coldest[-1], num_points)
     moments = np.array([found.moments(float(beta)) for beta in betas])
     log_z, mean, variance = moments.T
+    start = found.betas[0] * found.moments(float(found.betas[0]))[1] if found.betas[0] else 0.0
     lines = {
         "mean_energy": mean,
         "heat_capacity": betas**2 * variance,
-        "entropy": log_z + betas * mean,
+        "entropy": log_z + betas * mean - start,
         "free_energy": -log_z / betas,
         "log_z": log_z,
     }
-    titles = ["mean energy (nats)", "heat capacity (nats)", "entropy (nats)", "free energy (nats)", "log Z (nats)"]
+    titles = [
+        "mean energy (nats)",
+        "heat capacity (nats)",
+        "entropy from the hottest rung (nats)",
+        "free energy (nats)",
+        "log Z (nats)",
+    ]
     axes = new_figure(2, 3, (13.0, 7.0))[1] if axes is None else axes
     for panel, (name, line), title in zip(axes.ravel(), lines.items(), titles, strict=False):
         panel.plot(1 / betas, line, linewidth=1.0)

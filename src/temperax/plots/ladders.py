@@ -39,12 +39,17 @@ def ladder(tree: xr.DataTree, num_replicas: int = 3) -> "Figure":
     swap_rates(tree, axes[0, 0])
     index_process(tree, axes[0, 1], num_replicas)
     mean_energy(tree, axes[1, 0])
-    if "tempered_predictions" in tree.children and check_result(tree, "tempered_predictions").sizes["temperature"] > 1:
-        scores(tree, axes[1, 1])
-    else:
-        barrier(tree, axes[1, 1])
+    scores_or_barrier(tree, axes[1, 1])
     figure.suptitle(f"{tree.attrs['data'] or 'ladder'}: {len(tree['exchange']['beta'])} replicas")
     return figure
+
+
+def scores_or_barrier(tree: xr.DataTree, axes: "Axes") -> None:
+    """The predictive score at every temperature; without held-out rows there the local barrier."""
+    if "tempered_predictions" in tree.children and check_result(tree, "tempered_predictions").sizes["temperature"] > 1:
+        scores(tree, axes)
+    else:
+        barrier(tree, axes)
 
 
 def swap_rates(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from temperax.analysis import predict
-from temperax.analysis.predict.scoring import HELD_OUT
+from temperax.analysis.predict.targets import HELD_OUT, noisy_at_once, of_posterior
 from temperax.errors import check_result
 from temperax.plots.canvas import axes_or_new
 
@@ -41,7 +41,7 @@ def calibration(tree: xr.DataTree, *, coverage: bool = False) -> "Figure":
     --------
     >>> tx.plots.calibration(tree).savefig("calibration.png")
     """
-    drawn = check_result(tree, "predictions", "y", **HELD_OUT)["y"].rename(test_row="row")
+    drawn = _drawn(tree).rename(test_row="row")
     observed = check_result(tree, "constant_data", "y_test", **HELD_OUT)["y_test"].rename(test_row="row")
     names = [str(name) for name in drawn["target"].values]
 
@@ -69,6 +69,16 @@ def calibration(tree: xr.DataTree, *, coverage: bool = False) -> "Figure":
         for axes, label in zip(titled, check_result(tree, "predictions", "f")["class"].values, strict=False):
             axes.set_title(f"{label} against the others")
     return figure
+
+
+def _drawn(tree: xr.DataTree) -> xr.DataArray:
+    """Targets with noise (chain, draw, test_row, target), several of every draw where a regression has few."""
+    drawn = check_result(tree, "predictions", "y", **HELD_OUT)["y"]
+    if tree.attrs.get("task") == "classification":
+        return drawn
+    values = noisy_at_once(tree, of_posterior(tree))[None]
+    coords = {"test_row": drawn["test_row"], "target": drawn["target"], "chain": [0], "draw": range(values.shape[1])}
+    return xr.DataArray(values, coords, ("chain", "draw", "test_row", "target"))
 
 
 def _two(tree: xr.DataTree) -> bool:

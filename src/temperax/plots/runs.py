@@ -7,6 +7,7 @@ import xarray as xr
 
 from temperax.analysis import diagnostics, predict
 from temperax.analysis.diagnostics.draws import check_held_out
+from temperax.analysis.predict.targets import noisy, of_posterior
 from temperax.errors import check_result
 from temperax.plots.canvas import CONSTANTS, against_temperature, axes_or_new, legend, new_figure, temperature_axis
 
@@ -61,8 +62,8 @@ def scores(tree: xr.DataTree, axes: "Axes | None" = None, baselines: dict[str, f
     >>> tx.plots.scores(tree).get_ylabel()
     'LPPD per held-out row (nats)'
     """
-    axes, lppd = axes_or_new(axes), predict.scores(tree)["lppd"]
-    against_temperature(axes, lppd.index.to_numpy(), lppd.to_numpy(), label="draws")
+    axes, lppd = axes_or_new(axes), predict.pointwise(tree).mean("test_row")
+    against_temperature(axes, lppd["temperature"].values, lppd.values, label="draws")
     for i, (name, value) in enumerate((baselines or {}).items()):
         axes.axhline(value, color=f"C{i + 1}", linestyle=CONSTANTS[i % len(CONSTANTS)], label=name)
     axes.margins(y=0.1)  # no line at the edge
@@ -141,6 +142,8 @@ def mean_energy(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
     temperature_axis(axes)
     axes.set(ylabel="mean data energy (nats)", title="Energy")
     energy = table["data_energy"].to_numpy()[finite]
+    if not len(energy):
+        return axes
     axes.set_yscale("log" if energy.min() > 0 else "symlog", **({} if energy.min() > 0 else {"linthresh": 100.0}))
     return axes
 
@@ -239,8 +242,8 @@ def predictions(tree: xr.DataTree, axes: "Axes | None" = None) -> "Axes":
         axes.set_xlim(min(0.3, 0.9 / max(f.shape[1], 1)) if not of_targets else 0.3, 1.02)
         return axes
     scale, mean = constant["y_scale"].values, constant["y_mean"].values
-    draws = predictive["y"].stack(sample=("chain", "draw")).transpose("sample", "test_row", "target").values
-    low, high = np.quantile(draws, (0.05, 0.95), axis=0)
+    ends = [np.quantile(drawn, (0.05, 0.95), axis=0) for _, drawn in noisy(tree, of_posterior(tree))]
+    low, high = np.concatenate(ends, axis=1)
     f, y, low, high = ((v * scale + mean)[:, 0] for v in (f, y, low, high))
     error = np.maximum(np.stack([f - low, high - f]), 0.0)  # the mean of a skewed law can lie outside its interval
     axes.errorbar(y, f, yerr=error, fmt="o", markersize=3, linewidth=0.7)

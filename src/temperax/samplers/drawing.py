@@ -152,7 +152,7 @@ def collect(
     run: Run, program: Program, key: Array, state: State, num_draws: int, stage: int, draws: Draws
 ) -> xr.DataTree:
     """Run the draws and gather them; a request to stop ends the run with those that are there."""
-    whole, offsets, betas = True, draws.origin.energy.offsets(), np.asarray(program.betas)
+    offsets, betas = draws.origin.energy.offsets(), np.asarray(program.betas)
     diverging, last, before = False, np.zeros((0, 0, 0, 0)), len(draws)
     exact, heights = not isinstance(program.kernel, MCLMC), []
     with run.bar(num_draws, "draws", "draw") as bar:
@@ -166,8 +166,7 @@ def collect(
                 draws.add(engine.absolute(program.path, betas, offsets, record))
         except KeyboardInterrupt as stop:
             # Stopped in the middle of a block, the state is gone, and a directory has what the last checkpoint has.
-            whole = isinstance(stop, Interrupted)
-            if not len(draws) or (run.directory and not whole):
+            if not len(draws) or (run.directory and not isinstance(stop, Interrupted)):
                 raise
             draws.attributes["interrupted"] = 1
     if diverging:
@@ -176,10 +175,15 @@ def collect(
         run.save(program, state, stage, len(draws), num_draws, draws.keep)
     draws.clock.lap("draws")
     drawn = len(draws) - before
-    # Not of a few draws more than were judged before, and not where the state is gone.
-    if whole and 0 < drawn >= len(draws) / 2 and not exact:
-        found = energy_bias(program, key, state, np.concatenate(heights))
-        draws.attributes["energy_bias"] = [[float(b), *pair] for b, pair in zip(betas, found, strict=True)]
+    # Not of a few draws more than were judged before, and not by scans that nobody waits for any more.
+    judged = "energy_bias" in draws.attributes and drawn < len(draws) / 2
+    if drawn and not (exact or judged or draws.attributes["interrupted"]):
+        try:
+            found = energy_bias(program, key, state, np.concatenate(heights))
+            draws.attributes["energy_bias"] = [[float(b), *pair] for b, pair in zip(betas, found, strict=True)]
+        except KeyboardInterrupt:  # the draws are there without it; but no process goes on without the others
+            if jax.process_count() > 1:
+                raise
         draws.clock.lap("bias")
     if draws.attributes != draws.said and run.directory is not None:
         run.save(program, state, stage, len(draws), num_draws, draws.keep)

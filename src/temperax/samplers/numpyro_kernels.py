@@ -31,7 +31,7 @@ from temperax.results.carried import RUN
 from temperax.samplers.drawing import Clock
 from temperax.samplers.parallel_tempering import first_path, fitted_to_curvature, round_lengths, run_rounds
 from temperax.samplers.runs import Run
-from temperax.samplers.setup import begin
+from temperax.samplers.setup import begin, check_exact
 from temperax.samplers.tuner import MOST_TRANSITIONS, Tuner
 
 #: Names of the factors in which NumPyro holds a transform's Jacobian, whatever scopes they are in.
@@ -40,6 +40,8 @@ JACOBIAN = re.compile(r"(.*/)?_.*_log_det")
 
 class tempered(Messenger):  # noqa: N801 - a handler, named as NumPyro names its own
     """A NumPyro model at a temperature, for any kernel of NumPyro's.
+
+    Discrete sites that a kernel sums out are refused at T ≠ 1: what is tempered is the sum, not what is summed.
 
     Parameters
     ----------
@@ -50,6 +52,11 @@ class tempered(Messenger):  # noqa: N801 - a handler, named as NumPyro names its
     path
         ``"likelihood"``: observed sites and factors are raised to the power β; ``"posterior"``: all of the density of
         the unconstrained parameters is.
+
+    Raises
+    ------
+    InputError
+        For bad arguments; and where a kernel sums a discrete site out.
 
     See Also
     --------
@@ -79,6 +86,13 @@ class tempered(Messenger):  # noqa: N801 - a handler, named as NumPyro names its
         jacobian = JACOBIAN.fullmatch(msg["name"])
         if self.whole or (msg["is_observed"] and not jacobian):
             msg["scale"] = self.beta if msg["scale"] is None else self.beta * msg["scale"]
+
+    def postprocess_message(self, msg: dict[str, Any]) -> None:
+        """Refuse a site whose values are gone through, which NumPyro marks as done: it adds them up scaled."""
+        if msg["type"] == "sample" and msg.get("done") and not msg["is_observed"] and self.beta != 1:
+            problem = "is summed out after each of its terms is tempered, and not before"
+            remedy = "use Energy.from_numpyro, which tempers the sum"
+            raise InputError("model", f"site {msg['name']}", problem, remedy)
 
 
 class TemperedHMC(HMC):
@@ -162,7 +176,7 @@ class ParallelTempering(MCMCKernel):
     model
         A NumPyro model.
     path, kernel, num_replicas, ladder
-        As in `temperax.parallel_tempering`.
+        As in `temperax.parallel_tempering`; a ladder of one's own has a rung at T = 1.
     hottest
         Temperature of the hot end; it is not looked for: None is β = 0, and T = 64 on the posterior path.
 
@@ -204,6 +218,8 @@ class ParallelTempering(MCMCKernel):
                 "hottest", hottest, "is looked for by temperax.parallel_tempering alone", "give a temperature"
             )
         self._betas = ladders.first(path, num_replicas, hottest, 1.0, ladder)
+        if not np.isclose(self._betas[tempering.target_slot(self._betas)], 1.0, rtol=1e-6):
+            raise InputError("ladder", ladder, "has no rung at T = 1, whose draws MCMC returns", "give it β = 1")
         self._auto = isinstance(num_replicas, str) and ladder is None
         self._sample_fn: Callable | None = None
 
@@ -222,9 +238,14 @@ class ParallelTempering(MCMCKernel):
         return f"acc. prob={np.mean(state.accept_prob):.2f}, swaps={np.mean(state.swap_acceptance):.2f}"
 
     def postprocess_fn(self, args: tuple, kwargs: dict[str, Any]) -> Callable:
-        """Constrained values and deterministic sites."""
+        """Constrained values and deterministic sites, but for those that sites decide that were summed out."""
         model = handlers.seed(handlers.substitute(self._model, data=self._fixed), 0)
-        return lambda z: constrain_fn(model, args, kwargs or {}, z, return_deterministic=True)
+
+        def shown(z: dict[str, Array]) -> dict[str, Array]:
+            found = constrain_fn(model, args, kwargs or {}, z, return_deterministic=True)
+            return {name: value for name, value in found.items() if name not in self._decided}
+
+        return shown
 
     def init(
         self, rng_key: Array, num_warmup: int, init_params: Any, model_args: tuple, model_kwargs: dict[str, Any]
@@ -238,12 +259,15 @@ class ParallelTempering(MCMCKernel):
         key = check_key(rng_key if is_prng_key(rng_key) else rng_key[0])
         self._vectorized = not is_prng_key(rng_key)
         energy = Energy.from_numpyro(self._model, *model_args, **(model_kwargs or {}))
-        self._fixed = energy.data["fixed"]
+        chosen = as_kernel(self._kernel, energy, on_a_ladder=True)
+        check_exact(self._kernel, chosen, "the draws")
+        sites: Any = energy.model
+        self._fixed, self._decided = energy.data["fixed"], sites.decided
         program = make_program(
             energy,
             self._betas,
             path=first_path(self._path, energy),
-            kernel=as_kernel(self._kernel, energy, on_a_ladder=True),
+            kernel=chosen,
             num_chains=chains,
             kept=np.array([tempering.target_slot(self._betas)]),
             thin=1,

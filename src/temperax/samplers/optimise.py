@@ -210,7 +210,7 @@ def anneal(
     >>> cooled["annealing"]["path_energy"].dims
     ('chain', 'step')
     """
-    key, chosen, *_, betas, _ = all_at_once(
+    key, chosen, _, num_chains, _, batch_size, *_, betas, scans = all_at_once(
         *common(key, energy, kernel, num_chains, batch_size),
         lambda: _check_schedule(betas, path),
         lambda: check_count("scans", scans),

@@ -100,9 +100,10 @@ def parallel_tempering(
         Temperatures of the two ends.  ``hottest`` is infinite by default, and on the posterior path ``"auto"``: the
         lowest temperature at which replicas forget their mode within a few scans, found by short runs of chains of
         their own at each.  What is hotter costs replicas and brings nothing but log Z from the prior.  With
-        ``coldest`` < 1 the ladder goes past T = 1, where a rung stays.
+        ``coldest`` < 1 the ladder goes past T = 1, where a rung stays; the reference path ends at T = 1 or hotter.
     ladder
-        A fixed ladder instead: β in ascending order, from `temperax.ladder` or the user's own.
+        A fixed ladder instead: β in ascending order, from `temperax.ladder` or the user's own; ``num_replicas``,
+        ``hottest`` and ``coldest`` are then left out.
     scheme
         Exchange: ``"deterministic"`` even-odd (non-reversible), or ``"stochastic"`` (reversible) for comparison.
     transitions, most_transitions
@@ -142,15 +143,15 @@ def parallel_tempering(
     >>> ladder["exchange"]["swap_acceptance"].dims
     ('chain', 'draw', 'pair')
     """
-    key, chosen, *_, betas, lengths = all_at_once(
+    key, chosen, _, num_chains, thin, batch_size, *_, between, betas, lengths = all_at_once(
         *common(key, energy, kernel, num_chains, batch_size, thin, storage, save_every, on_a_ladder=True),
         lambda: check_choice("path", path, PATHS),
         lambda: check_choice("scheme", scheme, exchange.SCHEMES),
-        lambda: check_count("transitions", transitions),
-        lambda: most_transitions is None or check_count("most_transitions", most_transitions, transitions),
+        lambda: _least_and_most(transitions, most_transitions),
         lambda: ladders.first(path, num_replicas, hottest, coldest, ladder),
         lambda: round_lengths(num_rounds, num_draws),
     )
+    transitions, most_transitions = between
     kept_slots(keep, betas, 0, nearest=True)
     arguments = {name: value for name, value in locals().items() if name in _ARGUMENTS}
     most_transitions = max(transitions, MOST_TRANSITIONS) if most_transitions is None else most_transitions
@@ -233,6 +234,12 @@ _ARGUMENTS = [
 ]
 
 
+def _least_and_most(transitions: Any, most: Any) -> tuple[int, int | None]:
+    """Transitions between exchanges: the least, and the most if they are given."""
+    least = check_count("transitions", transitions)
+    return least, None if most is None else check_count("most_transitions", most, least)
+
+
 def first_path(path: str, energy: Energy) -> tempering.Path:
     """The path of the first round; where there is no prior to begin with, a reference that is fitted to the starts."""
     if path == "reference" and not energy.proper:
@@ -256,7 +263,7 @@ def round_lengths(num_rounds: int | None = None, num_draws: int | None = None) -
         raise InputError("num_draws", num_draws, "and num_rounds are both given", "give one of them")
     if num_draws is None:
         num_draws = 2 ** check_count("num_rounds", 10 if num_rounds is None else num_rounds, 5, 30)
-    check_count("num_draws", num_draws, 2 * FIRST_ROUND)
+    num_draws = check_count("num_draws", num_draws, 2 * FIRST_ROUND)
     halvings = int(math.log2(num_draws / FIRST_ROUND))
     lengths = [num_draws // 2**i for i in range(halvings, -1, -1)]
     # What a ladder needs to know, it knows after rounds of some hundred scans: warm-up stays below a third.

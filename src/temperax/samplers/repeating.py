@@ -21,8 +21,12 @@ SAMPLERS: Mapping[str, Callable[..., xr.DataTree]] = {
     "parallel_tempering": parallel_tempering,
     "smc": smc,
 }
-#: Arguments that say the same: where one of them is changed, the other is left out.
-EITHER = (("temperature", "beta"), ("num_draws", "num_rounds"))
+#: Arguments that say the same: where one side is changed, the other is left out.
+EITHER = (
+    ({"temperature"}, {"beta"}),
+    ({"num_draws"}, {"num_rounds"}),
+    ({"ladder"}, {"num_replicas", "hottest", "coldest"}),
+)
 
 
 def repeat(tree: xr.DataTree, *, key: Array | None = None, trust: Sequence[str] = (), **changes: Any) -> xr.DataTree:
@@ -68,7 +72,8 @@ def repeat(tree: xr.DataTree, *, key: Array | None = None, trust: Sequence[str] 
     arguments = notation.decode(recipe(tree, "arguments"), trust)
     if not isinstance(arguments, dict) or not set(arguments) <= known:
         raise InputError("tree", "arguments", f"are not those of {name}", "use the version that wrote it")
-    for pair in EITHER:
-        if set(pair) & set(changes):
-            arguments = {argument: value for argument, value in arguments.items() if argument not in pair}
+    given = {argument for argument, value in changes.items() if value is not None}
+    for one, other in EITHER:
+        left_out = (other if one & given else set()) | (one if other & given else set())
+        arguments = {argument: value for argument, value in arguments.items() if argument not in left_out}
     return SAMPLERS[name](key_of(tree) if key is None else check_key(key), energy, **(arguments | changes))

@@ -24,7 +24,8 @@ from numpyro.infer.util import ParamInfo
 
 from temperax.energies.energy import Energy
 from temperax.engine import engine
-from temperax.engine.kernels import Explorer
+from temperax.engine.kernels import Kernel, Tuning
+from temperax.engine.kernels.choice import KERNELS
 from temperax.engine.program import Program, Record, State
 from temperax.errors import InputError, Interrupted, ProcessError, StorageError
 from temperax.machine import sharding
@@ -309,7 +310,8 @@ def _begin(
 def describe(function: str, key: Array, energy: Energy, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """All that decides the draws of a run, as JSON: what a run that goes on must have in common with its beginning."""
     kernel = arguments.get("kernel")
-    own = [k for k in (kernel, getattr(kernel, "kernel", None)) if isinstance(k, Explorer)]  # one that alternates, too
+    both = (kernel, getattr(kernel, "kernel", None))  # one that alternates, too
+    own = [k for k in both if isinstance(k, Kernel) and type(k) not in KERNELS.values()]
     return {
         **({"moves": [_program_of_moves(each, energy.size) for each in own]} if own else {}),
         "function": function,
@@ -322,15 +324,15 @@ def describe(function: str, key: Array, energy: Energy, arguments: Mapping[str, 
     }
 
 
-def _program_of_moves(kernel: Explorer, size: int) -> str:
+def _program_of_moves(kernel: Kernel, size: int) -> str:
     """A hash of what a kernel of the user's own does, and of its numbers: its name says neither."""
 
-    def move(kernel: Explorer, key: Array, start: ParamInfo, beta: Array) -> tuple[ParamInfo, Any]:
-        tuning: Any = None  # which such kernels do not ask for
+    def move(kernel: Kernel, key: Array, start: ParamInfo, tuning: Tuning, beta: Array) -> tuple[ParamInfo, Any]:
         return kernel.step(key, lambda beta: lambda q: beta * jnp.sum(q**2), beta, start, tuning, beta)
 
-    q = jnp.zeros(size)
-    traced = jax.make_jaxpr(move)(kernel, jax.random.key(0), ParamInfo(q, q[0], q), jnp.ones(()))
+    q, one = jnp.zeros(size), jnp.ones(())
+    tuning = Tuning(one, jnp.ones(size), one, jnp.zeros((size, 0)), jnp.ones(0))
+    traced = jax.make_jaxpr(move)(kernel, jax.random.key(0), ParamInfo(q, q[0], q), tuning, one)
     return digest(without_addresses(str(traced.jaxpr)), *traced.consts, *jax.tree.leaves(kernel))
 
 

@@ -108,7 +108,7 @@ def sample(
     """
     if temperature is None and beta is None:
         temperature = 1.0
-    key, chosen, *_, betas = all_at_once(
+    key, chosen, _, num_chains, thin, batch_size, *_, num_warmup, num_draws, betas = all_at_once(
         *common(key, energy, kernel, num_chains, batch_size, thin, storage, save_every),
         lambda: check_count("num_warmup", num_warmup, 0),
         lambda: check_count("num_draws", num_draws),

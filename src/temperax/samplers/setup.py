@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from temperax.energies.energy import Energy
-from temperax.engine.kernels import as_kernel, most_steps
+from temperax.engine.kernels import MCLMC, Alternating, Kernel, as_kernel, most_steps
 from temperax.engine.program import Program, State
 from temperax.errors import InputError, check_array, check_choice, check_count, check_key, check_positive
 from temperax.machine import sharding
@@ -33,7 +33,10 @@ def common(
     *,
     on_a_ladder: bool = False,
 ) -> list[Callable[[], Any]]:
-    """Checks of what every sampler is given; the first returns the key as a typed one, the second the kernel."""
+    """Checks of what every sampler is given.
+
+    They return the key as a typed one, the kernel, None for the energy, and the others as they are: counts as int.
+    """
 
     def is_energy() -> None:
         if not isinstance(energy, Energy):
@@ -45,10 +48,16 @@ def common(
         is_energy,
         lambda: check_count("num_chains", num_chains),
         lambda: check_count("thin", thin),
-        lambda: batch_size is None or check_count("batch_size", batch_size, 0),
+        lambda: None if batch_size is None else check_count("batch_size", batch_size, 0),
         lambda: check_choice("storage", storage, results.STORAGE),
         lambda: check_positive("save_every", save_every),
     ]
+
+
+def check_exact(kernel: object, chosen: Kernel | Alternating, what: str) -> None:
+    """Say so where a kernel does not accept or reject, and ``what`` is found from its draws without a sign of it."""
+    if isinstance(getattr(chosen, "kernel", chosen), MCLMC):
+        raise InputError("kernel", kernel, f"is not exact, and {what} would keep its bias unseen", "give 'mams'")
 
 
 def begin(

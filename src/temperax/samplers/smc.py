@@ -18,8 +18,8 @@ from jaxtyping import Array, Float
 
 from temperax.energies.energy import Energy
 from temperax.engine import tempering
-from temperax.engine.kernels import MCLMC, KernelLike
-from temperax.engine.ladder import check_ladder
+from temperax.engine.kernels import KernelLike
+from temperax.engine.ladder import check_beside, check_end, check_ladder
 from temperax.engine.program import make_program
 from temperax.errors import InputError, all_at_once, check_choice, check_count, check_fraction, check_positive
 from temperax.results.carried import RUN
@@ -27,7 +27,7 @@ from temperax.samplers import runs
 from temperax.samplers.arguments import described
 from temperax.samplers.drawing import Clock
 from temperax.samplers.particles import Particles
-from temperax.samplers.setup import common
+from temperax.samplers.setup import check_exact, common
 from temperax.training.starts import check_rows, check_storage
 
 
@@ -79,10 +79,10 @@ def smc(
         population annealing.
     hottest, coldest
         Temperatures of the two ends; ``hottest`` must be finite on the posterior path, where ``num_warmup`` scans from
-        draws of the prior come first.
+        draws of the prior come first.  The reference path ends at T = 1 or hotter.
     num_warmup
     ladder
-        Fixed steps instead: β in ascending order.
+        Fixed steps instead: β in ascending order; the two ends are then left out.
     log_likelihood
     storage
     batch_size
@@ -114,7 +114,7 @@ def smc(
     >>> bool(abs(particles.attrs["log_z"] - tx.thermodynamics.log_evidence(ladder).mbar) < 5)  # nats
     True
     """
-    key, chosen, *_, betas = all_at_once(
+    key, chosen, _, num_chains, _, batch_size, *_, num_particles, scans, num_warmup, _, _, betas = all_at_once(
         *common(key, energy, kernel, num_chains, batch_size, 1, storage, save_every),
         lambda: check_choice("path", path, {**tempering.PATHS, "reference": None}),
         lambda: check_count("num_particles", num_particles, 8),
@@ -126,8 +126,7 @@ def smc(
     )
     check_rows(log_likelihood, energy)
     check_storage(storage, energy)
-    if isinstance(getattr(chosen, "kernel", chosen), MCLMC):
-        raise InputError("kernel", kernel, "is not exact, and log Z would keep its bias unseen", "give 'mams'")
+    check_exact(kernel, chosen, "log Z")
     if path == "reference" and energy.discrete:
         raise InputError("path", path, "fits a Gaussian, which spins are not", "use path='likelihood'")
     if path == "likelihood" and not energy.proper:
@@ -167,8 +166,11 @@ def _ends(path: str, hottest: Any, coldest: Any, ladder: Any) -> Float[np.ndarra
     """The first and the last β, or a user's own in between."""
     if ladder is not None:
         betas = check_ladder(ladder)
+        check_beside(betas, hottest, coldest)
+        check_end(path, "ladder", ladder, betas[-1])
     else:
         cold = 1.0 / check_positive("coldest", coldest)
+        check_end(path, "coldest", coldest, cold)
         infinite = hottest is None or hottest == np.inf
         betas = np.array([0.0 if infinite else 1.0 / check_positive("hottest", hottest), cold])
         if betas[0] >= cold:

@@ -161,9 +161,9 @@ def minimise(
     """
     key = check_key(key)
     check_energy(energy)
-    check_count("num_starts", num_starts)
-    check_count("max_steps", max_steps)
-    check_count("patience", patience)
+    num_starts = check_count("num_starts", num_starts)
+    max_steps = check_count("max_steps", max_steps)
+    patience = check_count("patience", patience)
     if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 <= tolerance < np.inf:
         raise InputError("tolerance", tolerance, "is not a finite number of at least 0", "give nats such as 1e-3")
     if optimiser is not None and not isinstance(optimiser, optax.GradientTransformation):

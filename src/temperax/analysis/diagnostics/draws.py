@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from temperax.analysis.target import target_temperature
 from temperax.energies.names import parameter_name
-from temperax.engine.tempering import target_slot
 from temperax.errors import InputError, check_result
 
 #: Fewer draws of a chain tell nothing.
@@ -25,10 +25,7 @@ def kept_draws(tree: xr.DataTree) -> xr.Dataset:
     """The parameters at every temperature whose positions were kept."""
     if "tempered_posterior" in tree.children:
         return check_result(tree, "tempered_posterior")
-    betas = tempered_stats(tree)["beta"].values
-    with np.errstate(divide="ignore"):
-        temperature = 1.0 / betas[target_slot(betas)]
-    return check_result(tree, "posterior").expand_dims(temperature=[temperature])
+    return check_result(tree, "posterior").expand_dims(temperature=[target_temperature(tree)])
 
 
 def columns(found: xr.Dataset, lead: tuple[str, ...] = ()) -> pd.Series:
@@ -55,7 +52,12 @@ def too_few(tree: xr.DataTree) -> bool:
 
 def of_spins(tree: xr.DataTree) -> bool:
     """Whether a result is of spins, which feel no force; particles of `smc` have no virial for another reason."""
-    return bool(tempered_stats(tree)["virial"].isnull().all()) and tree.attrs.get("function") != "smc"
+    return bool(tempered_stats(tree)["virial"].isnull().all()) and not of_particles(tree)
+
+
+def of_particles(tree: xr.DataTree) -> bool:
+    """Whether draws are particles of `smc`, which do not follow one another."""
+    return tree.attrs.get("function") == "smc"
 
 
 def scans_of_a_draw(tree: xr.DataTree) -> float:

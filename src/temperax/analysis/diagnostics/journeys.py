@@ -216,7 +216,7 @@ def memory(tree: xr.DataTree, lags: Sequence[int] = (1, 4, 16, 64)) -> pd.DataFr
     slots, rungs = _slots(tree)
     told = {"energy": check_result(tree, "tempered_stats", "path_energy")["path_energy"]}
     if "tempered_predictions" in tree.children:
-        f = tree["tempered_predictions"].dataset["f"]
+        f = check_result(tree, "tempered_predictions", "f")["f"]
         rows = np.linspace(0, f.sizes["test_row"] - 1, ROWS).astype(int)
         told |= {"f": f.isel(test_row=rows)} if f.sizes["temperature"] == slots.shape[-1] else {}
     found = {}

@@ -15,6 +15,7 @@ from temperax.analysis.diagnostics.draws import (
     columns,
     judges_parameters,
     kept_draws,
+    of_particles,
     tempered_stats,
 )
 from temperax.analysis.diagnostics.failures import digits
@@ -170,8 +171,9 @@ def energies(tree: xr.DataTree) -> pd.DataFrame:
     stats = tempered_stats(tree)
     step_cap = _step_cap(tree, stats["beta"].values)
     data = stats[["data_energy"]]
-    if stats.sizes["draw"] < 2:
-        bfmi = stats["energy"].isel(draw=0) * np.nan  # of one draw, ArviZ divides by no degrees of freedom
+    if stats.sizes["draw"] < 2 or of_particles(tree):
+        # Of one draw, ArviZ divides by no degrees of freedom; particles do not follow one another.
+        bfmi = stats["energy"].isel(draw=0) * np.nan
     else:
         # Exact draws at β = 0 have no Hamiltonian: their energy is constant and its BFMI undefined.
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from temperax.analysis.diagnostics.draws import of_spins, scans_of_a_draw, tempered_stats, too_few
+from temperax.analysis.diagnostics.draws import of_particles, of_spins, scans_of_a_draw, tempered_stats, too_few
 from temperax.analysis.diagnostics.equilibrium import equilibrium
 from temperax.analysis.diagnostics.failures import frozen
 from temperax.analysis.diagnostics.journeys import WALL, exchange, is_ladder, round_trips
@@ -51,6 +51,11 @@ _MORE_WARMUP = "raise num_warmup"
 #: What advice to chains becomes where replicas are exchanged already, after rounds of adaptation.
 _OF_LADDERS = {_EXCHANGE: "find what keeps replicas from travelling", _MORE_WARMUP: "raise num_draws"}
 _MORE_DRAWS = "too few independent draws: raise num_draws or num_chains"
+#: And what it becomes of particles, which are moved by a few scans at every temperature.
+_OF_PARTICLES = {
+    _MORE_DRAWS: "too few independent particles: raise num_particles or scans",
+    "run longer": "raise scans",
+}
 
 #: Checks of every temperature, by the column of `summary`; the worst temperature is shown.
 CHECKS = {
@@ -183,6 +188,7 @@ def verdicts(tree: xr.DataTree, functions: Functions | None = None) -> pd.DataFr
 def lines_of(tree: xr.DataTree, known: Judged) -> pd.DataFrame:
     """`verdicts` of what was `judged`."""
     found, exchanged, table = [], is_ladder(tree), known.table
+    others = _OF_LADDERS if exchanged else _OF_PARTICLES if of_particles(tree) else {}
     for column, check in CHECKS.items():
         if column in table:
             values = table[column].dropna()
@@ -192,8 +198,8 @@ def lines_of(tree: xr.DataTree, known: Judged) -> pd.DataFrame:
                 check = check._replace(title=f"R-hat, worst ({table['worst_parameter'][where]})")
             if column in REMEDIES and len(values) and check.verdict(value) != "good":
                 check = check._replace(advice=REMEDIES[column](tree, table.loc[where]) or check.advice)
-            for said, of_ladders in _OF_LADDERS.items() if exchanged else ():
-                check = check._replace(advice=check.advice.replace(said, of_ladders))
+            for said, instead in others.items():
+                check = check._replace(advice=check.advice.replace(said, instead))
             found.append((check, value, where))
     if started_from_both(tree):
         apart = sides(tree)["apart"]
@@ -203,9 +209,10 @@ def lines_of(tree: xr.DataTree, known: Judged) -> pd.DataFrame:
     if exchanged:
         found += [(LADDER_CHECKS[name], *value) for name, value in _ladder_values(tree).items()]
     few, lines = too_few(tree), []
-    untold = "cannot be told: use at least 4 chains and 100 draws"
+    untold = f"cannot be told: use at least 4 chains and 100 {'particles' if of_particles(tree) else 'draws'}"
     if few:
         untold = f"{tempered_stats(tree).sizes['draw']} draws of a chain tell nothing yet: go on to 100 at least"
+        untold += " (num_particles)" if of_particles(tree) else ""
     for check, value, temperature in found:
         verdict = "unknown" if np.isnan(value) else check.verdict(value)
         if check is LADDER_CHECKS["gap"] and verdict == "good" and len(known.unsettled):
@@ -250,14 +257,15 @@ def by_temperature(table: pd.DataFrame) -> pd.DataFrame:
 def _undefined(tree: xr.DataTree) -> list[str]:
     """Columns of `summary` that no number of draws would fill.
 
-    Spins feel no force, only momenta make a BFMI, of one scan after the other, and a model without data has no data
-    energy.
+    Spins feel no force, only momenta make a BFMI, of one scan after the other (which particles are not), and a model
+    without data has no data energy.
     """
     stats = tempered_stats(tree)
     energy, data, lp = stats["energy"], stats["data_energy"], stats["lp"]
     forceless, spins = bool(stats["virial"].isnull().all()), of_spins(tree)
     fine = tree.attrs.get("precision") == "float64"  # whose steps nobody reaches
     still = bool((energy.max(("chain", "draw")) == energy.min(("chain", "draw"))).all()) or scans_of_a_draw(tree) > 1
+    still |= of_particles(tree)
     flat = bool((data.max() == data.min()) & (lp.max() > lp.min()))
     undefined = {("z",): forceless, ("digits",): spins or fine, ("bfmi",): still, ("rhat_energy", "ess_energy"): flat}
     return [name for names, missing in undefined.items() if missing for name in names]

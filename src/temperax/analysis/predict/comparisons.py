@@ -7,8 +7,9 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float
 
-from temperax.analysis.predict.scoring import HELD_OUT, pointwise, scores
+from temperax.analysis.predict.scoring import pointwise, scores
 from temperax.analysis.predict.summaries import probabilities
+from temperax.analysis.predict.targets import HELD_OUT, noisy, of_posterior
 from temperax.errors import InputError, check_named, check_result
 from temperax.results.reading import one_sample
 
@@ -173,9 +174,9 @@ def selective_risk(tree: xr.DataTree) -> pd.DataFrame:
         p = _mean_probabilities("tree", tree)
         uncertainty, loss = 1 - p.max(axis=1), (p.argmax(axis=1) != y[:, 0]).astype(float)
     else:
-        drawn = check_result(tree, "predictions", "f", "y", **HELD_OUT)[["f", "y"]]
-        f, noisy = one_sample(drawn["f"]), one_sample(drawn["y"])
-        uncertainty = (noisy.std(axis=0) * scale).mean(axis=1)
+        drawn = of_posterior(tree)
+        f = one_sample(drawn["f"])
+        uncertainty = (_standard_deviation(tree, drawn) * scale).mean(axis=1)
         loss = (((f.mean(axis=0) - y) * scale) ** 2).mean(axis=1)
     order = np.argsort(uncertainty, kind="stable")
     count = np.arange(1, len(order) + 1)
@@ -184,3 +185,10 @@ def selective_risk(tree: xr.DataTree) -> pd.DataFrame:
         risk = np.sqrt(risk)
     columns = {"risk": risk, "uncertainty": uncertainty[order]}
     return pd.DataFrame(columns, index=pd.Index(count / len(order), name="coverage"))
+
+
+def _standard_deviation(tree: xr.DataTree, drawn: xr.Dataset) -> Float[np.ndarray, "test_row target"]:
+    """Of the predictive law, by its two parts; of targets with noise where the noise's variance is not known."""
+    if "variance" not in drawn or not np.isfinite(noise := one_sample(drawn["variance"]).mean(axis=0)).all():
+        return np.concatenate([y.std(axis=0) for _, y in noisy(tree, drawn)])
+    return np.sqrt(one_sample(drawn["f"]).var(axis=0) + noise)

@@ -1,5 +1,6 @@
 """Scores of the held-out rows, at every kept temperature."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,9 @@ from jaxtyping import Float, Int
 from scipy.special import logsumexp
 
 from temperax.analysis.predict.summaries import entropy, probabilities
+from temperax.analysis.predict.targets import HELD_OUT, noisy
 from temperax.errors import check_result
 from temperax.results.reading import one_sample
-
-#: What to say of a result without held-out rows.
-HELD_OUT = {"problem": "has no held-out predictions", "remedy": "sample with a data set that holds rows out"}
 
 
 def log_predictive_density(log_density: np.ndarray) -> np.ndarray:
@@ -61,6 +60,7 @@ def scores(tree: xr.DataTree) -> pd.DataFrame:
         Of regressions and counts, in original units: ``rmse`` and ``mae`` of the mean; ``crps`` (continuous ranked
         probability score); ``coverage_90`` and ``width_90`` of the equal-tailed interval; of regressions
         ``gaussian_lpd`` too, the score of one Gaussian with the predictive mean and variance that some papers report.
+        CRPS, coverage and width are of 4000 noisy targets at least, several of each draw where draws are fewer.
 
         Of classifications: ``accuracy``, ``log_loss``, ``brier`` (Σ over classes of squared errors), ``ece`` (expected
         calibration error in 15 bins, Guo et al. 2017), ``auc`` (area under the ROC curve, of several classes the mean
@@ -88,7 +88,7 @@ def scores(tree: xr.DataTree) -> pd.DataFrame:
     table = []
     for temperature in predictive["temperature"].values:
         here = predictive.sel(temperature=temperature)
-        parts = {name: one_sample(here[name]) for name in ("f", "variance", "y") if name in here}
+        parts = {name: one_sample(here[name]) for name in ("f", "variance") if name in here}
         lppd = float(rows.sel(temperature=temperature).mean())
         row = {
             "temperature": float(temperature),
@@ -96,30 +96,40 @@ def scores(tree: xr.DataTree) -> pd.DataFrame:
             "lppd_original": lppd - float(np.log(y_scale).sum()),
         }
         task = tree.attrs["task"]
-        row |= _of_classes(parts["f"], y) if task == "classification" else _of_numbers(parts, y, y_scale)
+        if task == "classification":
+            row |= _of_classes(parts["f"], y)
+        else:
+            row |= _of_mean(parts["f"].mean(axis=0), y, y_scale)
+            row |= _of_targets(noisy(tree, here), y, y_scale) if "y" in here else {}
         if task == "regression" and "variance" in parts:
             row["gaussian_lpd"] = _gaussian(parts, y, y_scale)
         table.append(row)
     return pd.DataFrame(table).set_index("temperature")
 
 
-def _of_numbers(parts: dict[str, np.ndarray], y: np.ndarray, y_scale: np.ndarray) -> dict[str, float]:
-    """Scores of a mean, and of targets drawn with noise where the result has them."""
+def _of_mean(mean: np.ndarray, y: np.ndarray, y_scale: np.ndarray) -> dict[str, float]:
+    """Scores of a mean."""
     from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
-    mean = parts["f"].mean(axis=0)
     # Each target in its own unit; of several, the mean over them, and the root of the mean square for RMSE.
-    found = {
+    return {
         "rmse": float(root_mean_squared_error((y * y_scale).ravel(), (mean * y_scale).ravel())),
         "mae": float(mean_absolute_error(y * y_scale, mean * y_scale)),
     }
-    if "y" not in parts or len(parts["y"]) < 2:
-        return found
+
+
+def _of_targets(blocks: Iterable[tuple[slice, np.ndarray]], y: np.ndarray, y_scale: np.ndarray) -> dict[str, float]:
+    """Scores of targets drawn with noise, rows by rows; none of a single one."""
     import scoringrules
 
-    low, high = np.quantile(parts["y"], (0.05, 0.95), axis=0)
-    each = scoringrules.crps_ensemble(y, parts["y"], m_axis=0, estimator="qd")
-    return found | {
+    parts = []
+    for rows, drawn in blocks:
+        if len(drawn) < 2:
+            return {}
+        each = scoringrules.crps_ensemble(y[rows], drawn, m_axis=0, estimator="qd")
+        parts.append(np.stack([each, *np.quantile(drawn, (0.05, 0.95), axis=0)]))
+    each, low, high = np.concatenate(parts, axis=1)
+    return {
         "crps": float(np.mean(each * y_scale)),
         "coverage_90": float(((low <= y) & (y <= high)).mean()),
         "width_90": float(np.mean((high - low) * y_scale)),

@@ -14,7 +14,7 @@ from numpyro.distributions import Distribution, biject_to, constraints
 from temperax.analysis import thermodynamics
 from temperax.analysis.studies import draws
 from temperax.energies.energy import Energy
-from temperax.errors import InputError, check_count
+from temperax.errors import InputError, check_count, check_key, check_result
 from temperax.results import reading
 from temperax.training.landscape import prior_draws
 
@@ -237,7 +237,9 @@ def gaussian_replacement(
     ['draws', 'gaussian per chain', 'diagonal per chain', 'gaussian']
     """
     positions, held = draws.positions(tree, energy, max_draws), draws.held_out(tree)
-    seed = np.asarray(jax.random.key_data(jax.random.key(0) if key is None else key)).ravel()
+    if positions.shape[1] < 2:
+        raise InputError("tree", f"{positions.shape[1]} draw", "of a chain has no spread", "keep two draws at least")
+    seed = np.asarray(jax.random.key_data(jax.random.key(0) if key is None else check_key(key))).ravel()
     rng = np.random.default_rng(seed.tolist())
     together = positions.reshape(1, -1, *positions.shape[2:])
     shift = positions.std(axis=1, ddof=1, keepdims=True) * rng.normal(size=positions.shape)
@@ -301,10 +303,11 @@ def effective_parameters(tree: xr.DataTree, energy: Energy | None = None, max_dr
     >>> sorted(name for name in study if "error" not in name)
     ['from_heat_capacity', 'from_mean_energy']
     """
+    stats = check_result(tree, "tempered_stats", "path_energy")
     curves = thermodynamics.curves(tree)
     draws.check_begins_at_prior(tree)
     beta = curves["beta"].values
-    lowest = float(tree["tempered_stats"]["path_energy"].min())
+    lowest = float(stats["path_energy"].min())
     with np.errstate(invalid="ignore"):
         above = np.where(beta == 0, 0.0, 2 * beta * (curves["mean_energy"].values - lowest))
         error = np.where(beta == 0, 0.0, 2 * beta * curves["mean_energy_error"].values)

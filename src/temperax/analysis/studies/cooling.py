@@ -52,9 +52,9 @@ def equipartition(tree: xr.DataTree, ground_energy: float) -> xr.Dataset:
     >>> bool((study["excess"] > 0).all())
     True
     """
+    stats = check_result(tree, "tempered_stats", "path_energy", "temperature")[["path_energy"]]
     if tree.attrs.get("path") != "posterior":
         raise InputError("tree", tree.attrs.get("path"), "is not the posterior path", "sample with path='posterior'")
-    stats = check_result(tree, "tempered_stats")[["path_energy"]]
     lowest = float(stats["path_energy"].min())
     if not lowest >= ground_energy - 1e-3 * max(1.0, abs(ground_energy)):
         problem = f"is above a draw's energy of {lowest:g}"

@@ -12,7 +12,7 @@ from scipy.special import entr, logsumexp
 
 from temperax.analysis.studies import draws
 from temperax.energies.energy import Energy
-from temperax.errors import InputError, check_count, check_positive, check_result
+from temperax.errors import InputError, check_count, check_key, check_positive, check_result
 from temperax.results import reading
 
 
@@ -118,8 +118,9 @@ def uncertainty(
     tree, energy
         A result with ``keep="all"`` and held-out rows, and what was sampled.
     x
-        Inputs (row, input) out of distribution, in the data set's own units.  By default the held-out inputs, pushed
-        away from the mean of the training inputs.
+        Inputs out of distribution, as `predict.predictions` takes them: a frame with the data set's columns, or an
+        array (row, input) in its units.  By default the held-out inputs, pushed away from the mean of the training
+        inputs.
     push
         By what factor they are pushed.
     key
@@ -155,8 +156,8 @@ def uncertainty(
     data = draws.held_out(tree)
     constant = check_result(tree, "constant_data")
     centre = constant["x"].values.mean(axis=0)
-    outside = centre + push * (data.x - centre) if x is None else _standardised(x, constant)
-    key = jax.random.key(0) if key is None else key
+    outside = centre + push * (data.x - centre) if x is None else _scaled(energy, x)
+    key = jax.random.key(0) if key is None else check_key(key)
     measure = _of_classes if data.task == "classification" else _of_numbers
     places = [np.asarray(inputs)[draws.some_of(len(inputs), draws.MOST_ROWS)] for inputs in (data.x, outside)]
     found = [measure(energy, jnp.asarray(inputs), positions, key) for inputs in places]
@@ -167,12 +168,11 @@ def uncertainty(
     return draws.with_errors(["where", "temperature"], coords, **pairs)
 
 
-def _standardised(x: Any, constant: xr.Dataset) -> np.ndarray:
-    x = np.asarray(x, float)
-    inputs = constant.sizes["input"]
-    if x.ndim != 2 or x.shape[1] != inputs or not len(x) or not np.isfinite(x).all():
-        raise InputError("x", x.shape, f"is not a finite array (row, {inputs})", "give one column an input")
-    return (x - constant["x_mean"].values) / constant["x_scale"].values
+def _scaled(energy: Energy, x: Any) -> np.ndarray:
+    """Inputs as the network takes them, read as `predict.predictions` reads them."""
+    if energy.dataset is None:
+        raise InputError("energy", energy, "carries no data set", "build it by Energy.mlp or Energy.network")
+    return energy.dataset.scaled("x", x)
 
 
 def _of_classes(energy: Energy, x: Array, positions: np.ndarray, key: Array) -> tuple[np.ndarray, np.ndarray]:

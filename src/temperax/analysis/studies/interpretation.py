@@ -12,7 +12,7 @@ from temperax.analysis.studies import draws
 from temperax.energies.energy import Energy
 from temperax.energies.models import NetworkModel
 from temperax.energies.networks import ACTIVATIONS, MLP, effective_weight
-from temperax.errors import check_count, check_result
+from temperax.errors import check_count, check_key, check_result
 from temperax.results import reading, results
 
 #: Ends of the 90 % intervals over draws.
@@ -136,7 +136,7 @@ def expressivity(
     check_count("points", points, 3)
     positions = draws.positions(tree, energy, max_draws)
     beta = draws.betas(tree)
-    line_key, prior_key = jax.random.split(jax.random.key(0) if key is None else key)
+    line_key, prior_key = jax.random.split(jax.random.key(0) if key is None else check_key(key))
     if tree.attrs.get("path") != "likelihood" or (beta > 0).all():
         keys = jax.random.split(prior_key, positions.shape[:2])
         prior = reading.over_draws(_of_prior, energy, None, positions[:, :, 0], keys)

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
+from scipy.stats import norm
+from scipy.stats import t as student
 
 from temperax.analysis.ensemble import Ensemble, Source, ensemble
 from temperax.analysis.transitions.peaks import halves, settled, summit
@@ -49,8 +51,9 @@ def finite_size(sources: Mapping[int, Source], dimension: int = 2) -> xr.Dataset
     xarray.Dataset
         Dimension ``size``: ``temperature`` and ``heat_capacity`` C/N of the peak, ``kurtosis`` K, ``latent_heat_size``
         Δe(L); of the infinite system ``critical_temperature``, ``exponent`` x and ``latent_heat`` a site.  Each has an
-        ``_error``: of a size the spread over half-chains, of a fit theirs, widened where the fit is not good; that of
-        the latent heat holds how far it would move with L^-x for L^-d, which are the same for large L.
+        ``_error``: of a size the spread over half-chains (by Student's law, wider where these are few), of a fit
+        theirs, widened where the fit is not good; that of the latent heat holds how far it would move with L^-x for
+        L^-d, which are the same for large L.
         The attribute ``verdict`` is ``coexistence`` where K falls with L by 3 standard errors, ``continuous`` where it
         rises by as much, ``undecided`` in between, and ``not equilibrated`` where the ladders of a size disagree.
         ``latent_heat`` is extrapolated at coexistence, 0 at a continuous transition, and NaN otherwise.
@@ -143,8 +146,14 @@ def _peak(whole: Ensemble, size: int, sites: int) -> tuple[np.ndarray, np.ndarra
     first, last = max([0, *low[low < top]]), min([POINTS - 1, *low[low > top]])
     near = np.geomspace(coarse[first], coarse[last], POINTS // 2)
     parts = [_at_transition(part, near, sites) for part in halves(whole)]
-    errors = np.std(parts, axis=0, ddof=1) / np.sqrt(len(parts))
+    errors = _standard_errors(np.array(parts))
     return _at_transition(whole, near, sites), errors, settled(whole, near)
+
+
+def _standard_errors(parts: Float[np.ndarray, "part quantity"]) -> Float[np.ndarray, " quantity"]:
+    """Of the mean of some parts, as wide as Student's law of so few is where a Gaussian has one standard error."""
+    wider = float(student.isf(norm.sf(1.0), len(parts) - 1))
+    return wider * np.std(parts, axis=0, ddof=1) / np.sqrt(len(parts))
 
 
 def _at_transition(found: Ensemble, near: Float[np.ndarray, " point"], sites: int) -> Float[np.ndarray, " quantity"]:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from temperax.energies.energy import Energy
 from temperax.engine.ladder import check_ladder
-from temperax.errors import check_count, check_key, check_result
+from temperax.errors import InputError, check_count, check_key, check_result
 from temperax.results import reading
 from temperax.samplers import optimise
 
@@ -20,7 +20,7 @@ def hysteresis(key: Array, energy: Energy, betas: Float[np.ndarray, " temperatur
     Parameters
     ----------
     key, energy, **options
-        As in `optimise.anneal`.
+        As in `optimise.anneal`, but for ``polish``: heating begins where cooling ends, at the coldest temperature.
     betas
         Ascending.
 
@@ -34,7 +34,8 @@ def hysteresis(key: Array, energy: Energy, betas: Float[np.ndarray, " temperatur
     Raises
     ------
     InputError
-        As `optimise.anneal`, and if the temperatures do not ascend or there are fewer than two chains.
+        As `optimise.anneal`, and if the temperatures do not ascend, there are fewer than two chains, or ``polish`` is
+        asked for.
 
     See Also
     --------
@@ -49,6 +50,8 @@ def hysteresis(key: Array, energy: Energy, betas: Float[np.ndarray, " temperatur
     betas = check_ladder(betas)
     key = check_key(key)
     check_count("num_chains", options.get("num_chains", 4), 2)  # one leaves no spread over chains
+    if options.get("polish", False):
+        raise InputError("polish", options["polish"], "would let heating begin at T = 0", "leave it out")
     down, up = jax.random.split(key)
     cooling = optimise.anneal(down, energy, betas, **options)
     last = reading.positions(cooling, energy)[:, 0]
