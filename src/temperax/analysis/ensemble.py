@@ -249,39 +249,41 @@ class Ensemble:
             return 0.0 if series.std() == 0 else np.nan
         return float(statistics.base.array_stats.mcse(series, chain_axis=0, draw_axis=1))
 
-    @cached_property
-    def _hottest(self) -> tuple[float, float, np.ndarray]:
-        """The hottest rung's β₁, ⟨U⟩ there and its influence; of a rung at β = 0, nothing that counts."""
-        beta = float(self.betas[0])
-        if beta == 0:
-            return 0.0, 0.0, np.zeros(self.scans)
-        log_z, mean, _ = self.moments(beta)
-
-        def terms(part: slice) -> np.ndarray:
-            energies = self._samples[part]
-            return (np.exp(-beta * energies - self._log_total[part] - log_z) * (energies - mean))[None]
-
-        return beta, mean, self._influence(terms)[0]
-
-    def at(self, beta: float) -> dict[str, float]:
-        """Log Z, free energy, mean energy, heat capacity and entropy at one β, each with its ``_error``, in nats."""
-        log_z, mean, variance = self.moments(beta)
+    def _changes(self, beta: float, log_z: float, mean: float, variance: float) -> Float[np.ndarray, "quantity scan"]:
+        """Influence of the scans on log Z, mean and variance of U at one β, whose `moments` these are."""
 
         def terms(part: slice) -> np.ndarray:
             energies = self._samples[part]
             weights = np.exp(-beta * energies - self._log_total[part] - log_z)
             return np.stack([weights, weights * (energies - mean), weights * ((energies - mean) ** 2 - variance)])
 
-        of_z, of_mean, of_variance = self._influence(terms)
+        return self._influence(terms)
+
+    @cached_property
+    def _start(self) -> tuple[float, np.ndarray]:
+        """β₁⟨U⟩ of the hottest rung, and its influence; nothing of a rung at β = 0."""
+        beta = float(self.betas[0])
+        if beta == 0:
+            return 0.0, np.zeros(self.scans)
+        log_z, mean, variance = self.moments(beta)
+        return beta * mean, beta * self._changes(beta, log_z, mean, variance)[1]
+
+    def entropy(self, beta: Any, log_z: Any, mean: Any) -> Any:
+        """Log Z + β⟨U⟩, less β₁⟨U⟩ of the hottest rung: there 0, and the same whatever is added to U."""
+        return log_z + beta * mean - self._start[0]
+
+    def at(self, beta: float) -> dict[str, float]:
+        """Log Z, free energy, mean energy, heat capacity and entropy at one β, each with its ``_error``, in nats."""
+        log_z, mean, variance = self.moments(beta)
+        of_z, of_mean, of_variance = self._changes(beta, log_z, mean, variance)
         of_z = of_z - 1.0
-        hot, hottest, of_hottest = self._hottest
         infinite = beta == 0 and self.has_infinite
         found = {
             "log_z": (log_z, of_z),
             "free_energy": (-log_z / beta if beta else mean, of_z / beta if beta else of_mean),
             "mean_energy": (mean, of_mean),
             "heat_capacity": (beta**2 * variance, beta**2 * of_variance),
-            "entropy": (log_z + beta * mean - hot * hottest, of_z + beta * of_mean - hot * of_hottest),
+            "entropy": (self.entropy(beta, log_z, mean), of_z + beta * of_mean - self._start[1]),
         }
         out = {}
         for name, (value, influence) in found.items():

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from scipy.special import logsumexp
 
 from temperax.analysis import statistics
-from temperax.analysis.target import target_temperature
 from temperax.errors import InputError, check_result
+from temperax.results.reading import posterior_temperature
 
 #: A fifth of the draws are a tail to which a Pareto law is fitted.
 LEAST_DRAWS = 25
@@ -87,7 +87,7 @@ def kept_logs(tree: xr.DataTree, *, posterior: bool = False) -> xr.DataArray:
     if not logs.data_vars:
         raise InputError("tree", group, **words)
     if "temperature" not in logs.dims:
-        logs = logs.expand_dims(temperature=[target_temperature(tree)])
+        logs = logs.expand_dims(temperature=[posterior_temperature(tree)])
     if tree.attrs.get("path") == "reference":
         logs = logs.isel(temperature=np.isclose(logs["temperature"], 1.0))
         if not logs.sizes["temperature"]:

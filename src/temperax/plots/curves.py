@@ -46,11 +46,10 @@ def thermodynamic_curves(
     betas = np.geomspace(coldest[0], coldest[-1], num_points)
     moments = np.array([found.moments(float(beta)) for beta in betas])
     log_z, mean, variance = moments.T
-    start = found.betas[0] * found.moments(float(found.betas[0]))[1] if found.betas[0] else 0.0
     lines = {
         "mean_energy": mean,
         "heat_capacity": betas**2 * variance,
-        "entropy": log_z + betas * mean - start,
+        "entropy": found.entropy(betas, log_z, mean),
         "free_energy": -log_z / betas,
         "log_z": log_z,
     }

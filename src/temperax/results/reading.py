@@ -11,6 +11,7 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from temperax.energies.energy import Energy
+from temperax.engine.tempering import target_slot
 from temperax.errors import InputError, check_result
 from temperax.results.fingerprints import check_energy
 
@@ -58,8 +59,17 @@ def over_draws(
 
 
 def posterior_temperature(tree: xr.DataTree) -> float:
-    """The temperature of the draws in the posterior's group; 1 where the result does not say."""
-    return float(tree["posterior"].attrs.get("temperature", 1.0))
+    """The temperature of the draws in the posterior's group, also where its rung was cut away.
+
+    Of a result that does not say, that of the rung which samplers take; 1 of one without temperatures.
+    """
+    if "temperature" in (said := tree["posterior"].attrs):
+        return float(said["temperature"])
+    if "tempered_stats" not in tree.children:
+        return 1.0
+    betas = check_result(tree, "tempered_stats", "beta")["beta"].values
+    with np.errstate(divide="ignore"):
+        return float(1.0 / betas[target_slot(betas)])
 
 
 def means(energy: Energy, x: Any, position: Array) -> Float[Array, "row value"]:

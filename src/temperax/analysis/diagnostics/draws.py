@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from temperax.analysis.target import target_temperature
 from temperax.energies.names import parameter_name
 from temperax.errors import InputError, check_result
+from temperax.results.reading import posterior_temperature
 
 #: Fewer draws of a chain tell nothing.
 LEAST_JUDGED = 10
@@ -25,7 +25,7 @@ def kept_draws(tree: xr.DataTree) -> xr.Dataset:
     """The parameters at every temperature whose positions were kept."""
     if "tempered_posterior" in tree.children:
         return check_result(tree, "tempered_posterior")
-    return check_result(tree, "posterior").expand_dims(temperature=[target_temperature(tree)])
+    return check_result(tree, "posterior").expand_dims(temperature=[posterior_temperature(tree)])
 
 
 def columns(found: xr.Dataset, lead: tuple[str, ...] = ()) -> pd.Series:

@@ -9,7 +9,7 @@ import xarray as xr
 from scipy.stats import rankdata
 
 from temperax.analysis.diagnostics.draws import columns, judges_parameters, kept_draws, tempered_stats
-from temperax.analysis.target import target_temperature
+from temperax.results.reading import posterior_temperature
 
 #: From so many divergent draws on, it is looked for where they gather.
 SOME = 5
@@ -33,7 +33,7 @@ def of_diverging(tree: xr.DataTree, row: pd.Series) -> str | None:
     nan, tried = json.loads(tree.attrs.get("nan_nearby", "[0, 0]"))
     if nan:
         return f"{nan} of {tried} points near draws have an energy that is NaN, which counts as infinite: mend it there"
-    hot = temperature > 1.001 * target_temperature(tree)
+    hot = temperature > 1.001 * posterior_temperature(tree)
     own = not tree.attrs.get("task")
     if "exchange" in tree.children and tree.attrs["path"] == "likelihood" and hot and own:
         return "the way from a wide prior leads through funnels: path='reference', or narrow the prior"
